@@ -1,0 +1,112 @@
+"""One augmentation for a whole clip: the same size, crop, flip and colours for all its frames.
+
+Shapes: H W pixels before, h w after.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import transforms as T
+
+_GREY = 128.0
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class ColorTransform(T.Transform):
+    """Scale brightness, contrast (about mid grey) and saturation of a uint8 RGB frame."""
+
+    def __init__(self, brightness: float, contrast: float, saturation: float):
+        super().__init__()
+        self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Colour a frame (H, W, 3)."""
+        img = img.astype(np.float32) * self.brightness
+        img = (img - _GREY) * self.contrast + _GREY
+        grey = (img @ _LUMA)[..., None]
+        return np.clip((img - grey) * self.saturation + grey + 0.5, 0, 255).astype(np.uint8)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Masks have no colour."""
+        return segmentation
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Points do not move."""
+        return coords
+
+    def inverse(self) -> T.Transform:
+        """Clipped colours do not come back."""
+        return T.NoOpTransform()
+
+
+class RandomColor(T.Augmentation):
+    """Draw a `ColorTransform` with factors from 1 - strength to 1 + strength.
+
+    Detectron2's own contrast and saturation blend with a picture made from the first frame, so they
+    do not serve clips.
+    """
+
+    def __init__(self, strength: float = 0.25):
+        super().__init__()
+        self.strength = strength
+
+    def get_transform(self, *args) -> ColorTransform:
+        """Draw the three factors."""
+        return ColorTransform(*np.random.uniform(1 - self.strength, 1 + self.strength, 3).tolist())
+
+
+def build_augmentations(cfg, is_train: bool) -> list[T.Augmentation]:
+    """The augmentations that a config asks for: size, and in training crop, flip and colour."""
+    sizes = cfg.INPUT
+    if not is_train:
+        return [T.ResizeShortestEdge(sizes.MIN_SIZE_TEST, _limit(sizes.MAX_SIZE_TEST), "choice")]
+    augmentations = [
+        T.ResizeShortestEdge(
+            sizes.MIN_SIZE_TRAIN, _limit(sizes.MAX_SIZE_TRAIN), sizes.MIN_SIZE_TRAIN_SAMPLING
+        )
+    ]
+    if cfg.INPUT.CROP.ENABLED:
+        augmentations.append(T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    if cfg.INPUT.RANDOM_FLIP == "horizontal":
+        augmentations.append(T.RandomFlip())
+    elif cfg.INPUT.RANDOM_FLIP != "none":
+        raise ValueError(
+            f"INPUT.RANDOM_FLIP is '{cfg.INPUT.RANDOM_FLIP}', expected 'horizontal' or 'none'"
+        )
+    if cfg.INPUT.COLOR_AUG:
+        augmentations.append(RandomColor())
+    return augmentations
+
+
+def _limit(size: int) -> int:
+    return size or sys.maxsize
+
+
+class ClipAugmentation:
+    """Draws one chain of transforms per clip.
+
+    Args:
+        augmentations: Detectron2's, applied in turn.
+    """
+
+    def __init__(self, augmentations: Sequence[T.Augmentation]):
+        self.augmentations = T.AugmentationList(augmentations)
+
+    def draw(self, frame: np.ndarray) -> T.TransformList:
+        """Draw transforms for a clip whose frames look like `frame`, uint8 (H, W, 3)."""
+        return self.augmentations(T.AugInput(frame))
+
+
+def transform_frames(transforms: T.TransformList, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Apply a clip's transforms to its frames: T of uint8 (H, W, 3) to uint8 (T, 3, h, w)."""
+    frames = [transforms.apply_image(frame) for frame in frames]
+    return np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))
+
+
+def transform_masks(transforms: T.TransformList, masks: np.ndarray) -> np.ndarray:
+    """Apply a clip's transforms to masks of 0 and 1: uint8 (N, H, W) to bool (N, h, w)."""
+    # Masks move by nearest neighbours, which mixes no values: eight share the bits of a picture.
+    packed = np.packbits(masks, axis=0)
+    moved = np.stack([transforms.apply_segmentation(bits) for bits in packed])
+    return np.unpackbits(moved, axis=0, count=len(masks)).astype(bool)

@@ -1,0 +1,236 @@
+"""The toy world's stand-in for CLIP: a small open_clip model trained on captioned crops of all classes.
+
+It plays CLIP's part: it knows every name, the novel ones too, but nothing of sound. It is trained on
+scenes of its own, cut out with masks as rough as a segmenter's, and is used through the same code as
+the real CLIP.
+
+Shapes: N crops, K texts, D embedding size, H W picture size, S the image tower's size.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import masks_to_boxes, roi_align
+from tqdm import trange
+
+from ovavss_d2.data.toy_masks import bare_masks, rough_masks
+from ovavss_d2.data.toy_scene import color_of, draw_scene, render, shape_of
+from ovavss_d2.vocabulary import (
+    AVSBENCH_NAMES,
+    TOY_COLORS,
+    TOY_NAMES,
+    TOY_SHAPES,
+)
+
+BACKGROUND_NAMES = (
+    "background",
+    "wall",
+    "floor",
+    "ceiling",
+    "sky",
+    "ground",
+    "grass",
+    "road",
+    "water",
+    "furniture",
+)
+PROMPT_TEMPLATES = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+ARCHITECTURE = {
+    "embed_dim": 64,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "text_cfg": {
+        "context_length": 32,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+BATCH = 128  # crops a step
+LEARNING_RATE = 2e-3
+FIRST_SCALE, LAST_SCALE = 14.0, 100.0  # of the cosines; 100 is what the classifiers use
+WHOLE, BARE = 0.1, 0.2  # shares of crops without a mask, and of crops that hold no object
+STRANGERS = 16  # names a step that are never seen
+
+_KNOWN = (*TOY_NAMES, *TOY_SHAPES, *TOY_COLORS)
+_MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+_STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Drawn scenes."""
+
+    frames: Tensor  # uint8 (N, 3, H, W)
+    ids: Tensor  # uint8 (N, H, W), class of the object at each pixel
+    objects: Tensor  # int64 (M, 2): picture, class id
+
+
+def draw_pictures(
+    rng: np.random.Generator, count: int, size: tuple[int, int] = (72, 96)
+) -> Pictures:
+    """Draw `count` scenes of 2 to 4 objects of any classes, one picture of each."""
+    frames, ids, objects = [], [], []
+    for number in range(count):
+        classes = rng.choice(len(TOY_NAMES), rng.integers(2, 5), replace=False) + 1
+        scene = draw_scene(rng, classes.tolist(), size, seconds=4)
+        frame, seen = render(scene, rng.uniform(0, 4, 1))
+        frames.append(frame[0])
+        ids.append(seen[0])
+        objects += [(number, i) for i in classes if (seen == i).sum() > 0]
+    return Pictures(
+        torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(np.stack(ids)),
+        torch.tensor(np.array(objects)),
+    )
+
+
+def cut(frames: Tensor, masks: Tensor, whole: Tensor) -> Tensor:
+    """Cut squares from the left-top corners of soft masks, black outside the masks.
+
+    Args:
+        frames: (N, 3, H, W), 0..255.
+        masks: (N, H, W), 0..1; each exceeds 0.5 somewhere.
+        whole: bool (N,), crops that are not blackened.
+
+    Returns:
+        float (N, 3, S, S) in [0, 1].
+    """
+    boxes = masks_to_boxes(masks > 0.5)
+    side = (boxes[:, 2:] - boxes[:, :2] + 1).amax(1, keepdim=True)
+    rois = torch.cat([torch.arange(len(boxes))[:, None], boxes[:, :2], boxes[:, :2] + side], 1)
+    both = torch.cat([frames.float() / 255, masks[:, None]], 1)
+    size = ARCHITECTURE["vision_cfg"]["image_size"]
+    crops = roi_align(both, rois, size, sampling_ratio=-1, aligned=False)
+    return crops[:, :3] * torch.where(whole[:, None, None, None], 1.0, crops[:, 3:])
+
+
+def train_toy_clip(folder: Path, *, seed: int = 0, steps: int = 500, pictures: int = 2500) -> None:
+    """Train the stand-in and write `toy_clip.json` (open_clip's form) and `toy_clip.pt` (weights).
+
+    Args:
+        folder: where to; made if need be.
+        seed: of scenes, crops and start weights.
+        steps: optimiser steps.
+        pictures: scenes to draw.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**ARCHITECTURE)
+        _fit(model, draw_pictures(np.random.default_rng([seed, 99]), pictures), steps)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "toy_clip.json").write_text(json.dumps(ARCHITECTURE, indent=1))
+    draft = folder / "toy_clip.part"
+    torch.save({key: value.clone() for key, value in model.state_dict().items()}, draft)
+    draft.replace(folder / "toy_clip.pt")
+
+
+def _fit(model: open_clip.CLIP, pictures: Pictures, steps: int) -> None:
+    length = ARCHITECTURE["text_cfg"]["context_length"]
+    tokenizer = open_clip.SimpleTokenizer(context_length=length)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.15
+    )
+    model.train()
+    with trange(steps, desc="toy CLIP", unit="step") as progress:
+        for step in progress:
+            images, classes = draw_crops(pictures, BATCH)
+            texts = [*_KNOWN, *BACKGROUND_NAMES, *_draw_strangers()]
+            text = F.normalize(model.encode_text(tokenizer(_draw_captions(texts))), dim=-1)
+            image = F.normalize(model.encode_image(images), dim=-1)
+            scale = FIRST_SCALE * (LAST_SCALE / FIRST_SCALE) ** min(1, 2 * step / steps)
+            loss = contrastive_loss(scale * image @ text.t(), classes)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress.set_postfix(loss=f"{loss.item():.3f}")
+    model.logit_scale.data.fill_(float(np.log(LAST_SCALE)))
+    model.eval()
+
+
+def draw_crops(pictures: Pictures, count: int) -> tuple[Tensor, Tensor]:
+    """Cut random crops.
+
+    Returns:
+        normalised images (count, 3, S, S), and class ids (count,), 0 where no object is in.
+    """
+    index, classes = pictures.objects[torch.randint(len(pictures.objects), (count,))].unbind(1)
+    frames, ids = pictures.frames[index], pictures.ids[index]
+    masks = rough_masks((ids == classes[:, None, None]).float())
+    kind = torch.rand(count)
+    bare, usable = bare_masks(masks, ids == 0)
+    empty = (kind < BARE) & usable
+    masks = torch.where(empty[:, None, None], bare, masks)
+    crops = cut(frames, masks, kind > 1 - WHOLE)
+    return (crops - _MEAN) / _STD, classes.masked_fill(empty, 0)
+
+
+def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Pull crops to their captions.
+
+    A crop must pick its name, shape and colour among all of these and the background names; each
+    name must pick its crops; and each name by itself must beat the background names where it is
+    right and lose to them where it is wrong, so that a vocabulary of one name works.
+
+    Args:
+        logits: (N, K) of the toy names, shapes, colours, background names, other names.
+        classes: (N,) ids, 0 for background.
+    """
+    sizes = [len(TOY_NAMES), len(TOY_SHAPES), len(TOY_COLORS), len(BACKGROUND_NAMES)]
+    *groups, background, strangers = logits.split([*sizes, logits.shape[1] - sum(sizes)], 1)
+    truths = _TRUTHS[classes].split(sizes[:3], 1)
+    loss = logits.new_zeros(())
+    for group, truth in zip(groups, truths, strict=True):
+        empty = (classes == 0).float()[:, None].expand_as(background) / background.shape[1]
+        loss = loss + F.cross_entropy(
+            torch.cat([group, background], 1), torch.cat([truth, empty], 1)
+        )
+    by_name = F.log_softmax(groups[0], 0)
+    loss = loss - 0.5 * (by_name * truths[0]).sum() / truths[0].sum().clamp(min=1)
+    alone = torch.cat([*groups, strangers], 1) - background.logsumexp(1, keepdim=True)
+    right = torch.cat([*truths, torch.zeros_like(strangers)], 1) > 0
+    return loss - F.logsigmoid(alone[right]).mean() - F.logsigmoid(-alone[~right]).mean()
+
+
+def _truths() -> Tensor:
+    """Which of the known names are right for each class: (1 + K, names, shapes and colours)."""
+    rows = [[0.0] * len(_KNOWN)]
+    for i, name in enumerate(TOY_NAMES, start=1):
+        rows.append([float(word in (name, shape_of(i), color_of(i))) for word in _KNOWN])
+    return torch.tensor(rows)
+
+
+_TRUTHS = _truths()
+
+
+def _draw_strangers() -> list[str]:
+    return [AVSBENCH_NAMES[i] for i in torch.randperm(len(AVSBENCH_NAMES))[:STRANGERS]]
+
+
+def _draw_captions(names: list[str]) -> list[str]:
+    choice = torch.randint(len(PROMPT_TEMPLATES), (len(names),))
+    return [PROMPT_TEMPLATES[i].format(name) for i, name in zip(choice, names, strict=True)]

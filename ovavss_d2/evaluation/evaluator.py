@@ -1,0 +1,185 @@
+"""The evaluator of a data set of videos: streams over them, merges over processes, reports by
+protocol.
+
+Shape letters: L frames of a video, K classes with background, H W pixels of a frame.
+"""
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovavss_d2.evaluation import report
+from ovavss_d2.evaluation.confusion import StreamingMetrics
+from ovavss_d2.evaluation.truth import true_frames
+from ovavss_d2.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+SIZE = 224  # both protocols compare at 224 x 224
+
+
+class AVSSEvaluator(DatasetEvaluator):
+    """The AVSBench-OV and AVSS protocols in one pass, in memory that does not grow with the data
+    set."""
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        output_dir: str | os.PathLike | None = None,
+        save_predictions: bool = False,
+    ):
+        """
+        Args:
+            dataset_name: a registered data set; its names, groups and colours come from
+                `MetadataCatalog`.
+            output_dir: where `results.json`, `per_class.png` and `predictions/` go; nothing is
+                written without it.
+            save_predictions: write every label map as an indexed PNG, in the data set's ids.
+        """
+        if save_predictions and output_dir is None:
+            raise ValueError("save_predictions needs an output_dir")
+        self._dataset_name = dataset_name
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._save_predictions = save_predictions
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every frame."""
+        self._by_subset: dict[str, StreamingMetrics] = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Take in the model's outputs for some videos.
+
+        Args:
+            inputs: as the mapper makes them: `subset`, `names` of the sounding objects,
+                `label_files` or `annotations`, `file_names`.
+            outputs: as the model makes them: `label_map` (L, H, W) and the `names` behind its
+                labels.
+        """
+        for video, output in zip(inputs, outputs, strict=True):
+            ids = ids_of_labels(output["names"], self._metadata.names)
+            if self._save_predictions:
+                self._write_label_maps(video, ids[output["label_map"].cpu().numpy()])
+            subset = self._by_subset.setdefault(video.get("subset") or "all", self._new_metrics())
+            predictions = ids[resize_prediction(output["label_map"]).numpy()]
+            frames = subset.frames
+            for i, truth in true_frames(video, self._metadata):
+                subset.add_frame(resize_truth(truth), predictions[i])
+            subset.videos += subset.frames > frames
+
+    def evaluate(self) -> OrderedDict | None:
+        """Merge over processes and report.
+
+        Returns:
+            On the main process: figures in per cent by protocol (`avsbench_ov`, `avss`,
+            `avss_released`); else None.
+
+        Raises:
+            ValueError: no frame had truth.
+        """
+        comm.synchronize()
+        gathered = comm.gather(self._by_subset, dst=0)
+        if not comm.is_main_process():
+            return None
+        by_subset = self._merged(gathered)
+        total = self._new_metrics()
+        for metrics in by_subset.values():
+            total.merge(metrics)
+        if not total.frames:
+            raise ValueError(
+                f"no frame of '{self._dataset_name}' has truth to compare with; "
+                "its records need label_files (AVSBench-semantic's labels_rgb) or annotations"
+            )
+        results = report.results(total, by_subset, self._dataset_name, self._metadata)
+        report.log(results)
+        if self._output_dir is not None:
+            report.write(results, self._output_dir)
+        return OrderedDict((protocol, dict(results[protocol])) for protocol in report.PROTOCOLS)
+
+    def _new_metrics(self) -> StreamingMetrics:
+        return StreamingMetrics(1 + len(self._metadata.names))
+
+    def _merged(self, gathered: list[dict[str, StreamingMetrics]]) -> dict[str, StreamingMetrics]:
+        merged: dict[str, StreamingMetrics] = {}
+        for by_subset in gathered:
+            for subset, metrics in by_subset.items():
+                merged.setdefault(subset, self._new_metrics()).merge(metrics)
+        return dict(sorted(merged.items()))
+
+    def _write_label_maps(self, video: dict, maps: np.ndarray) -> None:
+        folder = self._output_dir / "predictions" / str(video["video_id"])
+        palette = np.asarray(self._metadata.stuff_colors, np.uint8)
+        for file_name, ids in zip(video["file_names"], maps, strict=True):
+            write_label_map(folder / f"{Path(file_name).stem}.png", ids, palette)
+
+
+def write_label_map(path: str | os.PathLike, ids: np.ndarray, palette: np.ndarray) -> None:
+    """Write ids (H, W), at most 255, as an indexed PNG with a palette (K, 3) of RGB colours."""
+    image = Image.fromarray(ids.astype(np.uint8))
+    image.putpalette(palette.tobytes())
+    with atomic_path(path) as temporary:
+        image.save(temporary)
+
+
+def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.ndarray:
+    """Ids of the data set for the labels 0 (background), 1, 2, ... that stand for `names`.
+
+    Returns:
+        int64 (1 + len(names),); 0 for a name that the data set does not have.
+    """
+    places = {name: place for place, name in enumerate(dataset_names, start=1)}
+    return np.array([0, *(places.get(name, 0) for name in names)], np.int64)
+
+
+def resize_prediction(label_map: Tensor) -> Tensor:
+    """Label maps (L, H, W) at 224 x 224, nearest as torch does it (the left upper pixel); int64 on
+    the CPU."""
+    maps = label_map[:, None].to(torch.float32)  # exact for labels below 2^24
+    return F.interpolate(maps, size=(SIZE, SIZE), mode="nearest")[:, 0].long().cpu()
+
+
+def resize_truth(ids: np.ndarray) -> np.ndarray:
+    """Ids (H, W), 0..255, at 224 x 224, nearest as PIL does it (the pixel at the centre)."""
+    image = Image.fromarray(ids.astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    return np.asarray(image)
+
+
+def per_frame(
+    video: dict, output: dict, dataset_names: tuple[str, ...] | None = None
+) -> Iterator[tuple[dict, dict]]:
+    """Turn one video's input and output into those of its images, as stock Detectron2 tools take
+    them.
+
+    Args:
+        video: the model's input.
+        output: the model's output for it.
+        dataset_names: names behind the classes 1, 2, ...; those of the output if not given.
+
+    Yields:
+        For each frame ({"file_name", "image_id", "height", "width"}, {"sem_seg": uint8 (K, H, W),
+        one-hot}), fit for `SemSegEvaluator.process([input], [output])`.
+    """
+    names = output["names"] if dataset_names is None else dataset_names
+    ids = torch.from_numpy(ids_of_labels(output["names"], names))
+    classes = torch.arange(1 + len(names))[:, None, None]
+    for i, label_map in enumerate(output["label_map"].cpu()):
+        image = {
+            "file_name": video["file_names"][i],
+            "image_id": f"{video['video_id']}/{i}",
+            "height": label_map.shape[0],
+            "width": label_map.shape[1],
+        }
+        yield image, {"sem_seg": (ids[label_map.long()] == classes).to(torch.uint8)}

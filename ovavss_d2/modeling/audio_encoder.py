@@ -1,0 +1,218 @@
+"""Audio encoders: a second of sound to one embedding.
+
+Shape letters: N sounds (B * T), S samples at 16 kHz, A channels of an embedding. A log-mel
+example is (N, 1, 96, 64): 96 frames of 10 ms by 64 mel bands.
+"""
+
+import functools
+import math
+
+import torch
+from detectron2.config import configurable
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+AUDIO_ENCODER_REGISTRY = Registry("AUDIO_ENCODER")
+AUDIO_ENCODER_REGISTRY.__doc__ = """
+Audio encoders: modules made from a config, with `forward(waveforms, valid=None)`.
+
+waveforms: float Tensor (N, S) in [-1, 1], mono at 16 kHz, S at least 15,600.
+valid: bool Tensor (N,); where False, the log-mel example is replaced by zeros.
+Returns (N, A); `output_dim` is A.
+"""
+
+SAMPLE_RATE = 16000
+FRAME_LENGTH, HOP, FFT_LENGTH = 400, 160, 512  # samples: 25 ms, 10 ms
+NUM_FRAMES, NUM_MELS = 96, 64
+LOWEST_HZ, HIGHEST_HZ = 125.0, 7500.0
+LOG_OFFSET = 0.01
+EXAMPLE_SAMPLES = FRAME_LENGTH + (NUM_FRAMES - 1) * HOP
+
+
+def build_audio_encoder(cfg) -> nn.Module:
+    """The encoder that `MODEL.AUDIO.ENCODER` names.
+
+    Raises:
+        ValueError: there is no encoder of this name.
+    """
+    name = cfg.MODEL.AUDIO.ENCODER
+    if name not in AUDIO_ENCODER_REGISTRY:
+        known = ", ".join(sorted(key for key, _ in AUDIO_ENCODER_REGISTRY))
+        raise ValueError(f"MODEL.AUDIO.ENCODER is '{name}', expected one of: {known}")
+    return AUDIO_ENCODER_REGISTRY.get(name)(cfg)
+
+
+def mel_matrix() -> Tensor:
+    """Triangles on the HTK mel scale, linear in mel: (FFT bins, mel bands); no DC bin."""
+
+    def mel(hz):
+        return 1127.0 * torch.log1p(hz / 700.0)
+
+    limits = mel(torch.tensor([LOWEST_HZ, HIGHEST_HZ], dtype=torch.float64))
+    edges = torch.linspace(limits[0], limits[1], NUM_MELS + 2, dtype=torch.float64)
+    hz = torch.arange(FFT_LENGTH // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / FFT_LENGTH
+    bins = mel(hz)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    weights = torch.minimum(rising, falling).clamp(min=0)
+    weights[0] = 0
+    return weights
+
+
+@functools.cache
+def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Window and mel weights, float64 because quiet bands would lose digits."""
+    window = torch.hann_window(FRAME_LENGTH, periodic=True, dtype=torch.float64)
+    precision = torch.float32 if device.type == "mps" else torch.float64
+    return window.to(device, precision), mel_matrix().to(device, precision)
+
+
+class LogMel(nn.Module):
+    """VGGish's input: log-mel examples of 0.96 s from the start of each sound."""
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """
+        Args:
+            waveforms: (N, S) in [-1, 1] at 16 kHz.
+
+        Returns:
+            (N, 1, 96, 64): log(mel + 0.01) of the first 96 frames.
+
+        Raises:
+            ValueError: the sounds are shorter than an example.
+        """
+        if waveforms.dim() != 2 or waveforms.shape[1] < EXAMPLE_SAMPLES:
+            raise ValueError(
+                f"sounds of shape {tuple(waveforms.shape)}, expected (N, S) with S at least "
+                f"{EXAMPLE_SAMPLES} (0.975 s at 16 kHz); pad them with zeros"
+            )
+        window, weights = _tables(waveforms.device)
+        frames = waveforms[:, :EXAMPLE_SAMPLES].to(window).unfold(1, FRAME_LENGTH, HOP)
+        spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH).abs()
+        return torch.log(spectrum @ weights + LOG_OFFSET).float()[:, None]
+
+
+class AudioEncoder(nn.Module):
+    """What the encoders share: waveforms to log-mel examples, and being frozen.
+
+    A subclass has `output_dim` and `encode(log_mel (N, 1, 96, 64)) -> (N, A)`.
+    """
+
+    output_dim: int
+
+    def __init__(self):
+        super().__init__()
+        self.log_mel = LogMel()
+
+    def freeze(self) -> None:
+        """No gradient from now on."""
+        self.requires_grad_(False)
+
+    def forward(self, waveforms: Tensor, valid: Tensor | None = None) -> Tensor:
+        """See `AUDIO_ENCODER_REGISTRY`."""
+        log_mel = self.log_mel(waveforms)
+        if valid is not None:
+            log_mel = log_mel * valid.view(-1, 1, 1, 1).to(log_mel.dtype)
+        return self.encode(log_mel)
+
+    def encode(self, log_mel: Tensor) -> Tensor:
+        """Embed log-mel examples (N, 1, 96, 64) -> (N, A)."""
+        raise NotImplementedError
+
+
+@AUDIO_ENCODER_REGISTRY.register()
+class VGGish(AudioEncoder):
+    """VGGish without its PCA (Hershey et al., ICASSP 2017).
+
+    Its parameters are called as in `vggish-10086976.pth`.
+    """
+
+    output_dim = 128
+
+    @configurable
+    def __init__(self, *, freeze: bool = True):
+        super().__init__()
+        channels = (1, 64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
+        self.features = nn.Sequential(*_convolutions(channels))
+        embeddings, size = [], 512 * (NUM_FRAMES // 16) * (NUM_MELS // 16)
+        for width in (4096, 4096, self.output_dim):
+            embeddings += [nn.Linear(size, width), nn.ReLU(inplace=True)]
+            size = width
+        self.embeddings = nn.Sequential(*embeddings)
+        if freeze:
+            self.freeze()
+
+    @classmethod
+    def from_config(cls, cfg):
+        if cls.output_dim != cfg.MODEL.AUDIO.DIM:
+            raise ValueError(
+                f"MODEL.AUDIO.DIM is {cfg.MODEL.AUDIO.DIM}, VGGish has {cls.output_dim}"
+            )
+        return {"freeze": cfg.MODEL.AUDIO.FREEZE}
+
+    def encode(self, log_mel: Tensor) -> Tensor:
+        maps = self.features(log_mel)  # (N, 512, time 6, frequency 4)
+        return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+
+
+def _convolutions(channels) -> list[nn.Module]:
+    layers = []
+    current = channels[0]
+    for width in channels[1:]:
+        if width == "pool":
+            layers.append(nn.MaxPool2d(2, 2))
+        else:
+            layers += [nn.Conv2d(current, width, 3, padding=1), nn.ReLU(inplace=True)]
+            current = width
+    return layers
+
+
+@AUDIO_ENCODER_REGISTRY.register()
+class LogMelEncoder(AudioEncoder):
+    """A small trainable convolution net; averages time away, keeps the place in frequency.
+
+    It has no normalisation layer, so that loudness, and with it silence, is told apart, and a
+    sound's embedding does not depend on the batch.
+    """
+
+    @configurable
+    def __init__(self, *, width: int, output_dim: int, freeze: bool = False):
+        """
+        Args:
+            width: channels of the first convolution; the next have two and four times as many.
+            output_dim: A.
+            freeze: no gradient.
+        """
+        super().__init__()
+        self.output_dim = output_dim
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(1, width, 5, stride=(2, 1), padding=2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.embedding = nn.Sequential(
+            nn.Linear(4 * width * NUM_MELS // 4, output_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(output_dim, output_dim),
+        )
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        if freeze:
+            self.freeze()
+
+    @classmethod
+    def from_config(cls, cfg):
+        keys = cfg.MODEL.AUDIO
+        return {"width": keys.WIDTH, "output_dim": keys.DIM, "freeze": keys.FREEZE}
+
+    def encode(self, log_mel: Tensor) -> Tensor:
+        loudness = (log_mel - math.log(LOG_OFFSET)) / 2.0  # 0 for silence, about 1 to 3 for sound
+        maps = self.convolutions(loudness)
+        return self.embedding(F.adaptive_avg_pool2d(maps, (1, None)).flatten(1))

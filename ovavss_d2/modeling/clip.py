@@ -1,0 +1,199 @@
+"""The frozen CLIP model that knows the names (open_clip).
+
+Shapes: N images or crops, K names, D embedding size, S image size of the tower.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from torch import Tensor, nn
+
+# The prompts of ViLD (arXiv 2104.13921), single-template and scene forms.
+PROMPTS = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+
+NAMES_PER_PASS = 16  # bounds the memory of the text tower
+
+
+def architecture(name: str) -> dict:
+    """Describe a CLIP model.
+
+    Args:
+        name: one of open_clip's architectures, or the path of a JSON file in the same form.
+
+    Returns:
+        The arguments of `open_clip.CLIP`; quick-GELU is on unless they say otherwise.
+
+    Raises:
+        FileNotFoundError: there is no such JSON file.
+        ValueError: unknown architecture, or a file of another form.
+    """
+    config = _read(name) if name.endswith(".json") else open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(
+            f"CLIP architecture '{name}' is unknown: expected a name of open_clip.list_models() "
+            "or a .json file"
+        )
+    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
+        raise ValueError(
+            f"'{name}' lacks embed_dim, vision_cfg or text_cfg: expected an open_clip model config"
+        )
+    if config.get("custom_text") or "hf_model_name" in config["text_cfg"]:
+        raise ValueError(
+            f"CLIP architecture '{name}' has a text tower of its own: expected an OpenAI-style CLIP"
+        )
+    vision = {**config["vision_cfg"], "timm_model_pretrained": False}  # never downloads
+    return {"quick_gelu": True, **config, "vision_cfg": vision}
+
+
+def _read(path):
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"no CLIP architecture file at '{path}'; check MODEL.CLIP.ARCHITECTURE"
+        )
+    with open(path, encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"'{path}' is not valid JSON: {error}") from error
+
+
+def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
+    """Build an untrained CLIP of an `architecture`, and its tokenizer.
+
+    The class is used directly because open_clip's factory would look for weights; those come with
+    the model's checkpoint or from MODEL.CLIP.WEIGHTS.
+    """
+    config = architecture(name)
+    length = config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    return open_clip.CLIP(**config), open_clip.SimpleTokenizer(context_length=length)
+
+
+class FrozenClip(nn.Module):
+    """CLIP as a fixed function from names and crops to unit vectors.
+
+    It is never trained nor put in training mode.
+
+    Attributes:
+        model: the `open_clip.CLIP`.
+        embed_dim: D.
+        image_size: S.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        model: open_clip.CLIP,
+        tokenizer: Callable[[list[str]], Tensor],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ):
+        """
+        Args:
+            model: `open_clip.CLIP`.
+            tokenizer: callable, list of K texts to int64 (K, length).
+            mean, std: of RGB in [0, 1], three numbers each.
+        """
+        super().__init__()
+        self.model = model.requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self._names = {}
+        self.model.register_load_state_dict_post_hook(self._forget_names)
+        self.eval()
+
+    @classmethod
+    def from_config(cls, cfg):
+        """Read MODEL.CLIP.ARCHITECTURE."""
+        model, tokenizer = build_clip(cfg.MODEL.CLIP.ARCHITECTURE)
+        return {
+            "model": model,
+            "tokenizer": tokenizer,
+            "mean": open_clip.OPENAI_DATASET_MEAN,
+            "std": open_clip.OPENAI_DATASET_STD,
+        }
+
+    @property
+    def embed_dim(self) -> int:
+        return self.model.text_projection.shape[-1]
+
+    @property
+    def image_size(self) -> int:
+        size = self.model.visual.image_size
+        return size[0] if isinstance(size, tuple) else size
+
+    def train(self, mode: bool = True) -> "FrozenClip":
+        """Stay in evaluation mode, whatever the model around does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def encode_text(self, names: Sequence[str]) -> Tensor:
+        """Embed names by the mean over the prompts, names verbatim. Each name is computed once.
+
+        Args:
+            names: K strings.
+
+        Returns:
+            float32 (K, D) of unit length, on the model's device.
+        """
+        missing = [name for name in dict.fromkeys(names) if name not in self._names]
+        for start in range(0, len(missing), NAMES_PER_PASS):
+            chunk = missing[start : start + NAMES_PER_PASS]
+            self._names.update(zip(chunk, self._embed(chunk).cpu(), strict=True))
+        return torch.stack([self._names[name] for name in names]).to(self.mean.device)
+
+    def _forget_names(self, *_):
+        self._names.clear()  # they were embedded with other weights
+
+    def _embed(self, names):
+        texts = [prompt.format(name) for name in names for prompt in PROMPTS]
+        embeddings = self._encode(self.tokenizer(texts).to(self.mean.device)).float()
+        return F.normalize(embeddings.unflatten(0, (len(names), len(PROMPTS))).mean(1), dim=-1)
+
+    def _encode(self, tokens):
+        """Text tower (K, context length) to (K, D), without the padding behind the longest text.
+
+        Its causal attention never looks there: results are equal, several times faster.
+        """
+        length = int(tokens.argmax(1).max()) + 1  # the end of text is the highest token
+        shorter = {
+            "positional_embedding": self.model.positional_embedding[:length],
+            "attn_mask": self.model.attn_mask[:length, :length],
+        }
+        inputs = {"image": None, "text": tokens[:, :length]}
+        with torch.autocast(tokens.device.type, enabled=False):  # once per name: in full precision
+            encoded = torch.func.functional_call(self.model, shorter, kwargs=inputs)
+        return encoded["text_features"] if isinstance(encoded, dict) else encoded[1]
+
+    @torch.no_grad()
+    def encode_images(self, crops: Tensor) -> Tensor:
+        """Embed images.
+
+        Args:
+            crops: float (N, 3, S, S), RGB in [0, 1].
+
+        Returns:
+            float32 (N, D) of unit length.
+        """
+        return F.normalize(self.model.encode_image((crops - self.mean) / self.std).float(), dim=-1)

@@ -1,0 +1,225 @@
+"""Training losses on every prediction of the query head.
+
+Shapes: B clips, Q queries, T frames, K names, M matched objects of a batch, R rows (matched object
+x labelled frame), P points, h w and H W map sizes.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
+from ovavss_d2.modeling.points import PointSampler, sample_points
+
+OBJECT, NO_OBJECT = 0, 1
+
+
+class Matches(NamedTuple):
+    """One prediction's matches, clip by clip and ordered by query; each int64 (M,)."""
+
+    clips: Tensor
+    queries: Tensor
+    objects: Tensor  # position in the batch's list of objects
+
+
+class Normalisers(NamedTuple):
+    """What one prediction's summed losses are divided by: scalars, means over all processes."""
+
+    objects: Tensor
+    object_weights: Tensor
+    names: Tensor
+
+
+def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over points: (R, P) and (R, P) in [0, 1] to (R,)."""
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+
+
+def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Dice distance with +1 smoothing: (R, P) and (R, P) in [0, 1] to (R,)."""
+    probabilities = logits.sigmoid()
+    overlap = 2 * (probabilities * targets).sum(-1)
+    return 1 - (overlap + 1) / (probabilities.sum(-1) + targets.sum(-1) + 1)
+
+
+class SetCriterion(nn.Module):
+    """Matches queries to objects and compares them: object or not, mask, name.
+
+    Sums are divided by counts that are averaged over all processes, so that N processes under
+    distributed data parallel (which averages gradients) train as one process with all their clips
+    would. Source: Mask2Former (arXiv 2112.01527, section 3.3) for matching and losses at points,
+    OV-AVSS (arXiv 2407.21721) for the two classes and the weights.
+
+    Attributes:
+        weight_dict: weight of each loss by its key; `forward` returns them unweighted.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        matcher: HungarianMatcher,
+        sampler: PointSampler,
+        num_points: int,
+        no_object_weight: float,
+        loss_weights: dict[str, float],
+        num_predictions: int,
+    ):
+        """
+        Args:
+            matcher: assigns queries to objects.
+            sampler: draws points, or anything with its two methods.
+            num_points: points per mask.
+            no_object_weight: weight of "no object" in the cross-entropy, where "object" has 1.
+            loss_weights: weights of "loss_object", "loss_mask", "loss_dice" and, if names are
+                trained, "loss_name".
+            num_predictions: predictions of the query head.
+        """
+        super().__init__()
+        self.matcher = matcher
+        self.sampler = sampler
+        self.num_points = num_points
+        weight = torch.tensor([1.0, no_object_weight])
+        self.register_buffer("class_weight", weight, persistent=False)
+        suffixes = ["", *(f"_{i}" for i in range(num_predictions - 1))]
+        self.weight_dict = {key + s: value for s in suffixes for key, value in loss_weights.items()}
+
+    @classmethod
+    def from_config(cls, cfg):
+        """Read MODEL.MASK_FORMER, MODEL.CLASSIFIER.QUERY_HEAD and SEED."""
+        keys = cfg.MODEL.MASK_FORMER
+        weights = {
+            "loss_object": keys.CLASS_WEIGHT,
+            "loss_mask": keys.MASK_WEIGHT,
+            "loss_dice": keys.DICE_WEIGHT,
+        }
+        if cfg.MODEL.CLASSIFIER.QUERY_HEAD:
+            weights["loss_name"] = keys.NAME_WEIGHT
+        return {
+            "matcher": HungarianMatcher(
+                object_weight=keys.CLASS_WEIGHT,
+                mask_weight=keys.MASK_WEIGHT,
+                dice_weight=keys.DICE_WEIGHT,
+            ),
+            "sampler": PointSampler(
+                seed=cfg.SEED,
+                oversample_ratio=keys.OVERSAMPLE_RATIO,
+                importance_ratio=keys.IMPORTANCE_SAMPLE_RATIO,
+            ),
+            "num_points": keys.TRAIN_NUM_POINTS,
+            "no_object_weight": keys.NO_OBJECT_WEIGHT,
+            "loss_weights": weights,
+            "num_predictions": keys.DEC_LAYERS + 1,
+        }
+
+    def forward(
+        self, outputs: dict, targets: list[dict[str, Tensor]], *, step: int, clip_seeds: list[int]
+    ) -> dict[str, Tensor]:
+        """Losses of one batch.
+
+        Args:
+            outputs: "pred_logits" (B, Q, 2), "pred_masks" (B, Q, T, h, w), optionally "pred_names"
+                (B, Q, K), and "aux_outputs", a list of the same for the earlier predictions.
+            targets: B dicts: "labels" (N,) into the training vocabulary or -1, "masks" (N, T, H, W)
+                at padded size, "labelled" (T,) bool. Objects are visible in a labelled frame; there
+                may be none.
+            step: training step, part of the key of the random points.
+            clip_seeds: one number per clip, the same wherever the clip is trained.
+
+        Returns:
+            {"loss_object", "loss_mask", "loss_dice" and, where names are predicted, "loss_name"},
+            with "_i" added for the i-th earlier prediction: scalars, unweighted.
+        """
+        predictions = [*outputs.get("aux_outputs", ()), outputs]
+        device = outputs["pred_masks"].device
+        with torch.autocast(device.type, enabled=False):
+            batch = TargetBatch.pack(targets, device)
+            keys = [
+                {"step": step, "clip_seeds": clip_seeds, "prediction": i}
+                for i in range(len(predictions))
+            ]
+            points = [self.sampler.match_points(self.num_points, **k).to(device) for k in keys]
+            matches = [
+                self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
+            ]
+            divisors = self._normalisers(predictions, batch, matches)
+            losses = {}
+            for key, *each in zip(keys, predictions, matches, divisors, strict=True):
+                i = key["prediction"]
+                suffix = "" if i == len(predictions) - 1 else f"_{i}"
+                found = self._losses(*each, batch, key)
+                losses.update({name + suffix: value for name, value in found.items()})
+        return losses
+
+    def _losses(self, prediction, matches, divisors, batch, key):
+        losses = {"loss_object": self._object_loss(prediction, matches) / divisors.object_weights}
+        mask, dice = self._mask_losses(prediction["pred_masks"].float(), matches, batch, key)
+        losses["loss_mask"] = mask / divisors.objects
+        losses["loss_dice"] = dice / divisors.objects
+        if "pred_names" in prediction:
+            losses["loss_name"] = self._name_loss(prediction, matches, batch) / divisors.names
+        return losses
+
+    def _object_loss(self, prediction, matches):
+        logits = prediction["pred_logits"].float()
+        classes = logits.new_full(logits.shape[:2], NO_OBJECT, dtype=torch.int64)
+        classes[matches.clips, matches.queries] = OBJECT
+        weight = self.class_weight.to(logits.dtype)
+        return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight, reduction="sum")
+
+    def _mask_losses(self, masks, matches, batch, key):
+        """Cross-entropy and dice summed over rows, each row with points of its own."""
+        row, frames = batch.labelled[matches.clips].nonzero(as_tuple=True)
+        clips = matches.clips[row]
+        logits = masks[clips, matches.queries[row], frames]
+        with torch.no_grad():
+            rows = torch.bincount(clips, minlength=len(masks)).tolist()
+            points = self.sampler.loss_points(logits, rows, self.num_points, **key).to(masks.device)
+            truth = batch.masks[matches.objects[row], frames]
+            truth = sample_points(truth.unsqueeze(1), points).squeeze(1)
+        if not len(row):
+            # Nothing to learn, but every process needs a gradient for every parameter.
+            return masks.sum() * 0.0, masks.sum() * 0.0
+        values = sample_points(logits.unsqueeze(1), points).squeeze(1)
+        return mask_loss(values, truth).sum(), dice_loss(values, truth).sum()
+
+    @staticmethod
+    def _name_loss(prediction, matches, batch):
+        logits = prediction["pred_names"].float()
+        labels = batch.labels[matches.objects]
+        named = logits[matches.clips, matches.queries]
+        return F.cross_entropy(named, labels, ignore_index=-1, reduction="sum") + logits.sum() * 0.0
+
+    def _normalisers(self, predictions, batch, matches):
+        """One `Normalisers` per prediction, from a single exchange between processes."""
+        num_slots = predictions[0]["pred_logits"].shape[:2].numel()
+        counts = torch.stack([self._counts(found, batch, num_slots) for found in matches])
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(counts)
+            counts = counts / comm.get_world_size()
+        objects, object_weights, names = counts.unbind(1)
+        limited = (objects.clamp(min=1), object_weights, names.clamp(min=1))
+        return [Normalisers(*values) for values in zip(*limited, strict=True)]
+
+    def _counts(self, matches, batch, num_slots):
+        matched = len(matches.objects)
+        objects = self.class_weight.new_tensor(len(batch.masks), dtype=torch.float32)
+        weights = self.class_weight[OBJECT] * matched + self.class_weight[NO_OBJECT] * (
+            num_slots - matched
+        )
+        names = (batch.labels[matches.objects] >= 0).sum().to(objects.dtype)
+        return torch.stack([objects, weights.to(objects.dtype), names])
+
+    @staticmethod
+    def _in_batch(found, batch):
+        """One prediction's per-clip matches as `Matches` on the targets' device."""
+        sizes = torch.tensor([len(queries) for queries, _ in found])
+        clips = torch.arange(len(found)).repeat_interleave(sizes)
+        queries = torch.cat([queries for queries, _ in found])
+        first = torch.tensor(batch.first_object())
+        objects = torch.cat([objects for _, objects in found]) + first[clips]
+        return Matches(*(x.to(batch.masks.device) for x in (clips, queries, objects)))

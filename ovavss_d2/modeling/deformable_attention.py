@@ -1,0 +1,167 @@
+"""Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159, equation 3) in pure PyTorch.
+
+Shape letters: N frames, L places of all levels, R of them that ask (queries), C channels, M heads,
+d = C / M, V levels, P points per head and level, h w places of one level.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Samples that are held at a time: about a CPU's second-level cache, or a part of a GPU's memory.
+CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
+
+
+def deformable_attention(
+    value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Weighted sums of bilinear samples; a kernel can replace this one function.
+
+    Args:
+        value: (N, L, M, d), the levels one after the other, each row by row.
+        shapes: (h, w) of each of the V levels; the places add up to L.
+        locations: (N, R, M, V, P, 2) as (x, y); a map's outer edges are 0 and 1, zeros beyond.
+        weights: (N, R, M, V, P).
+
+    Returns:
+        (N, R, M * d).
+    """
+    n, places, heads, depth = value.shape
+    rows, asking = n * heads, locations.shape[1]
+    value = value.permute(0, 2, 3, 1).reshape(rows, depth, places)
+    grid = (2 * locations - 1).permute(0, 2, 3, 4, 5, 1).reshape(rows, *locations.shape[3:], asking)
+    weights = weights.permute(0, 2, 3, 4, 1).reshape(rows, *weights.shape[3:], asking)
+    out = _SampledSum.apply(value, grid, weights, tuple(shapes))
+    return out.view(n, heads * depth, asking).transpose(1, 2)
+
+
+class _SampledSum(torch.autograd.Function):
+    """(N M, d, L), (N M, V, P, 2, R), (N M, V, P, R) -> (N M, d, R).
+
+    The samples, V * P times as large as the result, are taken and summed up in chunks, and taken
+    again for the gradient, so that they are never held as a whole.
+    """
+
+    @staticmethod
+    def forward(ctx, value, grid, weights, shapes):
+        ctx.save_for_backward(value, grid, weights)
+        ctx.shapes = shapes
+        out = value.new_zeros(*value.shape[:2], grid.shape[-1])
+        for level, rows, places in _chunks(value, grid, shapes):
+            samples = _samples(value[rows, :, places], shapes[level], grid[rows, level])
+            part, weight = out[rows], weights[rows, level, :, None]
+            for point in range(samples.shape[2]):
+                part.addcmul_(samples[:, :, point], weight[:, point])
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient):
+        value, grid, weights = ctx.saved_tensors
+        of_value, of_grid, of_weights = (torch.empty_like(x) for x in (value, grid, weights))
+        for level, rows, places in _chunks(value, grid, ctx.shapes):
+            maps = value[rows, :, places].detach().requires_grad_()
+            points = grid[rows, level].detach().requires_grad_()
+            with torch.enable_grad():
+                samples = _samples(maps, ctx.shapes[level], points)
+            of_sum = gradient[rows, :, None]  # (n, d, 1, R)
+            of_weights[rows, level] = (samples.detach() * of_sum).sum(1)
+            of_samples = of_sum * weights[rows, level, None]
+            of_value[rows, :, places], of_grid[rows, level] = torch.autograd.grad(
+                samples, (maps, points), of_samples
+            )
+        return of_value, of_grid, of_weights, None
+
+
+def _chunks(value: Tensor, grid: Tensor, shapes):
+    """(level, rows of N M, places of the level in L) of each piece of the work."""
+    rows, depth, _ = value.shape
+    samples = depth * grid.shape[2] * grid.shape[4]
+    limit = CHUNK_ELEMENTS.get(value.device.type, CHUNK_ELEMENTS["cuda"])
+    step = max(1, limit // max(1, samples))
+    for first in range(0, rows, step):
+        start = 0
+        for level, (height, width) in enumerate(shapes):
+            yield level, slice(first, first + step), slice(start, start + height * width)
+            start += height * width
+
+
+def _samples(maps: Tensor, shape: tuple[int, int], grid: Tensor) -> Tensor:
+    """Maps (n, d, h * w), bilinear at grid (n, P, 2, R): (n, d, P, R), zeros outside."""
+    maps = maps.unflatten(2, shape)
+    return F.grid_sample(maps, grid.transpose(2, 3), padding_mode="zeros", align_corners=False)
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Each place attends to P places per head and level, at offsets that it predicts itself."""
+
+    def __init__(self, *, dim: int, num_heads: int, num_levels: int, num_points: int):
+        """
+        Args:
+            dim: channels C.
+            num_heads, num_levels, num_points: M, V, P.
+
+        Raises:
+            ValueError: C is no multiple of M.
+        """
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"{dim} channels are no multiple of {num_heads} attention heads")
+        self.sizes = (num_heads, num_levels, num_points)
+        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """Heads start looking in directions around a circle, P points 1 to P steps away."""
+        heads, levels, points = self.sizes
+        angle = torch.arange(heads) * (2 * math.pi / heads)
+        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        direction = direction / direction.abs().amax(dim=-1, keepdim=True)
+        steps = torch.arange(1, points + 1, dtype=direction.dtype)
+        offsets = direction[:, None, None] * steps[:, None]  # (M, 1, P, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.expand(heads, levels, points, 2).flatten())
+        for zero in (self.sampling_offsets.weight, *self.attention_weights.parameters()):
+            nn.init.zeros_(zero)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(
+        self, query: Tensor, reference: Tensor, value: Tensor, shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        """
+        Args:
+            query: (N, R, C), position included.
+            reference: (R, 2), the place of each query as (x, y) between 0 and 1.
+            value: (N, L, C).
+            shapes: (h, w) of the levels.
+
+        Returns:
+            (N, R, C).
+        """
+        heads, levels, points = self.sizes
+        value = _channels_first(self.value_proj, value).unflatten(1, (heads, -1))
+        offsets = _channels_first(self.sampling_offsets, query)
+        offsets = offsets.unflatten(1, (heads, levels, points, 2))  # (N, M, V, P, 2, R)
+        weights = _channels_first(self.attention_weights, query)
+        weights = weights.unflatten(1, (heads, levels * points)).softmax(2)
+        weights = weights.unflatten(2, (levels, points))  # (N, M, V, P, R)
+        size = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
+        locations = reference.T + offsets / size[:, None, :, None]
+        out = deformable_attention(
+            value.permute(0, 3, 1, 2),
+            shapes,
+            locations.permute(0, 5, 1, 2, 3, 4),
+            weights.permute(0, 4, 1, 2, 3),
+        )
+        return self.output_proj(out)
+
+
+def _channels_first(linear: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer from (N, L, C) to (N, channels, L), the order in memory that sampling reads."""
+    return torch.matmul(linear.weight, x.transpose(1, 2)) + linear.bias[:, None]

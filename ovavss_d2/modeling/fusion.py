@@ -1,0 +1,108 @@
+"""Early fusion: the tokens of a frame and its sound attend to each other.
+
+Shape letters: N frames (B * T), L visual tokens of a frame, C visual channels, A audio channels,
+E width of the attention, M its heads, d = E / M.
+"""
+
+import torch
+from torch import Tensor, nn
+
+SIMILARITY_LIMIT = 50000.0  # keeps half precision finite
+
+
+class AudioVisualFusion(nn.Module):
+    """Bidirectional attention between visual tokens and one audio token (arXiv 2407.21721).
+
+    Both sides share one similarity. As a frame has one audio token only, the softmax over audio
+    tokens is 1 everywhere: the visual update is the projected audio value, the same at each token.
+    The softmax over visual tokens is taken of L x M numbers, for which nothing of width E is made
+    per token: the projections on both sides of the attention are folded into it, which is exact.
+    """
+
+    def __init__(
+        self,
+        *,
+        visual_dim: int,
+        audio_dim: int,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.1,
+        init_gamma: float = 1 / 6,
+    ):
+        """
+        Args:
+            visual_dim, audio_dim: channels C and A.
+            embed_dim: width E of the attention.
+            num_heads: M.
+            dropout: of both attentions, in training.
+            init_gamma: start of the per-channel weight of both updates.
+
+        Raises:
+            ValueError: the width is no multiple of the number of heads.
+        """
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(
+                f"MODEL.FUSION.EMBED_DIM {embed_dim} is no multiple of NHEADS {num_heads}"
+            )
+        self.num_heads = num_heads
+        self.layer_norm_v = nn.LayerNorm(visual_dim)
+        self.layer_norm_l = nn.LayerNorm(audio_dim)
+        self.v_proj = nn.Linear(visual_dim, embed_dim)
+        self.l_proj = nn.Linear(audio_dim, embed_dim)
+        self.values_v_proj = nn.Linear(visual_dim, embed_dim)
+        self.values_l_proj = nn.Linear(audio_dim, embed_dim)
+        self.out_v_proj = nn.Linear(embed_dim, visual_dim)
+        self.out_l_proj = nn.Linear(embed_dim, audio_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.gamma_v = nn.Parameter(torch.full((visual_dim,), init_gamma))
+        self.gamma_l = nn.Parameter(torch.full((audio_dim,), init_gamma))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            visual: (N, L, C).
+            audio: (N, A).
+
+        Returns:
+            Both, normalised and updated, in the same shapes.
+        """
+        visual, audio = self.layer_norm_v(visual), self.layer_norm_l(audio)
+        visual_update = self._visual_update(visual, audio)
+        audio_update = self._audio_update(visual, audio)
+        return visual + self.gamma_v * visual_update, audio + self.gamma_l * audio_update
+
+    def _visual_update(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """The audio values, projected: (N, 1, C), or (N, L, C) with dropout of heads at places."""
+        values = self.values_l_proj(audio)
+        if not (self.training and self.dropout.p > 0):
+            return self.out_v_proj(values)[:, None]
+        kept = self.dropout(visual.new_ones(*visual.shape[:2], self.num_heads))  # (N, L, M)
+        out = self.out_v_proj.weight.unflatten(1, (self.num_heads, -1))  # (C, M, d)
+        per_head = torch.einsum("nmd,cmd->nmc", values.unflatten(1, (self.num_heads, -1)), out)
+        return torch.baddbmm(self.out_v_proj.bias, kept, per_head)
+
+    def _audio_update(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """Visual values at the places that resemble the sound, projected: (N, A)."""
+        attention = self.dropout(self._similarity(visual, audio).softmax(dim=1))  # (N, L, M)
+        seen = attention.transpose(1, 2) @ visual  # (N, M, C)
+        weight = self.values_v_proj.weight.unflatten(0, (self.num_heads, -1))  # (M, d, C)
+        bias = self.values_v_proj.bias.unflatten(0, (self.num_heads, -1))  # (M, d)
+        values = torch.einsum("nmc,mdc->nmd", seen, weight)
+        values = values + attention.sum(dim=1)[..., None] * bias
+        return self.out_l_proj(values.flatten(1))
+
+    def _similarity(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """Scaled products of the projected tokens with the projected sound: (N, L, M)."""
+        key = self.l_proj(audio).unflatten(1, (self.num_heads, -1))  # (N, M, d)
+        key = key * key.shape[-1] ** -0.5
+        weight = self.v_proj.weight.unflatten(0, (self.num_heads, -1))  # (M, d, C)
+        bias = self.v_proj.bias.unflatten(0, (self.num_heads, -1))  # (M, d)
+        folded = torch.einsum("nmd,mdc->ncm", key, weight)
+        constant = (key * bias).sum(-1)[:, None]  # (N, 1, M)
+        similarity = torch.baddbmm(constant, visual, folded)
+        return similarity.clamp(-SIMILARITY_LIMIT, SIMILARITY_LIMIT)

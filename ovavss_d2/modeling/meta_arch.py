@@ -1,0 +1,240 @@
+"""The meta-architecture: frames and sound in, label maps out.
+
+Shape letters: B clips, T frames of a clip, L frames of a video, N frames or objects, Q queries,
+K names, C channels, A audio channels, S samples of a second of sound, H W pixels, HP WP padded.
+"""
+
+import logging
+
+import torch
+from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.structures import ImageList
+from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovavss_d2.modeling.audio_encoder import build_audio_encoder
+from ovavss_d2.modeling.criterion import SetCriterion
+from ovavss_d2.modeling.postprocess import PostProcessor
+from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier
+
+logger = logging.getLogger(__name__)
+
+
+@META_ARCH_REGISTRY.register()
+class OVAVSS(nn.Module):
+    """Finds the objects that sound, class-agnostically, and names them (arXiv 2407.21721)."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        audio_encoder: nn.Module,
+        sem_seg_head: nn.Module,
+        criterion: nn.Module,
+        classifier: OpenVocabularyClassifier,
+        postprocessor: PostProcessor,
+        vocabulary: tuple[str, ...],
+        training_vocabulary: tuple[str, ...],
+        training_classes: tuple[str, ...],
+        pixel_mean: tuple[float, float, float],
+        pixel_std: tuple[float, float, float],
+        size_divisibility: int,
+        window: int,
+    ):
+        """
+        Args:
+            backbone: frames (N, 3, H, W) to feature maps.
+            audio_encoder: sounds (N, S) to embeddings (N, A).
+            sem_seg_head: feature maps and embeddings to queries, objectness and masks.
+            criterion: outputs and targets to losses.
+            classifier: names the masks.
+            postprocessor: scored pairs to label maps.
+            vocabulary: names to look for, `set_vocabulary` changes them.
+            training_vocabulary: names that the query classifier head is trained on.
+            training_classes: names of the training data's classes, in the order of `gt_classes`.
+            pixel_mean, pixel_std: of RGB in 0..255.
+            size_divisibility: frames are padded to a multiple of it.
+            window: frames that are looked at together at test time.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.audio_encoder = audio_encoder
+        self.sem_seg_head = sem_seg_head
+        self.criterion = criterion
+        self.classifier = classifier
+        self.postprocessor = postprocessor
+        self.vocabulary = tuple(vocabulary)
+        self.training_vocabulary = tuple(training_vocabulary)
+        self.size_divisibility = size_divisibility
+        self.window = window
+        places = {name: place for place, name in enumerate(self.training_vocabulary)}
+        labels = torch.tensor([places.get(name, -1) for name in training_classes])
+        self.register_buffer("training_labels", labels, persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg):
+        backbone = build_backbone(cfg)
+        divisibility = max(cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY, backbone.size_divisibility)
+        return {
+            "backbone": backbone,
+            "audio_encoder": build_audio_encoder(cfg),
+            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
+            "criterion": SetCriterion(cfg),
+            "classifier": OpenVocabularyClassifier(cfg),
+            "postprocessor": PostProcessor(cfg),
+            "vocabulary": vocabulary_of(cfg),
+            "training_vocabulary": training_vocabulary_of(cfg),
+            "training_classes": tuple(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).names),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "size_divisibility": divisibility,
+            "window": cfg.INPUT.SAMPLING_FRAME_NUM,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def set_vocabulary(self, names: tuple[str, ...]) -> None:
+        """Look for these names from now on.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not names:
+            raise ValueError("the vocabulary is empty; give at least one name")
+        self.vocabulary = tuple(names)
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: clips as `AVSClipMapper` makes them; in training all of one length.
+
+        Returns:
+            In training a dict of weighted losses; else one dict a clip, with `label_map` (L, H, W)
+            int32 at the clip's `height` and `width` (0: background, k: the k-th of `names`),
+            `names`, and `segments`: the painted pairs.
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        return [self._segment_video(video) for video in batched_inputs]
+
+    def _losses(self, clips: list[dict]) -> dict[str, Tensor]:
+        frames = self._normalised(clips)
+        outputs = self._localise(frames, clips)
+        if self.classifier.query_head is not None:
+            self._add_name_logits(outputs)
+        step = get_event_storage().iter if has_event_storage() else 0
+        losses = self.criterion(
+            outputs,
+            [self._targets(clip, frames.tensor.shape[-2:]) for clip in clips],
+            step=step,
+            clip_seeds=[clip["clip_seed"] for clip in clips],
+        )
+        weights = self.criterion.weight_dict
+        return {name: loss * weights[name] for name, loss in losses.items() if name in weights}
+
+    def _normalised(self, clips: list[dict]) -> ImageList:
+        """Frames, normalised and padded with zeros to one size: tensor (B, T, 3, HP, WP)."""
+        frames = [clip["image"].to(self.device) for clip in clips]
+        frames = [(frame - self.pixel_mean) / self.pixel_std for frame in frames]
+        return ImageList.from_tensors(frames, self.size_divisibility)
+
+    def _localise(self, frames: ImageList, clips: list[dict]) -> dict:
+        """Masks and objectness of the queries, without names."""
+        features = self.backbone(frames.tensor.flatten(0, 1))
+        sound = torch.cat([clip["audio"] for clip in clips]).to(self.device)
+        valid = torch.cat([clip["audio_valid"] for clip in clips]).to(self.device)
+        audio = self.audio_encoder(sound, valid)
+        return self.sem_seg_head(features, audio, num_clips=len(clips))
+
+    def _add_name_logits(self, outputs: dict) -> None:
+        text = self.classifier.clip.encode_text(self.training_vocabulary)
+        for prediction in (outputs, *outputs["aux_outputs"]):
+            prediction["pred_names"] = self.classifier.query_head(prediction["pred_queries"], text)
+
+    def _targets(self, clip: dict, padded_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Objects visible in a labelled frame.
+
+        Returns:
+            labels (N,) place in the training vocabulary or -1, masks (N, T, HP, WP), labelled (T,).
+        """
+        labelled = clip["labelled"].to(self.device)
+        masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
+        masks = masks.to(self.device)
+        classes = clip["instances"][0].gt_classes.to(self.device)
+        visible = masks[:, labelled].flatten(1).any(dim=1)
+        height, width = masks.shape[-2:]
+        padding = (0, padded_size[1] - width, 0, padded_size[0] - height)
+        return {
+            "labels": self.training_labels[classes[visible]],
+            "masks": F.pad(masks[visible], padding),
+            "labelled": labelled,
+        }
+
+    @torch.no_grad()
+    def _segment_video(self, video: dict) -> dict:
+        """Windows of a video one after the other, put together."""
+        length = len(video["image"])
+        maps, segments = [], []
+        for first in range(0, length, self.window):
+            last = min(first + self.window, length)
+            label_map, painted = self._segment_window(_cut(video, first, last))
+            maps.append(label_map)
+            segments += [{"window": (first, last), **segment} for segment in painted]
+        return {"label_map": torch.cat(maps), "names": self.vocabulary, "segments": segments}
+
+    def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
+        frames = self._normalised([clip])
+        outputs = self._localise(frames, [clip])
+        objectness = outputs["pred_logits"][0].softmax(-1)[:, 0]
+        keep = self.postprocessor.paintable(objectness)
+        masks = F.interpolate(
+            outputs["pred_masks"][0, keep],
+            size=frames.tensor.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
+        )
+        height, width = frames.image_sizes[0]
+        names = self.classifier.name_probabilities(
+            queries=outputs["pred_queries"][0, keep],
+            mask_logits=masks,
+            frames=clip["image"].to(self.device),
+            names=self.vocabulary,
+            training_names=self.training_vocabulary,
+        )
+        return self.postprocessor(
+            objectness=objectness[keep],
+            name_probabilities=names,
+            mask_logits=masks[..., :height, :width],
+            audio=clip["audio"].to(self.device),
+            size=(clip["height"], clip["width"]),
+            names=self.vocabulary,
+        )
+
+
+def _cut(video: dict, first: int, last: int) -> dict:
+    """Frames `first` to `last` (exclusive) of a mapped video."""
+    per_frame = ("image", "audio", "audio_valid")
+    return {**video, **{key: video[key][first:last] for key in per_frame}}
+
+
+def vocabulary_of(cfg) -> tuple[str, ...]:
+    """Names to look for: the config's, or those of the first test set."""
+    return tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or tuple(
+        MetadataCatalog.get(cfg.DATASETS.TEST[0]).names
+    )
+
+
+def training_vocabulary_of(cfg) -> tuple[str, ...]:
+    """Names to train on: the config's, or the base names of the first training set."""
+    if cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY:
+        return tuple(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY)
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    return tuple(metadata.names[i - 1] for i in metadata.base_ids)

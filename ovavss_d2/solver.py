@@ -1,0 +1,77 @@
+"""The optimizer of the reference recipe: parameter groups and full-model gradient clipping."""
+
+import itertools
+
+import torch
+from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
+
+NORM_TYPES = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
+# parameters that are embeddings without being an nn.Embedding (Swin's tables)
+EMBEDDING_NAMES = ("relative_position_bias_table", "absolute_pos_embed")
+OPTIMIZERS = {"ADAMW": torch.optim.AdamW, "SGD": torch.optim.SGD}
+
+
+def parameter_groups(cfg, model: nn.Module) -> list[dict]:
+    """Trainable parameters by learning rate and weight decay.
+
+    The backbone learns at `SOLVER.BACKBONE_MULTIPLIER` times the rate; norms and embeddings have
+    weight decays of their own (0 in the reference recipe).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    seen = set()
+    for module_name, module in model.named_modules():
+        in_backbone = "backbone" in module_name.split(".")
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:
+                continue
+            seen.add(parameter)
+            rate = cfg.SOLVER.BASE_LR * (cfg.SOLVER.BACKBONE_MULTIPLIER if in_backbone else 1.0)
+            decay = cfg.SOLVER.WEIGHT_DECAY
+            if isinstance(module, NORM_TYPES):
+                decay = cfg.SOLVER.WEIGHT_DECAY_NORM
+            elif isinstance(module, nn.Embedding) or name in EMBEDDING_NAMES:
+                decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
+
+
+def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that `SOLVER` describes.
+
+    Raises:
+        ValueError: `SOLVER.OPTIMIZER` is unknown.
+    """
+    if cfg.SOLVER.OPTIMIZER not in OPTIMIZERS:
+        raise ValueError(
+            f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; choose one of {', '.join(OPTIMIZERS)}"
+        )
+    optimizer_class = OPTIMIZERS[cfg.SOLVER.OPTIMIZER]
+    kwargs = {"momentum": cfg.SOLVER.MOMENTUM} if cfg.SOLVER.OPTIMIZER == "SGD" else {}
+    groups = parameter_groups(cfg, model)
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if clip.ENABLED and clip.CLIP_TYPE == "full_model":
+        optimizer_class = with_full_model_clipping(optimizer_class, clip.CLIP_VALUE)
+        return optimizer_class(groups, cfg.SOLVER.BASE_LR, **kwargs)
+    return maybe_add_gradient_clipping(cfg, optimizer_class)(groups, cfg.SOLVER.BASE_LR, **kwargs)
+
+
+def with_full_model_clipping(optimizer_class: type, max_norm: float) -> type:
+    """A subclass whose step first scales the whole model's gradient to at most `max_norm`.
+
+    It clips inside `step`, so that AMP's gradient scaler has undone its scaling by then.
+    """
+
+    class FullModelClipping(optimizer_class):
+        def step(self, closure=None):
+            parameters = itertools.chain(*(group["params"] for group in self.param_groups))
+            nn.utils.clip_grad_norm_(list(parameters), max_norm)
+            return super().step(closure)
+
+    FullModelClipping.__name__ = f"{optimizer_class.__name__}WithFullModelClipping"
+    return FullModelClipping

@@ -1,0 +1,7 @@
+"""Saving and loading of models and of training states."""
+
+from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
+
+from .detection_checkpoint import DetectionCheckpointer
+
+__all__ = ["Checkpointer", "DetectionCheckpointer", "PeriodicCheckpointer"]

@@ -1,0 +1,90 @@
+"""Detectron2's trainer and command line, wired to this project's data, checkpoints and evaluator."""
+
+import argparse
+import logging
+import os
+import weakref
+
+from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ovavss_d2.checkpoint import OVAVSSCheckpointer, check_weight_files
+from ovavss_d2.config import load_config
+from ovavss_d2.data.catalog import check_dataset
+from ovavss_d2.data.mapper import build_test_loader, build_train_loader
+from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+from ovavss_d2.solver import build_optimizer
+from ovavss_d2.standalone import describe
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """`DefaultTrainer` for clips with sound."""
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+        """The first test set reports into `inference/`, further ones into folders below it."""
+        if output_folder is None:
+            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+            if dataset_name != cfg.DATASETS.TEST[0]:
+                output_folder = os.path.join(output_folder, dataset_name)
+        return AVSSEvaluator(
+            dataset_name, output_dir=output_folder, save_predictions=cfg.TEST.SAVE_PREDICTIONS
+        )
+
+    def build_hooks(self):
+        # The hooks keep the checkpointer, so the one that knows all formats is put here.
+        self.checkpointer = OVAVSSCheckpointer(
+            self.checkpointer.model, self.cfg.OUTPUT_DIR, cfg=self.cfg, trainer=weakref.proxy(self)
+        )
+        return super().build_hooks()
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """Detectron2's command line: --config-file, --resume, --eval-only, --num-gpus, KEY VALUE."""
+    parser = default_argument_parser(epilog=description)
+    parser.description = description
+    return parser
+
+
+def set_up(args):
+    """Read the config, look for every file it needs, and start the logs.
+
+    Raises:
+        FileNotFoundError: the config, a weight file or a data set is missing.
+        ValueError: the config is wrong.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    cfg.freeze()
+    check_weight_files(cfg)
+    for name in (*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):
+        check_dataset(name)
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ovavss_d2")
+    logger.info("Runtime: %s", describe())
+    return cfg
+
+
+def evaluate(cfg) -> dict:
+    """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`."""
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
+    model = Trainer.build_model(cfg)
+    OVAVSSCheckpointer(model, cfg.OUTPUT_DIR, cfg=cfg).resume_or_load(
+        cfg.MODEL.WEIGHTS, resume=False
+    )
+    return Trainer.test(cfg, model)

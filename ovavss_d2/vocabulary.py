@@ -1,0 +1,114 @@
+"""The one place for names, base and novel ids, colours and the sampling rate of sound.
+
+An id is a name's place in its list, counted from 1; 0 is background. Everything else reaches these
+lists through `MetadataCatalog`.
+"""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+SAMPLE_RATE = 16000  # Hz, of all sound inside the project
+SECOND = SAMPLE_RATE  # samples that a frame hears
+
+_AVSBENCH_TEXT = """
+accordion airplane axe baby bassoon bell bird boat boy bus car cat cello clarinet clipper clock
+dog donkey drum duck elephant emergency-car erhu flute frying-food girl goose guitar gun guzheng
+hair-dryer handpan harmonica harp helicopter hen horse keyboard leopard lion man marimba
+missile-rocket motorcycle mower parrot piano pig pipa saw saxophone sheep sitar sorna squirrel
+tabla tank tiger tractor train trombone truck trumpet tuba ukulele utv vacuum-cleaner violin
+wolf woman
+"""
+AVSBENCH_NAMES = tuple(_AVSBENCH_TEXT.split())
+# The 40 base classes of AVSBench-OV; the other 30 are novel.
+AVSBENCH_BASE_IDS = (
+    2, 4, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21, 26, 27, 28, 29, 31,
+    35, 36, 37, 38, 40, 41, 43, 44, 46, 47, 48, 52, 55, 58, 59, 60, 62, 63, 67, 70,
+)  # fmt: skip
+
+TOY_SHAPES = ("circle", "square", "triangle", "star", "cross")
+TOY_COLORS = ("red", "green", "blue", "yellow", "magenta", "cyan")
+TOY_NAMES = tuple(f"{color} {shape}" for color in TOY_COLORS for shape in TOY_SHAPES)
+# Novel are two diagonals of the (shape, colour) table: shape s in the colours s and s + 3. So each
+# shape is novel in two colours, each colour in one or two shapes, and every shape and colour is
+# known from base classes.
+_TOY_NOVEL_IDS = tuple(
+    1 + color * len(TOY_SHAPES) + shape
+    for color in range(len(TOY_COLORS))
+    for shape in range(len(TOY_SHAPES))
+    if (color - shape) % 3 == 0
+)
+TOY_BASE_IDS = tuple(i for i in range(1, len(TOY_NAMES) + 1) if i not in _TOY_NOVEL_IDS)
+
+PRESETS = {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES}
+
+
+def novel_ids(names: Iterable[str], base_ids: Iterable[int]) -> tuple[int, ...]:
+    """Return the ids (from 1) of `names` that are not among `base_ids`, ascending."""
+    base = set(base_ids)
+    return tuple(i for i, _ in enumerate(names, start=1) if i not in base)
+
+
+def voc_palette(n: int) -> np.ndarray:
+    """Return the first `n` colours of the Pascal VOC palette.
+
+    Bits 0, 3, 6, ... of an index become red's bits from the highest down, bits 1, 4, 7, ...
+    green's, bits 2, 5, 8, ... blue's.
+
+    Args:
+        n: 1 to 256 colours; the first one is black.
+
+    Returns:
+        uint8 array (n, 3), RGB.
+    """
+    if not 1 <= n <= 256:
+        raise ValueError(f"the palette has 1 to 256 colours, {n} were asked for")
+    index = np.arange(n)
+    palette = np.zeros((n, 3), np.uint8)
+    for bit in range(8):
+        channel, level = bit % 3, 7 - bit // 3
+        palette[:, channel] |= (((index >> bit) & 1) << level).astype(np.uint8)
+    return palette
+
+
+def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
+    """Read names from a preset, a text file or the text itself.
+
+    Args:
+        source: "avsbench" or "toy"; the path of a file; text with names separated by commas or
+            lines, where "#" starts a comment; or the names themselves. Duplicates are dropped, the
+            order is kept.
+
+    Returns:
+        The names, at least one.
+
+    Raises:
+        ValueError: no name is left, or the file is not text.
+    """
+    if not isinstance(source, str):
+        return _unique(source, origin="the list")
+    if source.strip() in PRESETS:
+        return PRESETS[source.strip()]
+    origin = f"'{source.strip()}'"
+    text = source
+    if "\n" not in source and os.path.isfile(source):
+        try:
+            with open(source, encoding="utf-8-sig") as file:
+                text = file.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{origin}: not a UTF-8 text file of names ({error.reason})"
+            ) from error
+    lines = (line.split("#", 1)[0] for line in text.splitlines())
+    return _unique((name for line in lines for name in line.split(",")), origin=origin)
+
+
+def _unique(names: Iterable[str], origin: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(" ".join(name.split()) for name in names if name.strip()))
+    if not names:
+        raise ValueError(
+            f"the vocabulary {origin} has no name; give names separated by commas, "
+            f"a file with one name a line, or one of {', '.join(PRESETS)}"
+        )
+    return names

@@ -1,0 +1,41 @@
+"""Installation: `pip install -e .` (Detectron2 itself is optional: see README.md, "Detectron2")."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "ovavss_d2/__init__.py").read_text()).group(1)
+
+setup(
+    name="ovavss_d2",
+    version=version,
+    description="Open-vocabulary audio-visual semantic segmentation as a Detectron2 extension",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_namespace_packages(include=["ovavss_d2*"]),
+    package_data={"": ["*.json", "*.yaml"]},
+    install_requires=[
+        # torchvision and torchaudio load only beside the torch build that they were made for:
+        # torchaudio 2.11 (CUDA 13.0) refuses torch 2.15 (CUDA 13.2).
+        "torch>=2.11,<2.15",
+        "torchvision>=0.26,<0.30",
+        "torchaudio>=2.11,<2.12",
+        "open_clip_torch>=3.3,<4",
+        "timm>=1.0.31,<1.1",
+        "fvcore>=0.1.5.post20221221,<0.2",
+        "iopath>=0.1.10,<0.2",
+        "pycocotools>=2.0.10,<3",
+        "opencv-python>=4.10,<6",
+        "numpy>=2.0,<3",
+        "scipy>=1.14,<2",
+        "av>=15,<19",
+        "matplotlib>=3.9,<4",
+        "tensorboard>=2.18,<3",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={"test": ["pytest>=8,<10", "ruff>=0.14,<1"]},
+)

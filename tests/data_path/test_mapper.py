@@ -1,0 +1,273 @@
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog
+from PIL import Image
+from pycocotools import mask as rle
+
+from ovavss_d2.config import add_ovavss_config
+from ovavss_d2.data.mapper import (
+    AVSClipMapper,
+    build_test_loader,
+    build_train_loader,
+    choose_sounds,
+    decode_masks,
+)
+from ovavss_d2.vocabulary import AVSBENCH_NAMES
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_cfg()
+    add_ovavss_config(cfg)
+    cfg.INPUT.MIN_SIZE_TRAIN = (48,)
+    cfg.INPUT.MIN_SIZE_TEST = 36
+    cfg.INPUT.RANDOM_FLIP = "none"
+    cfg.DATASETS.TRAIN = ("avsbench_derived_train_base",)
+    cfg.SOLVER.IMS_PER_BATCH = 3
+    cfg.DATALOADER.NUM_WORKERS = 0
+    return cfg
+
+
+@pytest.fixture
+def datasets(prepared, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(prepared))
+
+
+@pytest.fixture
+def train(datasets):
+    return {r["video_id"]: r for r in DatasetCatalog.get("avsbench_derived_train_base")}
+
+
+@pytest.fixture
+def test(datasets):
+    return DatasetCatalog.get("avsbench_derived_test_all")
+
+
+def train_clip(cfg, record, seed=0):
+    np.random.seed(seed)
+    return AVSClipMapper(cfg, is_train=True)(record)
+
+
+def test_a_training_clip_has_what_the_model_takes(cfg, tree, train):
+    clip = train_clip(cfg, train["two"])
+    assert clip["image"].shape == (5, 3, 48, 64) and clip["image"].dtype == torch.uint8
+    assert clip["audio"].shape == (5, 16000) and clip["audio"].dtype == torch.float32
+    assert clip["audio_valid"].tolist() == clip["labelled"].tolist() == [True] * 5
+    assert clip["times"] == [0, 1, 2, 3, 4]
+    assert (clip["height"], clip["width"], clip["subset"]) == (24, 32, "v1m")
+    assert len(clip["instances"]) == 5
+    for i, frame in enumerate(clip["instances"]):
+        assert frame.image_size == (48, 64)
+        assert frame.gt_classes.tolist() == [AVSBENCH_NAMES.index(n) for n in ("dog", "man")]
+        labels = tree.labels(i, ["dog", "man"])
+        truth = Image.fromarray(labels.astype(np.uint8)).resize((64, 48), Image.NEAREST)
+        for mask, label in zip(frame.gt_masks.tensor, frame.gt_classes + 1, strict=True):
+            assert (mask.numpy() == (np.asarray(truth) == int(label))).all()
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5, 10])
+@pytest.mark.parametrize("video", ["half", "two", "long"])
+def test_clips_of_any_length_are_sorted_and_repeat_only_if_they_must(cfg, train, video, frames):
+    cfg.INPUT.SAMPLING_FRAME_NUM = frames
+    length = len(train[video]["file_names"])
+    for seed in range(8):
+        clip = train_clip(cfg, train[video], seed)
+        assert len(clip["times"]) == len(clip["image"]) == len(clip["instances"]) == frames
+        assert clip["times"] == sorted(clip["times"])
+        assert len(set(clip["times"])) == min(frames, length)
+        assert clip["labelled"].any()
+
+
+def test_frames_are_drawn_near_each_other_and_everywhere(cfg, train):
+    cfg.INPUT.SAMPLING_FRAME_NUM, cfg.INPUT.SAMPLING_FRAME_RANGE = 2, 2
+    seen = set()
+    for seed in range(60):
+        times = train_clip(cfg, train["long"], seed)["times"]
+        assert 0 < times[1] - times[0] <= 2
+        seen.update(times)
+    assert seen == set(range(10))
+
+
+def test_half_labelled_clips_always_hold_the_frame_with_truth(cfg, train):
+    cfg.INPUT.SAMPLING_FRAME_NUM = 3
+    for seed in range(10):
+        clip = train_clip(cfg, train["half"], seed)
+        assert clip["labelled"].tolist() == [True, False, False]
+        seen = [frame.gt_masks.tensor.any().item() for frame in clip["instances"]]
+        assert seen == [True, False, False]
+        assert [file is not None for file in clip["label_files"]] == seen
+
+
+def test_objects_keep_their_ids_and_places_where_they_are_absent(cfg, train):
+    record = copy.deepcopy(train["two"])
+    record["annotations"][0]["segmentations"][2] = None
+    record["annotations"][1]["segmentations"] = [None] * 5
+    clip = train_clip(cfg, record)
+    ids = record["annotations"][0]["id"]
+    assert [frame.gt_ids.tolist() for frame in clip["instances"]] == [[ids]] * 5
+    seen = [frame.gt_masks.tensor.any().item() for frame in clip["instances"]]
+    assert seen == [True, True, False, True, True]
+
+
+def test_a_video_without_objects_gives_empty_truth(cfg, train):
+    clip = train_clip(cfg, train["two"] | {"annotations": [], "names": []})
+    assert clip["instances"][0].gt_masks.tensor.shape == (0, 48, 64)
+    assert clip["instances"][0].gt_classes.dtype == torch.int64
+
+
+def test_a_flipped_clip_is_the_mirrored_clip(cfg, train):
+    plain = train_clip(cfg, train["two"])
+    cfg.INPUT.RANDOM_FLIP = "horizontal"
+    clips = [train_clip(cfg, train["two"], seed) for seed in range(8)]
+    flipped = [clip for clip in clips if not (clip["image"] == plain["image"]).all()]
+    assert 0 < len(flipped) < 8
+    for clip in flipped:
+        assert (clip["image"].flip(-1) == plain["image"]).all()
+        for a, b in zip(clip["instances"], plain["instances"], strict=True):
+            assert (a.gt_masks.tensor.flip(-1) == b.gt_masks.tensor).all()
+
+
+def test_the_same_seed_gives_the_same_clip(cfg, train):
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.COLOR_AUG = (24, 36, 48), True
+    a, b = (train_clip(cfg, train["long"], 3) for _ in range(2))
+    assert a["clip_seed"] == b["clip_seed"] and (a["image"] == b["image"]).all()
+    others = {train_clip(cfg, train["long"], seed)["clip_seed"] for seed in range(9)}
+    assert len(others) > 5
+
+
+def test_a_test_clip_is_the_whole_video(cfg, test):
+    for record in test:
+        clip = AVSClipMapper(cfg, is_train=False, records=test)(record)
+        assert len(clip["image"]) == len(record["file_names"])
+        assert clip["image"].shape[2:] == (36, 48)
+        assert clip["label_files"] == record["label_files"]
+        assert "instances" not in clip
+
+
+def test_frames_hear_the_second_at_their_time(cfg, train, wav, tmp_path):
+    samples = np.zeros(160000)
+    samples[int(3.2 * 16000)] = 16384
+    wav(tmp_path / "click.wav", samples)
+    record = train["long"] | {"audio_file": str(tmp_path / "click.wav")}
+    for seed in range(5):
+        clip = train_clip(cfg, record, seed)
+        assert clip["audio"].abs().amax(1).tolist() == [0.5 * (t == 3) for t in clip["times"]]
+
+
+def test_absent_sound_is_silence(cfg, train):
+    clip = train_clip(cfg, train["two"] | {"audio_file": None})
+    assert not clip["audio"].any() and clip["audio_valid"].all()
+
+
+def test_released_pairing_marks_examples_that_the_sound_does_not_reach(cfg, test, wav, tmp_path):
+    wav(tmp_path / "short.wav", np.ones(16000 * 3))
+    record = test[0] | {"audio_file": str(tmp_path / "short.wav")}
+    cfg.MODEL.AUDIO.PAIRING = "released"
+    clip = AVSClipMapper(cfg, is_train=False, records=test)(record)
+    assert clip["audio_valid"].tolist()[:4] == [True, True, True, False]
+
+
+def test_silence_and_other_sounds_at_test_time(cfg, test):
+    cfg.TEST.SOUND = "silence"
+    clip = AVSClipMapper(cfg, is_train=False, records=test)(test[0])
+    assert not clip["audio"].any()
+    cfg.TEST.SOUND = "other"
+    mapper = AVSClipMapper(cfg, is_train=False, records=test)
+    heard = [mapper(record)["audio"] for record in test]
+    cfg.TEST.SOUND = "own"
+    own = [AVSClipMapper(cfg, is_train=False, records=test)(record)["audio"] for record in test]
+    for i in range(3):
+        shortest = min(len(heard[i]), len(own[(i + 1) % 3]))
+        assert (heard[i][:shortest] == own[(i + 1) % 3][:shortest]).all()
+
+
+def test_the_other_sound_shares_no_name():
+    records = [
+        {"video_id": i, "names": names.split(), "audio_file": f"{i}.wav"}
+        for i, names in enumerate(["dog", "dog cat", "cat", "", "dog"])
+    ]
+    records[2]["audio_file"] = None
+    assert choose_sounds(records, "other") == dict(
+        enumerate(["3.wav", "3.wav", "3.wav", "4.wav", "3.wav"])
+    )
+    with pytest.raises(ValueError, match="share a name with '0'"):
+        choose_sounds(records[:2], "other")
+
+
+@pytest.mark.parametrize("key", ["MODEL.AUDIO.PAIRING", "TEST.SOUND"])
+def test_an_unknown_choice_names_the_key(cfg, test, key):
+    cfg.merge_from_list([key, "loud"])
+    with pytest.raises(ValueError, match=f"{key} is 'loud', expected one of"):
+        AVSClipMapper(cfg, is_train=False, records=test)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None])
+def test_a_broken_or_missing_frame_is_one_line(cfg, test, tmp_path, content):
+    record = copy.deepcopy(test[0])
+    record["file_names"][1] = str(tmp_path / "x.jpg")
+    if content is not None:
+        (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises((ValueError, FileNotFoundError), match="x.jpg'") as error:
+        AVSClipMapper(cfg, is_train=False, records=test)(record)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_off_frame_is_one_line(cfg, test, tmp_path):
+    record = copy.deepcopy(test[0])
+    data = Path(record["file_names"][0]).read_bytes()
+    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
+    record["file_names"][0] = str(tmp_path / "x.jpg")
+    with pytest.raises(ValueError, match="x.jpg': broken image"):
+        AVSClipMapper(cfg, is_train=False, records=test)(record)
+
+
+def test_missing_sound_files_are_an_error(cfg, test):
+    with pytest.raises(FileNotFoundError, match="gone.wav"):
+        AVSClipMapper(cfg, is_train=False, records=test)(test[0] | {"audio_file": "gone.wav"})
+
+
+def test_frames_of_another_size_are_brought_to_the_videos(cfg, test, tmp_path):
+    record = copy.deepcopy(test[0])
+    Image.new("RGB", (64, 50)).save(tmp_path / "x.jpg")
+    record["file_names"][1] = str(tmp_path / "x.jpg")
+    assert AVSClipMapper(cfg, is_train=False, records=test)(record)["image"].shape[2:] == (36, 48)
+
+
+def test_all_forms_of_a_mask_mean_the_same():
+    mask = np.zeros((10, 12), np.uint8)
+    mask[2:7, 3:9] = 1
+    polygon = [[3, 2, 9, 2, 9, 7, 3, 7]]
+    packed = rle.encode(np.asfortranarray(mask))
+    numbers = {"size": [10, 12], "counts": [32, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 33]}
+    masks = decode_masks([polygon, packed, numbers, None], 10, 12)
+    assert (masks[:3] == mask).all() and not masks[3].any()
+
+
+@pytest.mark.parametrize(
+    "broken", [{"size": [10, 12]}, "text", [[1, 2]], {"size": [4, 4], "counts": "0"}]
+)
+def test_a_broken_mask_names_its_video(cfg, train, broken):
+    record = copy.deepcopy(train["two"])
+    record["annotations"][0]["segmentations"] = [broken] * 5
+    with pytest.raises(ValueError, match="video 'two', annotation") as error:
+        train_clip(cfg, record)
+    assert "\n" not in str(error.value)
+
+
+def test_a_training_video_without_truth_is_one_line(cfg, train):
+    with pytest.raises(ValueError, match="'half' has no frame with truth"):
+        train_clip(cfg, train["half"] | {"label_files": [None] * 5})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loaders_make_batches(cfg, datasets, workers):
+    cfg.DATALOADER.NUM_WORKERS = workers
+    batch = next(iter(build_train_loader(cfg)))
+    assert len(batch) == 3 and all("instances" in clip for clip in batch)
+    videos = [clip["video_id"] for (clip,) in build_test_loader(cfg, "avsbench_derived_test_all")]
+    assert sorted(videos) == ["test_base", "test_mixed", "test_novel"]

@@ -1,0 +1,214 @@
+"""The evaluator: truth and predictions brought together, processes merged, results written."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import SemSegEvaluator
+from detectron2.utils import comm
+from PIL import Image
+from pycocotools import mask as rle
+
+from ovavss_d2.evaluation.evaluator import (
+    AVSSEvaluator,
+    per_frame,
+    resize_prediction,
+    resize_truth,
+)
+from ovavss_d2.evaluation.truth import true_frames
+from ovavss_d2.vocabulary import voc_palette
+
+NAMES = ("cat", "dog", "bird", "horn")
+DATASET = "evaluator_test"
+
+
+@pytest.fixture(autouse=True)
+def dataset():
+    colors = [tuple(color) for color in voc_palette(1 + len(NAMES)).tolist()]
+    yield MetadataCatalog.get(DATASET).set(
+        names=NAMES,
+        base_ids=(1, 2),
+        novel_ids=(3, 4),
+        stuff_classes=["background", *NAMES],
+        stuff_colors=colors,
+        ignore_label=255,
+        protocol_name="a split for tests",
+        evaluator_type="ovavss",
+    )
+    MetadataCatalog.pop(DATASET)
+
+
+def write_truth(folder, ids):
+    folder.mkdir(parents=True)
+    palette = voc_palette(1 + len(NAMES))
+    files = []
+    for i, frame in enumerate(ids):
+        files.append(str(folder / f"{i}.png"))
+        Image.fromarray(palette[frame]).save(files[-1])
+    return files
+
+
+def make_video(folder, ids, names=NAMES, subset="v1m"):
+    return {
+        "video_id": folder.name,
+        "subset": subset,
+        "names": list(names),
+        "label_files": write_truth(folder, ids),
+        "file_names": [f"{folder.name}/{i}.jpg" for i in range(len(ids))],
+        "height": ids.shape[1],
+        "width": ids.shape[2],
+    }
+
+
+def output_of(label_map, names=NAMES):
+    return {
+        "label_map": torch.as_tensor(label_map, dtype=torch.int32),
+        "names": names,
+        "segments": [],
+    }
+
+
+@pytest.fixture
+def truth():
+    ids = np.zeros((2, 224, 224), np.int64)
+    ids[:, :112, :112], ids[:, :112, 112:], ids[1, 112:, :112] = 1, 3, 4
+    return ids
+
+
+def evaluate(videos, outputs, **options):
+    evaluator = AVSSEvaluator(DATASET, **options)
+    for pair in zip(videos, outputs, strict=True):
+        evaluator.process([pair[0]], [pair[1]])
+    return evaluator.evaluate()
+
+
+def test_perfect_predictions_score_100(tmp_path, truth):
+    results = evaluate([make_video(tmp_path / "a", truth)], [output_of(truth)])
+    assert list(results) == ["avsbench_ov", "avss", "avss_released"]
+    assert results["avsbench_ov"] == {"mIoU": 100, "base": 100, "novel": 100, "harmonic": 100}
+    assert results["avss"] == {"mIoU": 80, "F": 80}  # one of five classes occurs nowhere
+
+
+def test_names_map_to_the_data_sets_and_unknown_ones_are_background(tmp_path, truth):
+    vocabulary = ("piano", "horn", "cat", "bird")
+    translated = np.choose(truth, [0, 3, 0, 4, 2])
+    translated[truth == 0] = 1  # a piano, of which the data set knows nothing
+    video = make_video(tmp_path / "a", truth)
+    results = evaluate([video], [output_of(translated, vocabulary)])
+    assert results["avsbench_ov"]["mIoU"] == 100
+
+
+def test_truth_outside_the_videos_names_is_background(tmp_path, truth):
+    video = make_video(tmp_path / "a", truth, names=["cat", "bird"])
+    results = evaluate([video], [output_of(np.where(truth == 4, 0, truth))])
+    assert results["avsbench_ov"]["mIoU"] == 100
+
+
+def test_frames_without_truth_are_skipped(tmp_path, truth):
+    video = make_video(tmp_path / "a", truth)
+    video["label_files"][1] = None
+    results = evaluate([video], [output_of(np.stack([truth[0], np.ones_like(truth[0])]))])
+    assert results["avsbench_ov"]["mIoU"] == 100
+    with pytest.raises(ValueError, match="no frame of 'evaluator_test' has truth"):
+        evaluate([{**video, "label_files": None}], [output_of(truth)])
+
+
+def test_annotations_serve_as_truth(truth):
+    def encoded(frame, category):
+        return rle.encode(np.asfortranarray(frame == category, np.uint8))
+
+    polygon = [0, 0, 112, 0, 112, 112, 0, 112]  # x, y of the cat
+    annotations = [
+        {"category_id": 1, "segmentations": [[polygon], encoded(truth[1], 1)]},
+        {"category_id": 3, "segmentations": [encoded(frame, 3) for frame in truth]},
+        {"category_id": 4, "segmentations": [None, encoded(truth[1], 4)]},
+    ]
+    video = {"names": None, "annotations": annotations, "height": 224, "width": 224}
+    video["file_names"] = ["0.jpg", "1.jpg"]
+    frames = list(true_frames(video, MetadataCatalog.get(DATASET)))
+    assert [i for i, _ in frames] == [0, 1]
+    np.testing.assert_array_equal([ids for _, ids in frames], truth)
+
+
+def test_sizes_are_reduced_as_torch_and_pil_do_it():
+    columns = np.broadcast_to(np.arange(448) % 256, (448, 448))
+    predicted = resize_prediction(torch.as_tensor(columns.copy())[None])[0]
+    np.testing.assert_array_equal(predicted[0], columns[0, ::2])  # floor
+    np.testing.assert_array_equal(resize_truth(columns)[0], columns[0, 1::2])  # centre
+
+
+def test_processes_merge_to_the_figures_of_one(tmp_path, truth, monkeypatch):
+    rng = np.random.default_rng(0)
+    videos = [
+        make_video(tmp_path / f"{i}", truth, subset=s) for i, s in enumerate(["v1m", "v2", "v2"])
+    ]
+    outputs = [output_of(np.where(rng.random(truth.shape) < 0.7, truth, i)) for i in range(3)]
+    whole = evaluate(videos, outputs, output_dir=tmp_path / "one")
+    parts = [AVSSEvaluator(DATASET, output_dir=tmp_path / "two") for _ in range(2)]
+    parts[0].process(videos[2:], outputs[2:])
+    parts[1].process(videos[:2], outputs[:2])
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, parts[1]._by_subset])
+    assert parts[0].evaluate() == whole
+    one, two = ((tmp_path / n / "results.json").read_bytes() for n in ("one", "two"))
+    assert one == two
+
+
+def test_other_processes_return_nothing(monkeypatch):
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [])
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    assert AVSSEvaluator(DATASET).evaluate() is None
+
+
+def test_results_chart_and_predictions_are_written(tmp_path, truth):
+    without_horn = np.where(truth == 4, 0, truth)
+    videos = [make_video(tmp_path / "a", without_horn), make_video(tmp_path / "b", without_horn)]
+    out = tmp_path / "out"
+    evaluate(videos, [output_of(without_horn)] * 2, output_dir=out, save_predictions=True)
+
+    results = json.loads((out / "results.json").read_text())
+    assert results["dataset"] == DATASET and results["protocol_name"] == "a split for tests"
+    assert (results["videos"], results["frames"]) == (2, 4)
+    assert results["avsbench_ov"]["novel"] == 100
+    rows = {row["name"]: row for row in results["per_class"]}
+    assert rows["cat"] == {
+        "id": 1, "name": "cat", "group": "base", "iou": 100, "f": 100, "frames": 4
+    }  # fmt: skip
+    assert rows["horn"]["iou"] is None and rows["horn"]["frames"] == 0
+    assert results["per_subset"]["v1m"]["videos"] == 2
+
+    with Image.open(out / "predictions" / "b" / "1.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), without_horn[1])
+        painted = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(painted, voc_palette(5)[without_horn[1]])
+    with Image.open(out / "per_class.png") as chart:
+        assert chart.width > 300
+    assert not list(out.rglob("*.partial*"))
+
+
+def test_silent_prediction_scores_zero_and_tables_hold(tmp_path, truth, caplog):
+    caplog.set_level("INFO", logger="ovavss_d2")
+    results = evaluate([make_video(tmp_path / "a", truth)], [output_of(np.zeros_like(truth))])
+    assert results["avsbench_ov"]["harmonic"] == 0
+    assert results["avss_released"]["mIoU"] == 0
+    assert "| a split for tests" in caplog.text and "| horn" in caplog.text
+
+
+def test_stock_evaluator_takes_the_output_frame_by_frame(tmp_path, truth):
+    video = make_video(tmp_path / "a", truth)
+    output = output_of(np.choose(truth, [0, 2, 0, 1, 3]), ("bird", "cat", "horn"))
+    by_file = dict(zip(video["file_names"], truth, strict=True))
+    records = [{"file_name": name, "sem_seg_file_name": name} for name in by_file]
+    DatasetCatalog.register(DATASET, lambda: records)
+    stock = SemSegEvaluator(
+        DATASET,
+        distributed=False,
+        sem_seg_loading_fn=lambda name, dtype: by_file[name].astype(dtype),
+    )
+    stock.reset()
+    for image, prediction in per_frame(video, output, NAMES):
+        stock.process([image], [prediction])
+    DatasetCatalog.pop(DATASET)
+    assert stock.evaluate()["sem_seg"]["mIoU"] == pytest.approx(100)

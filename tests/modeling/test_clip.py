@@ -1,0 +1,124 @@
+"""The frozen CLIP: how it is described, that nothing moves it, what it returns."""
+
+import copy
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.config import get_cfg
+from tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
+
+from ovavss_d2.config import add_ovavss_config
+from ovavss_d2.modeling.clip import PROMPTS, FrozenClip, architecture
+
+ORACLE_PROMPTS = Path(__file__).parents[1] / "data" / "oracle" / "vild_templates.json"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return tiny_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def clip(built):
+    return copy.deepcopy(built)  # some tests change its weights
+
+
+def test_the_prompts_are_the_published_ones():
+    assert list(PROMPTS) == json.loads(ORACLE_PROMPTS.read_text())
+
+
+def test_a_name_is_the_normalised_mean_of_its_normalised_prompts(clip):
+    tokens = open_clip.SimpleTokenizer(context_length=32)(
+        [p.format("emergency-car") for p in PROMPTS]
+    )
+    expected = clip.model.encode_text(tokens, normalize=True).mean(0)
+    ours = clip.encode_text(["cat", "emergency-car"])
+    assert torch.allclose(ours[1], F.normalize(expected, dim=0), atol=1e-6)
+    assert torch.allclose(ours.norm(dim=-1), torch.ones(2))
+
+
+def test_long_names_and_many_names_do_not_change_a_name(clip):
+    alone = clip.encode_text(["dog"])
+    names = ["a very very long name of a thing " * 3, *map(str, range(20)), "dog"]
+    clip.encode_text(names[:-1])
+    fresh = {name: value for name, value in zip(names, clip.encode_text(names), strict=True)}
+    clip.model.load_state_dict(clip.model.state_dict())  # forgets
+    together = clip.encode_text(names)
+    assert torch.allclose(together[-1], alone[0], atol=1e-6)
+    assert torch.allclose(torch.stack(list(fresh.values())), together, atol=1e-6)
+
+
+def test_a_name_is_computed_once_until_the_weights_change(clip, monkeypatch):
+    calls = []
+    embed = clip._embed
+    monkeypatch.setattr(clip, "_embed", lambda names: calls.append(names) or embed(names))
+    first = clip.encode_text(["cat", "dog", "cat"])
+    clip.encode_text(["dog"])
+    assert calls == [["cat", "dog"]] and torch.equal(first[0], first[2])
+    state = {name: value + 0.1 for name, value in clip.state_dict().items()}
+    torch.nn.Sequential(clip).load_state_dict({f"0.{name}": value for name, value in state.items()})
+    assert not torch.allclose(clip.encode_text(["dog"])[0], first[1])
+
+
+def test_it_never_trains(clip):
+    torch.nn.Sequential(clip).train()
+    assert not any(module.training for module in clip.modules())
+    assert not any(p.requires_grad for p in clip.parameters())
+    images = torch.rand(2, 3, 32, 32, requires_grad=True)
+    assert not clip.encode_images(images).requires_grad
+    assert not clip.encode_text(["cat"]).requires_grad
+
+
+def test_images_are_normalised_with_clips_statistics(clip):
+    images = torch.rand(2, 3, clip.image_size, clip.image_size)
+    by_hand = (images - torch.tensor([0.48, 0.46, 0.41]).view(3, 1, 1)) / clip.std
+    expected = clip.model.encode_image(by_hand, normalize=True)
+    assert torch.allclose(clip.encode_images(images), expected, atol=1e-6)
+    assert expected.shape == (2, clip.embed_dim)
+
+
+def test_quick_gelu_is_on_unless_the_file_says_otherwise(tmp_path):
+    assert architecture(write_architecture(tmp_path))["quick_gelu"] is True
+    assert architecture(write_architecture(tmp_path, quick_gelu=False))["quick_gelu"] is False
+    assert architecture("ViT-S-32-alt")["quick_gelu"] is True
+
+
+def test_a_residual_network_and_a_config_build_it_too(tmp_path):
+    tower = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+    cfg = get_cfg()
+    add_ovavss_config(cfg)
+    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(tmp_path, vision_cfg=tower)
+    clip = FrozenClip(cfg)
+    assert clip.image_size == 64
+    assert clip.encode_images(torch.rand(1, 3, 64, 64)).shape == (1, ARCHITECTURE["embed_dim"])
+    assert torch.allclose(clip.mean.flatten(), torch.tensor(open_clip.OPENAI_DATASET_MEAN))
+
+
+def test_only_the_models_weights_are_saved(clip):
+    assert all(name.startswith("model.") for name in clip.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("no-such-clip", None, ValueError, "is unknown"),
+        ("missing.json", None, FileNotFoundError, "no CLIP architecture file"),
+        ("broken.json", "{", ValueError, "not valid JSON"),
+        ("other.json", '{"a": 1}', ValueError, "lacks embed_dim"),
+        ("list.json", "[]", ValueError, "lacks embed_dim"),
+        ("own.json", json.dumps({**ARCHITECTURE, "custom_text": True}), ValueError, "text tower"),
+    ],
+)
+def test_a_wrong_architecture_gets_one_clear_line(tmp_path, name, content, error, message):
+    if name.endswith(".json"):
+        path = tmp_path / name
+        if content is not None:
+            path.write_text(content)
+        name = str(path)
+    with pytest.raises(error, match=message) as raised:
+        architecture(name)
+    assert "\n" not in str(raised.value)

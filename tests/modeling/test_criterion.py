@@ -1,0 +1,250 @@
+"""The criterion: against a plain reference, over batches, over processes, and at the edges."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.config import get_cfg
+
+from ovavss_d2.config import add_ovavss_config
+from ovavss_d2.modeling.criterion import SetCriterion
+from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
+from ovavss_d2.modeling.points import PointSampler, sample_points
+
+FRAMES, QUERIES, NAMES, POINTS = 3, 6, 4, 50
+WEIGHTS = {"loss_object": 2.0, "loss_mask": 5.0, "loss_dice": 5.0, "loss_name": 2.0}
+
+
+def a_criterion(num_predictions=1):
+    return SetCriterion(
+        matcher=HungarianMatcher(object_weight=2.0, mask_weight=5.0, dice_weight=5.0),
+        sampler=PointSampler(seed=0),
+        num_points=POINTS,
+        no_object_weight=0.1,
+        loss_weights=WEIGHTS,
+        num_predictions=num_predictions,
+    )
+
+
+def a_target(labels, labelled=(True,) * FRAMES):
+    return {
+        "labels": torch.tensor(labels, dtype=torch.int64),
+        "masks": torch.rand(len(labels), FRAMES, 16, 20) > 0.6,
+        "labelled": torch.tensor(labelled),
+    }
+
+
+def a_prediction(batch):
+    return {
+        "pred_logits": torch.randn(batch, QUERIES, 2, requires_grad=True),
+        "pred_masks": torch.randn(batch, QUERIES, FRAMES, 4, 5, requires_grad=True),
+        "pred_names": torch.randn(batch, QUERIES, NAMES, requires_grad=True),
+    }
+
+
+def a_batch():
+    """Clips with two objects, with one labelled frame, with an unknown name, with no object."""
+    targets = [
+        a_target([0, 3]),
+        a_target([1], (True, False, False)),
+        a_target([2, -1]),
+        a_target([]),
+    ]
+    return a_prediction(4), targets, [11, 12, 13, 14]
+
+
+def clips_of(prediction, index):
+    return {key: value[index].detach().requires_grad_() for key, value in prediction.items()}
+
+
+def reference_losses(prediction, targets, seeds):
+    """The four losses, object by object, from the definitions; also their normalisers."""
+    criterion = a_criterion()
+    key = {"step": 0, "clip_seeds": seeds, "prediction": 0}
+    points = [criterion.sampler.match_points(POINTS, **key)]
+    [matches] = criterion.matcher([prediction], TargetBatch.pack(targets, "cpu"), points)
+    pairs = [(b, q, n) for b, (qs, ns) in enumerate(matches) for q, n in zip(qs, ns, strict=True)]
+    rows = [(b, q, n, t) for b, q, n in pairs for t in targets[b]["labelled"].nonzero()[:, 0]]
+    logits = torch.stack([prediction["pred_masks"][b, q, t] for b, q, _, t in rows])
+    counts = [sum(row[0] == b for row in rows) for b in range(len(targets))]
+    points = criterion.sampler.loss_points(logits, counts, POINTS, **key)
+    mask = dice = 0.0
+    for (b, _, n, t), logit, at in zip(rows, logits, points, strict=True):
+        truth = targets[b]["masks"][n, t].float()
+        x, y = (sample_points(m[None, None], at[None]).flatten() for m in (logit, truth))
+        mask = mask + F.binary_cross_entropy_with_logits(x, y)
+        p = x.sigmoid()
+        dice = dice + 1 - (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
+    found = {(b, int(q)) for b, q, _ in pairs}
+    log_p = prediction["pred_logits"].log_softmax(-1)
+    slots = [(b, q) for b in range(len(targets)) for q in range(QUERIES)]
+    weights = torch.tensor([1.0 if slot in found else 0.1 for slot in slots])
+    each = torch.stack([-log_p[b, q, 0 if (b, q) in found else 1] for b, q in slots])
+    named = [(b, q, targets[b]["labels"][n]) for b, q, n in pairs if targets[b]["labels"][n] >= 0]
+    name = sum(-prediction["pred_names"][b, q].log_softmax(-1)[k] for b, q, k in named)
+    objects = sum(len(t["masks"]) for t in targets)
+    sums = {
+        "loss_object": (each * weights).sum(),
+        "loss_mask": mask,
+        "loss_dice": dice,
+        "loss_name": name,
+    }
+    counts = {
+        "loss_object": weights.sum(),
+        "loss_mask": objects,
+        "loss_dice": objects,
+        "loss_name": len(named),
+    }
+    return {key: value / counts[key] for key, value in sums.items()}, counts
+
+
+def total(losses):
+    return sum(value * WEIGHTS[name] for name, value in losses.items())
+
+
+def test_losses_and_gradients_follow_the_definitions():
+    prediction, targets, seeds = a_batch()
+    expected, _ = reference_losses(prediction, targets, seeds)
+    losses = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
+    assert {k: v.item() for k, v in losses.items()} == pytest.approx(
+        {k: v.item() for k, v in expected.items()}, rel=1e-5
+    )
+    leaves = list(prediction.values())
+    ours = torch.autograd.grad(total(losses), leaves)
+    theirs = torch.autograd.grad(total(expected), leaves)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_batch_is_the_weighted_mean_of_its_clips():
+    prediction, targets, seeds = a_batch()
+    together = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
+    sums, counts = dict.fromkeys(WEIGHTS, 0.0), dict.fromkeys(WEIGHTS, 0.0)
+    for i in range(3):  # the fourth clip has no object: it enters "loss_object" alone
+        part = clips_of(prediction, slice(i, i + 1))
+        losses = a_criterion()(part, targets[i : i + 1], step=0, clip_seeds=seeds[i : i + 1])
+        _, each = reference_losses(part, targets[i : i + 1], seeds[i : i + 1])
+        for key in WEIGHTS:
+            sums[key] += losses[key].item() * float(each[key])
+            counts[key] += float(each[key])
+    for key in ("loss_mask", "loss_dice", "loss_name"):
+        assert together[key].item() == pytest.approx(sums[key] / counts[key], rel=1e-5)
+    silent = clips_of(prediction, slice(3, 4))
+    silent = a_criterion()(silent, targets[3:], step=0, clip_seeds=seeds[3:])["loss_object"].item()
+    weight = QUERIES * 0.1
+    expected = (sums["loss_object"] + silent * weight) / (counts["loss_object"] + weight)
+    assert together["loss_object"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_order_of_clips_does_not_matter():
+    prediction, targets, seeds = a_batch()
+    order = [2, 0, 3, 1]
+    ours = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
+    moved = a_criterion()(
+        clips_of(prediction, order),
+        [targets[i] for i in order],
+        step=0,
+        clip_seeds=[seeds[i] for i in order],
+    )
+    assert {k: v.item() for k, v in ours.items()} == pytest.approx(
+        {k: v.item() for k, v in moved.items()}, rel=1e-5
+    )
+
+
+def test_two_processes_equal_one(monkeypatch):
+    prediction, targets, seeds = a_batch()
+    total(a_criterion()(prediction, targets, step=0, clip_seeds=seeds)).backward()
+
+    given, meeting = [], Barrier(2, timeout=30)
+
+    def all_reduce(tensor):
+        given.append(tensor.clone())
+        meeting.wait()
+        tensor.copy_(sum(given))
+
+    def train(mine):
+        part = clips_of(prediction, mine)
+        total(a_criterion()(part, targets[mine], step=0, clip_seeds=seeds[mine])).backward()
+        return {key: value.grad / 2 for key, value in part.items()}  # gradients are averaged
+
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    with ThreadPoolExecutor(2) as ranks:
+        first, second = ranks.map(train, [slice(0, 1), slice(1, 4)])
+    for key, value in prediction.items():
+        assert torch.allclose(torch.cat([first[key], second[key]]), value.grad, atol=1e-6)
+
+
+def test_gradients_reach_every_output_of_every_prediction():
+    prediction, targets, seeds = a_batch()
+    aux = [a_prediction(4) for _ in range(2)]
+    criterion = a_criterion(num_predictions=3)
+    losses = criterion({**prediction, "aux_outputs": aux}, targets, step=0, clip_seeds=seeds)
+    assert losses.keys() == criterion.weight_dict.keys()
+    sum(criterion.weight_dict[name] * loss for name, loss in losses.items()).backward()
+    for leaf in (leaf for p in (prediction, *aux) for leaf in p.values()):
+        assert leaf.grad.abs().sum() > 0
+
+
+def test_clips_without_objects_train_towards_no_object_and_leave_no_parameter_out():
+    prediction = a_prediction(2)
+    targets = [a_target([]), a_target([])]
+    losses = a_criterion()(prediction, targets, step=0, clip_seeds=[1, 2])
+    assert (
+        losses["loss_mask"].item() == losses["loss_dice"].item() == losses["loss_name"].item() == 0
+    )
+    expected = -prediction["pred_logits"].log_softmax(-1)[..., 1].mean()
+    assert losses["loss_object"].item() == pytest.approx(expected.item(), rel=1e-5)
+    total(losses).backward()
+    assert all(leaf.grad is not None for leaf in prediction.values())
+
+
+def test_frames_without_truth_get_no_gradient():
+    prediction = a_prediction(1)
+    target = a_target([0, 1], (True, False, False))
+    total(a_criterion()(prediction, [target], step=0, clip_seeds=[1])).backward()
+    gradient = prediction["pred_masks"].grad.abs().sum((0, 1, 3, 4))
+    assert gradient[0] > 0 and gradient[1:].sum() == 0
+
+
+def test_names_outside_the_training_vocabulary_teach_no_name():
+    prediction = a_prediction(1)
+    losses = a_criterion()(prediction, [a_target([-1, -1])], step=0, clip_seeds=[1])
+    assert losses["loss_name"].item() == 0 and losses["loss_mask"].item() > 0
+
+
+def test_without_name_logits_there_is_no_name_loss():
+    prediction, targets, seeds = a_batch()
+    del prediction["pred_names"]
+    losses = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
+    assert losses.keys() == {"loss_object", "loss_mask", "loss_dice"}
+
+
+@pytest.mark.parametrize("pixels", [0, 1])
+def test_empty_and_one_pixel_masks_give_finite_losses(pixels):
+    prediction, target = a_prediction(1), a_target([0])
+    target["masks"][:] = False
+    target["masks"].flatten()[:pixels] = True
+    losses = a_criterion()(prediction, [target], step=0, clip_seeds=[1])
+    total(losses).backward()
+    assert all(torch.isfinite(leaf.grad).all() for leaf in prediction.values())
+
+
+def test_a_single_frame_is_a_clip():
+    prediction = clips_of(a_prediction(1), slice(0, 1))
+    prediction["pred_masks"] = prediction["pred_masks"][:, :, :1]
+    target = a_target([0, 1])
+    target = {**target, "masks": target["masks"][:, :1], "labelled": target["labelled"][:1]}
+    losses = a_criterion()(prediction, [target], step=0, clip_seeds=[1])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_it_is_built_from_a_config():
+    cfg = get_cfg()
+    add_ovavss_config(cfg)
+    criterion = SetCriterion(cfg)
+    assert len(criterion.weight_dict) == 4 * (cfg.MODEL.MASK_FORMER.DEC_LAYERS + 1)
+    assert criterion.weight_dict["loss_dice_3"] == cfg.MODEL.MASK_FORMER.DICE_WEIGHT
+    assert not criterion.state_dict()

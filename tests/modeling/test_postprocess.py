@@ -1,0 +1,151 @@
+"""Scoring and painting, against a painter that goes pixel by pixel."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.config import get_cfg
+
+from ovavss_d2.config import add_ovavss_config
+from ovavss_d2.modeling.postprocess import PostProcessor, audible_frames, rank_pairs
+
+QUERIES, FRAMES, NAMES, SIZE = 6, 3, ("cat", "dog", "harp"), (16, 20)
+
+
+def a_postprocessor(scoring="score", threshold=0.1, silence_rms=1e-4):
+    return PostProcessor(scoring=scoring, threshold=threshold, silence_rms=silence_rms)
+
+
+@pytest.fixture
+def window():
+    return {
+        "objectness": torch.rand(QUERIES),
+        "name_probabilities": torch.rand(QUERIES, len(NAMES)).softmax(-1),
+        "mask_logits": torch.randn(QUERIES, FRAMES, 8, 10),
+        "audio": torch.ones(FRAMES, 100),
+        "size": SIZE,
+        "names": NAMES,
+    }
+
+
+def painted_by_hand(window, scores, pairs, threshold):
+    """The label map from the rules, pair by pair and pixel by pixel."""
+    masks = F.interpolate(window["mask_logits"], SIZE, mode="bilinear") > 0
+    result = torch.zeros(FRAMES, *SIZE, dtype=torch.int32)
+    order = sorted(((float(scores[q, k]), q, k) for q, k in pairs), reverse=True)
+    for score, q, k in order:
+        for pixel in masks[q].nonzero() if score > threshold else ():
+            if result[tuple(pixel)] == 0:
+                result[tuple(pixel)] = k + 1
+    return result
+
+
+ALL_PAIRS = [(q, k) for q in range(QUERIES) for k in range(len(NAMES))]
+
+
+def test_the_score_is_object_times_name_and_the_best_paint_first(window):
+    scores = window["objectness"][:, None] * window["name_probabilities"]
+    expected = painted_by_hand(window, scores, ALL_PAIRS, 0.1)
+    label_map, segments = a_postprocessor()(**window)
+    assert torch.equal(label_map, expected) and label_map.dtype == torch.int32
+    assert [s["score"] for s in segments] == sorted((s["score"] for s in segments), reverse=True)
+
+
+def test_released_scoring_takes_the_ten_best_names_without_the_object_score(window):
+    scores = window["name_probabilities"]
+    best = sorted(ALL_PAIRS, key=lambda pair: -float(scores[pair]))[:10]
+    pairs = a_postprocessor("released", threshold=0.0).pairs(window["objectness"], scores)
+    assert list(zip(pairs.queries.tolist(), pairs.names.tolist(), strict=True)) == best
+    label_map, _ = a_postprocessor("released", threshold=0.2)(**window)
+    assert torch.equal(label_map, painted_by_hand(window, scores, best, 0.2))
+
+
+def test_segments_hold_exactly_the_painted_pixels(window):
+    label_map, segments = a_postprocessor()(**window)
+    assert segments
+    union = torch.zeros_like(label_map)
+    for segment in segments:
+        assert NAMES[segment["label"] - 1] == segment["name"]
+        assert segment["masks"].any() and not union[segment["masks"]].any()
+        union[segment["masks"]] = segment["label"]
+    assert torch.equal(union, label_map)
+
+
+def test_queries_that_are_not_paintable_change_nothing(window):
+    process = a_postprocessor(threshold=0.2)
+    keep = process.paintable(window["objectness"])
+    assert 0 < keep.sum() < QUERIES
+    label_map, _ = process(**window)
+    for key in ("objectness", "name_probabilities", "mask_logits"):
+        window[key] = window[key][keep]
+    assert torch.equal(process(**window)[0], label_map)
+    assert a_postprocessor("released").paintable(torch.zeros(4)).all()
+
+
+def test_the_order_of_the_vocabulary_does_not_matter(window):
+    label_map, _ = a_postprocessor()(**window)
+    order = [2, 0, 1]
+    window["name_probabilities"] = window["name_probabilities"][:, order]
+    window["names"] = tuple(NAMES[i] for i in order)
+    moved, _ = a_postprocessor()(**window)
+    back = torch.tensor([0, *(i + 1 for i in order)], dtype=torch.int32)
+    assert torch.equal(back[moved.long()], label_map)
+
+
+def test_silent_frames_are_not_painted(window):
+    window["objectness"][:] = 1
+    full, _ = a_postprocessor()(**window)
+    window["audio"][1] = 0
+    label_map, segments = a_postprocessor()(**window)
+    assert (
+        full[1].any() and not label_map[1].any() and not any(s["masks"][1].any() for s in segments)
+    )
+    assert torch.equal(label_map[[0, 2]], full[[0, 2]])
+    window["audio"][:] = 1e-6
+    label_map, segments = a_postprocessor()(**window)
+    assert not label_map.any() and segments == []
+    assert torch.equal(a_postprocessor(silence_rms=0)(**window)[0], full)
+
+
+def test_loudness_is_the_root_mean_square():
+    audio = torch.tensor([[0.0, 0.0], [0.02, 0.0], [0.01, -0.01]])
+    assert audible_frames(audio, 0.012).tolist() == [False, True, False]
+    assert audible_frames(audio, 0).all()
+
+
+@pytest.mark.parametrize("threshold", [0.3, 1.0])
+def test_only_scores_above_the_threshold_are_painted(window, threshold):
+    window["objectness"][:] = 1
+    window["name_probabilities"][:] = threshold
+    label_map, segments = a_postprocessor(threshold=threshold)(**window)
+    assert not label_map.any() and not segments
+
+
+def test_one_name_one_frame_one_pixel_and_no_query(window):
+    window["name_probabilities"] = window["name_probabilities"][:, :1]
+    window["mask_logits"], window["audio"] = -torch.ones(QUERIES, 1, *SIZE), window["audio"][:1]
+    window["mask_logits"][0, 0, 3, 4] = 1
+    window["objectness"][0], window["names"] = 1, ("cat",)
+    label_map, segments = a_postprocessor()(**window)
+    assert label_map.nonzero().tolist() == [[0, 3, 4]] and len(segments) == 1
+    for key in ("objectness", "name_probabilities", "mask_logits"):
+        window[key] = window[key][:0]
+    label_map, segments = a_postprocessor()(**window)
+    assert label_map.shape == (1, *SIZE) and not label_map.any() and not segments
+
+
+def test_ranking_is_by_score_and_can_be_limited():
+    pairs = rank_pairs(torch.tensor([[0.1, 0.9], [0.5, 0.2]]), 3)
+    assert pairs.queries.tolist() == [0, 1, 1] and pairs.names.tolist() == [1, 0, 1]
+    assert len(rank_pairs(torch.zeros(0, 4)).scores) == 0
+
+
+def test_an_unknown_scoring_is_refused():
+    with pytest.raises(ValueError, match="'best': expected one of score, released"):
+        a_postprocessor("best")
+
+
+def test_it_is_built_from_a_config():
+    cfg = get_cfg()
+    add_ovavss_config(cfg)
+    cfg.TEST.SCORING = "released"
+    assert PostProcessor(cfg).scoring == "released"

@@ -1,0 +1,29 @@
+"""A CLIP that is built in a moment: an open_clip architecture of one small layer per tower."""
+
+import json
+
+import torch
+
+from ovavss_d2.modeling.clip import FrozenClip, build_clip
+
+ARCHITECTURE = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def write_architecture(folder, **changes):
+    """Path of the JSON file, with top-level keys changed."""
+    path = folder / "tiny.json"
+    path.write_text(json.dumps({**ARCHITECTURE, **changes}))
+    return str(path)
+
+
+def tiny_clip(folder):
+    """A `FrozenClip` with random weights."""
+    torch.manual_seed(0)
+    model, tokenizer = build_clip(write_architecture(folder))
+    return FrozenClip(
+        model=model, tokenizer=tokenizer, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28)
+    )

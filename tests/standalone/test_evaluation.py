@@ -1,0 +1,179 @@
+import json
+import logging
+import math
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from label_maps import CLASSES, evaluate_label_maps, label_maps
+from torch import nn
+
+import detectron2
+from detectron2.config import get_cfg
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_context,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
+from detectron2.evaluation.testing import flatten_results_dict
+
+RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "semantic_evaluation.json"
+
+
+class Collector(DatasetEvaluator):
+    """Keeps what it is given; its result is one task."""
+
+    def __init__(self, task: str, result: dict | None = None):
+        self.task, self.result = task, result
+
+    def reset(self):
+        self.pairs = []
+
+    def process(self, inputs, outputs):
+        self.pairs.append((inputs, outputs))
+
+    def evaluate(self):
+        return self.result if self.result is None else {self.task: self.result}
+
+
+class Doubler(nn.Module):
+    def forward(self, batch):
+        self.was_training = self.training
+        self.had_gradients = torch.is_grad_enabled()
+        return [2 * value for value in batch]
+
+
+@pytest.fixture
+def lines(caplog):
+    """The lines that Detectron2 logs, whatever handlers it has."""
+    logger = logging.getLogger("detectron2.evaluation")
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger="detectron2.evaluation")
+    yield lambda: [record.getMessage() for record in caplog.records]
+    logger.removeHandler(caplog.handler)
+
+
+def test_semantic_figures_are_the_recorded_ones_of_detectron2(tmp_path):
+    recorded = json.loads(RECORDED.read_text())["figures"]
+    figures = evaluate_label_maps(tmp_path, "semantic_figures")
+    assert list(figures) == list(recorded)
+    for name, expected in recorded.items():
+        if expected is None:
+            assert math.isnan(figures[name]), name
+        else:
+            assert figures[name] == pytest.approx(expected, abs=1e-9), name
+
+
+def test_mean_iou_equals_brute_force_over_pixels(tmp_path):
+    figures = evaluate_label_maps(tmp_path, "brute_force")
+    pixels = [(t, p) for t, p in label_maps() for t, p in zip(t.flat, p.flat, strict=True)]
+    known = [(t, p) for t, p in pixels if t < len(CLASSES)]
+    ious = []
+    for index in sorted({t for t, _ in known}):
+        both = sum(t == index and p == index for t, p in known)
+        either = sum(t == index or p == index for t, p in known)
+        ious.append(100 * both / either)
+        assert figures[f"IoU-{CLASSES[index]}"] == pytest.approx(ious[-1])
+    assert figures["mIoU"] == pytest.approx(np.mean(ious))
+
+
+def test_semantic_predictions_are_written_in_coco_form(tmp_path):
+    evaluate_label_maps(tmp_path, "coco_form")
+    entries = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
+    assert {entry["file_name"] for entry in entries} == {"0.jpg", "1.jpg", "2.jpg"}
+    assert {entry["category_id"] for entry in entries} == {0, 1, 2, 4}
+    assert entries[0]["segmentation"]["size"] == [48, 64]
+
+
+def test_inference_runs_in_eval_mode_without_gradients_and_restores_the_mode():
+    model, evaluator = Doubler().train(), Collector("task", {"x": 1})
+    results = inference_on_dataset(model, [[1], [2, 3]], evaluator)
+    assert not model.was_training and not model.had_gradients
+    assert model.training
+    assert evaluator.pairs == [([1], [2]), ([2, 3], [4, 6])]
+    assert results == {"task": {"x": 1}}
+
+
+def test_inference_joins_evaluators_and_survives_none():
+    model = Doubler()
+    evaluators = [Collector("a", {"x": 1}), Collector("b"), Collector("c", {"y": 2})]
+    assert inference_on_dataset(model, [[1]], evaluators) == {"a": {"x": 1}, "c": {"y": 2}}
+    assert inference_on_dataset(model, [[1]], Collector("a")) == {}
+    assert inference_on_dataset(model, [[1]], None) == {}
+
+
+def test_inference_calls_back_at_each_stage():
+    calls = []
+    names = ("on_start", "before_inference", "after_inference", "on_end")
+    callbacks = {name: lambda name=name: calls.append(name) for name in names}
+    inference_on_dataset(Doubler(), [[1], [2]], None, callbacks)
+    assert calls == [names[0], *names[1:3], *names[1:3], names[3]]
+
+
+def test_inference_logs_its_speed(lines):
+    inference_on_dataset(Doubler(), [[1]] * 12, None)
+    logged = lines()
+    assert logged[0] == "Start inference on 12 batches"
+    assert any(line.startswith("Total inference time: 0:00:0") for line in logged)
+    assert any("s / iter per device, on 1 devices)" in line for line in logged)
+
+
+def test_two_evaluators_with_one_task_are_refused():
+    evaluators = DatasetEvaluators([Collector("a", {"x": 1}), Collector("a", {"x": 2})])
+    with pytest.raises(AssertionError, match="a"):
+        evaluators.evaluate()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_inference_context_restores_the_mode(training):
+    model = Doubler().train(training)
+    with inference_context(model):
+        assert not model.training
+    assert model.training is training
+
+
+def test_csv_lines_leave_out_figures_of_single_classes(lines):
+    print_csv_format(OrderedDict(sem_seg={"mIoU": 12.34567, "IoU-cat": 1.0, "fwIoU": 3}, n=5.0))
+    assert lines() == [
+        "copypaste: Task: sem_seg",
+        "copypaste: mIoU,fwIoU",
+        "copypaste: 12.3457,3.0000",
+        "copypaste: n=5.0",
+    ]
+
+
+def test_results_outside_the_tolerance_end_the_program():
+    cfg = get_cfg()
+    assert verify_results(cfg, {})
+    cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 38.5, 0.2]]
+    assert verify_results(cfg, {"bbox": {"AP": 38.6}})
+    for wrong in (38.8, float("nan")):
+        with pytest.raises(SystemExit) as stop:
+            verify_results(cfg, {"bbox": {"AP": wrong}})
+        assert stop.value.code == 1
+
+
+def test_nested_results_are_flattened_with_slashes():
+    nested = {"a": {"b": {"c": 1}, "d": 2}, "e": 3}
+    assert flatten_results_dict(nested) == {"a/b/c": 1, "a/d": 2, "e": 3}
+
+
+@pytest.mark.skipif("standalone" not in detectron2.__version__, reason="standalone runtime only")
+def test_standalone_names_a_label_file_with_unknown_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr("label_maps.IGNORED", 77)  # then 77 is ignored; 9 is not
+    monkeypatch.setattr("label_maps.label_maps", lambda: [(np.full((4, 4), 9, np.uint8),) * 2])
+    with pytest.raises(ValueError, match=r"0\.png has labels 9 to 9"):
+        evaluate_label_maps_of_known_predictions(tmp_path)
+
+
+def evaluate_label_maps_of_known_predictions(folder: Path) -> None:
+    """A truth with a label that no class has, a prediction that is right in form."""
+    import label_maps as maps
+
+    maps.label_maps = lambda: [(np.full((4, 4), 9, np.uint8), np.zeros((4, 4), np.uint8))]
+    evaluate_label_maps(folder, "unknown_labels")

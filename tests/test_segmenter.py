@@ -1,0 +1,126 @@
+"""The segmenter: files and arrays, windows, pairing by time, typed results, one-line errors."""
+
+import numpy as np
+import pytest
+from loud_left import VOCABULARY, make_frames, make_sound, write_config, write_video
+
+from ovavss_d2 import segmenter as module
+from ovavss_d2.segmenter import FrameResult, Segment, Segmenter
+
+LOUD = (1, 0, 0, 1)
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "check_weight_files", lambda cfg: None)
+    monkeypatch.setattr(module, "load_weights", lambda model, cfg: None)
+    config = write_config(tmp_path)
+    return lambda **options: Segmenter.from_config_file(config, **options)
+
+
+def test_video_file_gives_what_sounds_when(build, tmp_path):
+    results = list(build()(write_video(tmp_path / "v.mp4", LOUD)))
+    assert [type(result) for result in results] == [FrameResult] * 4
+    assert [result.index for result in results] == [0, 1, 2, 3]
+    assert [result.time for result in results] == [0, 1, 2, 3]
+    assert [bool(result.segments) for result in results] == [bool(loud) for loud in LOUD]
+    first = results[0]
+    assert first.image.shape == (64, 96, 3) and first.image.dtype == np.uint8
+    assert first.names == VOCABULARY
+    assert (first.label_map[:, :48] == 1).all() and (first.label_map[20:, 48:] == 0).all()
+
+
+def test_arrays_give_what_the_file_gives(build, tmp_path):
+    segmenter = build()
+    from_file = list(segmenter(write_video(tmp_path / "v.mp4", LOUD), fps=2))
+    frames = make_frames(4, 10)[::5]
+    times = np.arange(8) / 2
+    stereo = np.stack([make_sound(LOUD)] * 2, axis=1)
+    from_arrays = list(segmenter(frames, times=times, audio=stereo, sample_rate=16000))
+    assert [r.time for r in from_arrays] == [r.time for r in from_file]
+    for one, other in zip(from_file, from_arrays, strict=True):
+        np.testing.assert_array_equal(one.label_map, other.label_map)
+
+
+def test_segments_share_no_pixel_and_make_up_the_label_map(build):
+    audio = make_sound([1])
+    (result,) = build()(make_frames(1, 1), audio=audio, sample_rate=16000)
+    left, top = result.segments
+    assert isinstance(left, Segment) and (left.name, left.score) == ("red circle", 0.9)
+    assert not (left.mask & top.mask).any()
+    np.testing.assert_array_equal(left.mask, result.label_map == 1)
+    np.testing.assert_array_equal(top.mask, result.label_map == 2)
+
+
+def test_works_window_by_window_as_it_is_read(build):
+    segmenter, seen = build(), []
+    results = segmenter(make_frames(7, 1), progress=lambda done, total: seen.append((done, total)))
+    next(results)
+    assert len(segmenter.model.clips) == 1
+    assert len(list(results)) == 6
+    assert [len(clip["image"]) for clip in segmenter.model.clips] == [3, 3, 1]
+    assert [clip["image"].shape[1:] for clip in segmenter.model.clips] == [(3, 48, 72)] * 3
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_released_pairing_hears_the_examples(build):
+    segmenter = build(opts=["MODEL.AUDIO.PAIRING", "released"])
+    list(segmenter(make_frames(3, 1), audio=make_sound([1, 1]), sample_rate=16000))
+    (clip,) = segmenter.model.clips
+    assert clip["audio_valid"].tolist() == [True, True, False]
+
+
+def test_silence_and_missing_sound_paint_nothing(build, tmp_path, caplog):
+    segmenter = build()
+    assert not any(result.segments for result in segmenter(make_frames(2, 1)))
+    mute = write_video(tmp_path / "mute.mp4", (1, 1), sound=False)
+    assert not any(result.segments for result in segmenter(mute))
+    assert caplog.messages == [f"'{mute}' has no sound: it is treated as silence."]
+
+
+def test_vocabulary_and_threshold_are_set(build):
+    segmenter = build(vocabulary="cat, dog", threshold=0.7)
+    assert segmenter.names == ("cat", "dog")
+    (result,) = segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
+    assert [segment.name for segment in result.segments] == ["cat"]
+    segmenter.set_vocabulary(["drum"])
+    assert segmenter.names == ("drum",)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vocabulary": " , "}, "has no name"),
+        ({"threshold": 1.5}, "the threshold is 1.5, expected 0 to 1"),
+        ({"weights": ""}, "no weights"),
+    ],
+)
+def test_wrong_options_are_told(build, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"times": [0.0]}, "1 times for 2 frames"),
+        ({"audio": np.zeros(9)}, "sample_rate is None"),
+        ({"audio": np.zeros(9, int), "sample_rate": 8000}, "audio is int64"),
+    ],
+)
+def test_wrong_arrays_are_told(build, options, message):
+    with pytest.raises(ValueError, match=message):
+        build()(make_frames(2, 1), **options)
+    with pytest.raises(ValueError, match="expected uint8"):
+        build()(np.zeros((2, 3, 4)))
+
+
+def test_missing_and_broken_videos_are_told(build, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.mp4"):
+        build()(tmp_path / "nothing.mp4")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    with pytest.raises(ValueError, match=r"broken\.mp4"):
+        build()(broken)
+    with pytest.raises(ValueError, match="fps is 0"):
+        build()(write_video(tmp_path / "v.mp4", (1,)), fps=0)

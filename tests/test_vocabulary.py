@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from ovavss_d2.vocabulary import (
+    AVSBENCH_BASE_IDS,
+    AVSBENCH_NAMES,
+    TOY_BASE_IDS,
+    TOY_COLORS,
+    TOY_NAMES,
+    TOY_SHAPES,
+    novel_ids,
+    parse_vocabulary,
+    voc_palette,
+)
+
+
+def test_avsbench_has_40_base_and_30_novel_of_70_names():
+    assert len(set(AVSBENCH_NAMES)) == 70
+    assert list(AVSBENCH_NAMES) == sorted(AVSBENCH_NAMES)
+    assert len(set(AVSBENCH_BASE_IDS)) == 40
+    assert len(novel_ids(AVSBENCH_NAMES, AVSBENCH_BASE_IDS)) == 30
+    assert AVSBENCH_NAMES[AVSBENCH_BASE_IDS[0] - 1] == "airplane"
+    assert AVSBENCH_NAMES[AVSBENCH_BASE_IDS[-1] - 1] == "woman"
+
+
+def test_toy_has_every_shape_and_colour_among_base_names():
+    novel = [TOY_NAMES[i - 1] for i in novel_ids(TOY_NAMES, TOY_BASE_IDS)]
+    base = [TOY_NAMES[i - 1] for i in TOY_BASE_IDS]
+    assert (len(base), len(novel)) == (20, 10)
+    for shape in TOY_SHAPES:
+        assert any(shape in name for name in base)
+        assert sum(name.endswith(shape) for name in novel) == 2
+    for color in TOY_COLORS:
+        assert any(color in name for name in base)
+        assert sum(name.startswith(color) for name in novel) in (1, 2)
+
+
+def test_palette_is_pascal_vocs():
+    palette = voc_palette(256)
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
+    known[255] = (224, 224, 192)
+    for index, color in known.items():
+        assert tuple(palette[index]) == color
+    assert len(np.unique(palette, axis=0)) == 256
+    assert (voc_palette(71) == palette[:71]).all()
+
+
+@pytest.mark.parametrize("n", [0, 257])
+def test_palette_of_no_or_too_many_colours_is_an_error(n):
+    with pytest.raises(ValueError, match=f"{n} were asked for"):
+        voc_palette(n)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "red circle,blue square",
+        "red  circle\nblue square\n",
+        "# two\nred circle # a\n\nblue square,",
+    ],
+)
+def test_vocabulary_forms_mean_the_same(text, tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_text(text)
+    expected = ("red circle", "blue square")
+    assert parse_vocabulary(text) == parse_vocabulary(str(file)) == expected
+    assert parse_vocabulary([*expected, "red circle"]) == expected
+
+
+def test_presets():
+    assert parse_vocabulary("toy") == TOY_NAMES
+    assert parse_vocabulary("avsbench") == AVSBENCH_NAMES
+
+
+@pytest.mark.parametrize("text", ["", " , ,\n", "# nothing", []])
+def test_empty_vocabulary_is_one_line(text):
+    with pytest.raises(ValueError, match="has no name") as error:
+        parse_vocabulary(text)
+    assert "\n" not in str(error.value)
+
+
+def test_binary_vocabulary_is_one_line(tmp_path):
+    file = tmp_path / "names.bin"
+    file.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ValueError, match="not a UTF-8 text file") as error:
+        parse_vocabulary(str(file))
+    assert "\n" not in str(error.value)
