@@ -1,16 +1,13 @@
 #!/usr/bin/env python3
 """Train a model, or evaluate it with --eval-only MODEL.WEIGHTS path/to/model.pth."""
 
-import sys
-
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.launching import launch
+from ovavss_d2.training import Trainer, argument_parser, evaluate, read_config, set_up
 
-from ovavss_d2.training import Trainer, argument_parser, evaluate, set_up
 
-
-def main(args):
-    cfg = set_up(args)
+def main(cfg, args):
+    set_up(cfg, args)
     if args.eval_only:
         return evaluate(cfg)
     trainer = Trainer(cfg)
@@ -18,15 +15,18 @@ def main(args):
     return trainer.train()
 
 
+@one_line_errors()
+def run(arguments=None):
+    args = argument_parser(__doc__).parse_args(arguments)
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(read_config(args), args),
+    )
+
+
 if __name__ == "__main__":
-    with one_line_errors():
-        arguments = argument_parser(__doc__).parse_args()
-        launch(
-            main,
-            arguments.num_gpus,
-            num_machines=arguments.num_machines,
-            machine_rank=arguments.machine_rank,
-            dist_url=arguments.dist_url,
-            args=(arguments,),
-        )
-        sys.exit(0)
+    run()

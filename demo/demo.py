@@ -86,7 +86,8 @@ def _described(results: Iterator[FrameResult], described: list[dict]) -> Iterato
         yield result
 
 
-def main(arguments: list[str] | None = None) -> None:
+@one_line_errors()
+def run(arguments: list[str] | None = None) -> None:
     args = parse_arguments(arguments)
     inputs = open_inputs(args.input, Path(args.output))
     segmenter = Segmenter.from_config_file(
@@ -98,5 +99,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run()

@@ -1,7 +1,25 @@
-"""Open-vocabulary audio-visual semantic segmentation as an extension of Detectron2."""
+"""Open-vocabulary audio-visual semantic segmentation as an extension of Detectron2.
+
+Importing it makes `import detectron2` work and registers the project's models and data sets.
+"""
+
+from ovavss_d2.environment import check_torch_family
+from ovavss_d2.standalone import activate
 
 __version__ = "0.1.0"
 
-from ovavss_d2.standalone import activate as _activate_detectron2
+check_torch_family()
+activate()
 
-_activate_detectron2()
+from ovavss_d2 import data, modeling  # noqa: E402  (they import detectron2)
+from ovavss_d2.config import add_ovavss_config, load_config  # noqa: E402
+
+__all__ = ["Segmenter", "add_ovavss_config", "data", "load_config", "modeling"]
+
+
+def __getattr__(name: str):
+    if name == "Segmenter":  # on demand: it stands at the other end of the package
+        from ovavss_d2.segmenter import Segmenter
+
+        return Segmenter
+    raise AttributeError(f"module 'ovavss_d2' has no attribute '{name}'")

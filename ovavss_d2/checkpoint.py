@@ -36,10 +36,18 @@ RULES = [
 SHIFTS = {"{0}": -1, "{1}": 1, "{2}": 2}  # stages are counted from another start there
 # Constants of other implementations, which are no weights.
 CONSTANTS = re.compile(
-    r"criterion\.empty_weight$|(^|\.)pixel_(mean|std)$|\.relative_position_index$|\.attn_mask$"
+    r"criterion\.empty_weight$|(^|\.)pixel_(mean|std)$|\.relative_position_index$|(^|\.)attn_mask$"
     r"|num_batches_tracked$|(^|\.)(input_resolution|context_length|vocab_size)$"
 )
 CLASS_LAYER = "sem_seg_head.predictor.class_embed."
+LAYOUTS = {
+    "own": "this project's checkpoint",
+    "released": "released OV-AVSS checkpoint",
+    "COCO": "Mask2Former checkpoint",
+    "AUDIO": "weights of the audio encoder",
+    "CLIP": "weights of CLIP",
+    "unknown": "unknown layout",
+}
 LOCALISER = ("backbone.", "sem_seg_head.", "audio_encoder.")  # what a mask depends on
 QUERY_HEAD = "classifier.query_head."
 
@@ -60,7 +68,7 @@ PARTS = (
 
 
 def layout_of(state: dict[str, Tensor]) -> str:
-    """What wrote these weights: "own", "released", "COCO", "AUDIO", "CLIP" or "unknown"."""
+    """What wrote these weights, a key of `LAYOUTS`."""
     names = state.keys()
     if any(name.startswith(("backbone.net.", "classifier.")) for name in names):
         return "own"
@@ -149,7 +157,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.part_files = {part.key: cfg.MODEL[part.key].WEIGHTS for part in PARTS}
         self._source = ""
-        self._missing = set()
+        self._missing: set[str] = set()
+        self._left_over: set[str] = set()
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
         """Load a checkpoint, then the parts that it does not hold.
@@ -166,12 +175,16 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         """
         if path:
             require_file(path, "MODEL.WEIGHTS")
-        self._source = path
-        self._missing = set(_weights_of(self.model))
+        self._source, self._left_over = path, set()
+        self._missing = {name for name in self.model.state_dict() if not CONSTANTS.search(name)}
         rest = super().load(path, *args, **kwargs)
         for part in PARTS:
             self._load_part(part)
-        self._report(self._missing, "without weights from a file, they start as initialised")
+        if path and not self.checkpointables:
+            self._check_complete()
+            self._choose_classifier()
+        _report(self._missing, "Not in any weight file, they stay as initialised")
+        _report(self._left_over, "In a weight file without a place in the model")
         return rest
 
     def _load_file(self, f: str) -> dict[str, Any]:
@@ -187,9 +200,6 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
                     f"name it as MODEL.{part.key}.WEIGHTS"
                 )
         self._load_state(convert_release(state), self._source, layout)
-        if not self.checkpointables:
-            self._check_complete()
-            self._choose_classifier()
 
     def _load_part(self, part: Part) -> None:
         """Fill a part from its own file, if the model has it and the checkpoint has not."""
@@ -198,7 +208,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
             return
         require_file(path, f"MODEL.{part.key}.WEIGHTS")
         state = convert_release(read_weights(self.path_manager.get_local_path(path))["model"])
-        self._load_state({part.prefix + name: x for name, x in state.items()}, path, part.key)
+        prefixed = {part.prefix + name.removeprefix(part.prefix): x for name, x in state.items()}
+        self._load_state(prefixed, path, part.key)
 
     def _load_state(self, state: dict[str, Tensor], source: str, layout: str) -> None:
         """Copy what fits by name into the model.
@@ -213,29 +224,17 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
                 f"'{source}' has nothing in common with the model: its {len(state)} weights have "
                 f"names such as '{next(iter(state), '')}'; check that it belongs to this config"
             )
-        wrong = [name for name, x in fitting.items() if x.shape != own[name].shape]
-        if wrong:
-            name = wrong[0]
-            raise ValueError(
-                f"'{source}' is of another model: {len(wrong)} weights have another size, such as "
-                f"'{name}' {tuple(fitting[name].shape)}, expected {tuple(own[name].shape)}; "
-                "check that it belongs to this config"
-            )
+        _check_sizes(fitting, own, source)
         left_over = state.keys() - own.keys()
-        missing = self._missing - fitting.keys()
-        _check_backbone(fitting, left_over | missing, source)
+        self._missing -= fitting.keys()
+        _check_backbone(fitting, left_over | self._missing, source)
+        self._left_over |= left_over
         self.model.load_state_dict(fitting, strict=False)
-        self._missing = missing
-        parts = ", ".join(f"{part} ({n})" for part, n in _count_by_part(fitting).items())
-        logger.info("Loaded from '%s' (layout: %s): %s", source, layout, parts)
-        self._report(left_over, f"of '{source}' left over, the model has no place for them")
-        self._left_over = left_over
+        logger.info("Loaded from '%s' (%s): %s", source, LAYOUTS[layout], _by_part(fitting))
 
     def _check_complete(self) -> None:
-        """Raise a ValueError if masks would depend on other weights than the file's."""
-        parts = {part.prefix for part in PARTS if self.part_files[part.key]}
-        missing = {name for name in self._missing if not name.startswith(tuple(parts) or "\0")}
-        odd = sorted(x for x in missing | self._left_over if x.startswith(LOCALISER))
+        """Raise a ValueError if masks would depend on other weights than the files'."""
+        odd = sorted(x for x in self._missing | self._left_over if x.startswith(LOCALISER))
         if odd:
             raise ValueError(
                 f"'{self._source}' does not hold this model: {len(odd)} weights are missing or "
@@ -247,22 +246,19 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
             logger.info("The weights have no query classifier head: names come from crops.")
             self.model.classifier.use("crop")
 
-    def _report(self, names, what: str) -> None:
-        if names:
-            groups = ", ".join(f"{part} ({n})" for part, n in _count_by_part(names).items())
-            logger.warning("Parameters %s: %s", what, groups)
+
+def _check_sizes(fitting: dict[str, Tensor], own: dict[str, Tensor], source: str) -> None:
+    wrong = [name for name, x in fitting.items() if x.shape != own[name].shape]
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"'{source}' is of another model: {len(wrong)} weights have another size, such as "
+            f"'{name}' {tuple(fitting[name].shape)}, expected {tuple(own[name].shape)}; "
+            "check that it belongs to this config"
+        )
 
 
-def _weights_of(model: nn.Module) -> list[str]:
-    return [name for name in model.state_dict() if not CONSTANTS.search(name)]
-
-
-def _count_by_part(names) -> Counter:
-    """Numbers of parameters by the first two places of their names."""
-    return Counter(".".join(name.split(".")[:2]) for name in sorted(names))
-
-
-def _check_backbone(fitting, odd, source: str) -> None:
+def _check_backbone(fitting: dict[str, Tensor], odd: set[str], source: str) -> None:
     """A backbone is taken as a whole or not at all."""
     odd = sorted(name for name in odd if name.startswith("backbone."))
     if odd and any(name.startswith("backbone.") for name in fitting):
@@ -270,3 +266,14 @@ def _check_backbone(fitting, odd, source: str) -> None:
             f"'{source}' has another backbone: {len(odd)} weights are missing or left over, such "
             f"as '{odd[0]}'; check MODEL.TIMM.NAME"
         )
+
+
+def _by_part(names) -> str:
+    """Numbers of parameters by the first two places of their names, in one line."""
+    counts = Counter(".".join(name.split(".")[:2]) for name in sorted(names))
+    return ", ".join(f"{part} ({n})" for part, n in counts.items())
+
+
+def _report(names: set[str], what: str) -> None:
+    if names:
+        logger.warning("%s: %s", what, _by_part(names))

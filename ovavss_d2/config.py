@@ -4,6 +4,7 @@ import logging
 import os
 
 import torch
+import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
@@ -123,7 +124,7 @@ def _add_classifier_keys(cfg):
         "furniture",
     ]  # fmt: skip
     cfg.MODEL.CLASSIFIER.VOCABULARY = []  # names to look for; empty: those of the test data set
-    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = []  # to train on; empty: the training set's base names
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = []  # empty: the training set's base names
 
 
 def _add_input_keys(cfg):
@@ -182,6 +183,7 @@ def load_config(config_file, opts=()):
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: a key is unknown, or a value is of the wrong type.
     """
     if not os.path.isfile(config_file):
         raise FileNotFoundError(
@@ -189,8 +191,12 @@ def load_config(config_file, opts=()):
         )
     cfg = get_cfg()
     add_ovavss_config(cfg)
-    cfg.merge_from_file(config_file)
-    cfg.merge_from_list(list(opts))
+    try:
+        cfg.merge_from_file(config_file)
+        cfg.merge_from_list(list(opts))
+    except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
+        raise ValueError(f"config '{config_file}' with {list(opts)}: {reason}") from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("No GPU found: running on the CPU.")
         cfg.MODEL.DEVICE = "cpu"

@@ -33,8 +33,14 @@ def one_line_errors() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message on one line; its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The error's message on one line; its kind where it has none.
+
+    An error of a loader's worker carries the worker's traceback: its last line is the message.
+    """
+    message = str(error)
+    if "Traceback (most recent call last)" in message:
+        message = message.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(message.split()) or type(error).__name__
 
 
 def _exit(message: str, code: int) -> None:

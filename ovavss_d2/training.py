@@ -1,4 +1,4 @@
-"""Detectron2's trainer and command line, wired to this project's data, checkpoints and evaluator."""
+"""Detectron2's trainer and command line, wired to this project's data and evaluator."""
 
 import argparse
 import logging
@@ -9,7 +9,7 @@ from detectron2.engine import DefaultTrainer, default_argument_parser, default_s
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ovavss_d2.checkpoint import OVAVSSCheckpointer, check_weight_files
+from ovavss_d2.checkpoint import OVAVSSCheckpointer, check_weight_files, load_weights
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import check_dataset
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
@@ -61,8 +61,8 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def set_up(args):
-    """Read the config, look for every file it needs, and start the logs.
+def read_config(args):
+    """Read the config and look for every file that it needs, before any time is spent.
 
     Raises:
         FileNotFoundError: the config, a weight file or a data set is missing.
@@ -70,21 +70,23 @@ def set_up(args):
     """
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
+    if args.eval_only and not cfg.MODEL.WEIGHTS:
+        raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
     check_weight_files(cfg)
     for name in (*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):
         check_dataset(name)
+    return cfg
+
+
+def set_up(cfg, args) -> None:
+    """Start the logs of this process."""
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ovavss_d2")
     logger.info("Runtime: %s", describe())
-    return cfg
 
 
 def evaluate(cfg) -> dict:
     """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`."""
-    if not cfg.MODEL.WEIGHTS:
-        raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
     model = Trainer.build_model(cfg)
-    OVAVSSCheckpointer(model, cfg.OUTPUT_DIR, cfg=cfg).resume_or_load(
-        cfg.MODEL.WEIGHTS, resume=False
-    )
+    load_weights(model, cfg)
     return Trainer.test(cfg, model)

@@ -27,7 +27,7 @@ def demo(monkeypatch):
     spec = importlib.util.spec_from_file_location("demo_script", ROOT / "demo" / "demo.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    return lambda *arguments: one_line_errors()(script.main)([str(a) for a in arguments])
+    return lambda *arguments: script.run([str(a) for a in arguments])
 
 
 def test_video_is_painted_and_keeps_rate_size_and_sound(demo, tmp_path):

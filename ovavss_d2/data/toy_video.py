@@ -39,8 +39,8 @@ STORIES = {
         ((3, ("blue circle",)), (2, ()), (3, ("green circle",)), (2, ("blue square",))),
     ),
     "duet": Story(
-        ("red square", "cyan star", "magenta circle"),
-        ((2, ("red square",)), (3, ("red square", "cyan star")), (2, ()), (3, ("magenta circle",))),
+        ("red square", "cyan star", "red triangle"),
+        ((2, ("red square",)), (3, ("red square", "cyan star")), (2, ()), (3, ("red triangle",))),
     ),
     "off_screen": Story(
         ("green triangle", "green star"),
@@ -64,10 +64,10 @@ STORIES = {
 
 
 def write_toy_videos(root: str | Path, *, seed: int = 0) -> None:
-    """Write `<root>/toy/videos/*.mp4` (those that are there are kept) and, beside them, `truth.json`.
+    """Write `<root>/toy/videos/*.mp4`, where they are not there yet, and `truth.json` beside them.
 
-    The latter holds for each file `visible`, a list of names, and `sounding`, for each second the
-    list of the names that are heard.
+    It holds for each file `visible`, a list of names, and `sounding`, for each second the list of
+    the names that are heard.
     """
     folder = toy_root(root) / "videos"
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ example is (N, 1, 96, 64): 96 frames of 10 ms by 64 mel bands.
 """
 
 import functools
-import math
 
 import torch
 from detectron2.config import configurable
@@ -27,6 +26,8 @@ FRAME_LENGTH, HOP, FFT_LENGTH = 400, 160, 512  # samples: 25 ms, 10 ms
 NUM_FRAMES, NUM_MELS = 96, 64
 LOWEST_HZ, HIGHEST_HZ = 125.0, 7500.0
 LOG_OFFSET = 0.01
+TYPICAL_LEVEL, TYPICAL_SPREAD = -2.0, 2.0  # of log-mel values, silence being -4.6
+HIDDEN = 128  # between the two linear layers of LogMelEncoder
 EXAMPLE_SAMPLES = FRAME_LENGTH + (NUM_FRAMES - 1) * HOP
 
 
@@ -196,9 +197,9 @@ class LogMelEncoder(AudioEncoder):
             nn.ReLU(inplace=True),
         )
         self.embedding = nn.Sequential(
-            nn.Linear(4 * width * NUM_MELS // 4, output_dim),
+            nn.Linear(4 * width * NUM_MELS // 4, HIDDEN),
             nn.ReLU(inplace=True),
-            nn.Linear(output_dim, output_dim),
+            nn.Linear(HIDDEN, output_dim),
         )
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -213,6 +214,5 @@ class LogMelEncoder(AudioEncoder):
         return {"width": keys.WIDTH, "output_dim": keys.DIM, "freeze": keys.FREEZE}
 
     def encode(self, log_mel: Tensor) -> Tensor:
-        loudness = (log_mel - math.log(LOG_OFFSET)) / 2.0  # 0 for silence, about 1 to 3 for sound
-        maps = self.convolutions(loudness)
+        maps = self.convolutions((log_mel - TYPICAL_LEVEL) / TYPICAL_SPREAD)
         return self.embedding(F.adaptive_avg_pool2d(maps, (1, None)).flatten(1))

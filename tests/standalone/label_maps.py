@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
+from PIL import Image
 
 CLASSES = ["background", "left", "right", "absent", "imagined"]
 IGNORED = 255

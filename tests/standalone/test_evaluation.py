@@ -1,16 +1,12 @@
 import json
-import logging
 import math
 from collections import OrderedDict
 from pathlib import Path
 
+import detectron2
 import numpy as np
 import pytest
 import torch
-from label_maps import CLASSES, evaluate_label_maps, label_maps
-from torch import nn
-
-import detectron2
 from detectron2.config import get_cfg
 from detectron2.evaluation import (
     DatasetEvaluator,
@@ -21,6 +17,9 @@ from detectron2.evaluation import (
     verify_results,
 )
 from detectron2.evaluation.testing import flatten_results_dict
+from label_maps import CLASSES, evaluate_label_maps, label_maps
+from log_lines import recorded_lines
+from torch import nn
 
 RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "semantic_evaluation.json"
 
@@ -46,16 +45,6 @@ class Doubler(nn.Module):
         self.was_training = self.training
         self.had_gradients = torch.is_grad_enabled()
         return [2 * value for value in batch]
-
-
-@pytest.fixture
-def lines(caplog):
-    """The lines that Detectron2 logs, whatever handlers it has."""
-    logger = logging.getLogger("detectron2.evaluation")
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO, logger="detectron2.evaluation")
-    yield lambda: [record.getMessage() for record in caplog.records]
-    logger.removeHandler(caplog.handler)
 
 
 def test_semantic_figures_are_the_recorded_ones_of_detectron2(tmp_path):
@@ -115,9 +104,9 @@ def test_inference_calls_back_at_each_stage():
     assert calls == [names[0], *names[1:3], *names[1:3], names[3]]
 
 
-def test_inference_logs_its_speed(lines):
-    inference_on_dataset(Doubler(), [[1]] * 12, None)
-    logged = lines()
+def test_inference_logs_its_speed():
+    with recorded_lines("detectron2.evaluation") as logged:
+        inference_on_dataset(Doubler(), [[1]] * 12, None)
     assert logged[0] == "Start inference on 12 batches"
     assert any(line.startswith("Total inference time: 0:00:0") for line in logged)
     assert any("s / iter per device, on 1 devices)" in line for line in logged)
@@ -137,9 +126,11 @@ def test_inference_context_restores_the_mode(training):
     assert model.training is training
 
 
-def test_csv_lines_leave_out_figures_of_single_classes(lines):
-    print_csv_format(OrderedDict(sem_seg={"mIoU": 12.34567, "IoU-cat": 1.0, "fwIoU": 3}, n=5.0))
-    assert lines() == [
+def test_csv_lines_leave_out_figures_of_single_classes():
+    results = OrderedDict(sem_seg={"mIoU": 12.34567, "IoU-cat": 1.0, "fwIoU": 3}, n=5.0)
+    with recorded_lines("detectron2.evaluation") as lines:
+        print_csv_format(results)
+    assert lines == [
         "copypaste: Task: sem_seg",
         "copypaste: mIoU,fwIoU",
         "copypaste: 12.3457,3.0000",
@@ -165,15 +156,7 @@ def test_nested_results_are_flattened_with_slashes():
 
 @pytest.mark.skipif("standalone" not in detectron2.__version__, reason="standalone runtime only")
 def test_standalone_names_a_label_file_with_unknown_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr("label_maps.IGNORED", 77)  # then 77 is ignored; 9 is not
-    monkeypatch.setattr("label_maps.label_maps", lambda: [(np.full((4, 4), 9, np.uint8),) * 2])
+    wrong = np.full((4, 4), 9, np.uint8)
+    monkeypatch.setattr("label_maps.label_maps", lambda: [(wrong, np.zeros((4, 4), np.uint8))])
     with pytest.raises(ValueError, match=r"0\.png has labels 9 to 9"):
-        evaluate_label_maps_of_known_predictions(tmp_path)
-
-
-def evaluate_label_maps_of_known_predictions(folder: Path) -> None:
-    """A truth with a label that no class has, a prediction that is right in form."""
-    import label_maps as maps
-
-    maps.label_maps = lambda: [(np.full((4, 4), 9, np.uint8), np.zeros((4, 4), np.uint8))]
-    evaluate_label_maps(folder, "unknown_labels")
+        evaluate_label_maps(tmp_path, "unknown_labels")

@@ -1,11 +1,8 @@
 import json
-import logging
 
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from detectron2.utils.events import (
     CommonMetricPrinter,
     EventStorage,
@@ -15,6 +12,8 @@ from detectron2.utils.events import (
     get_event_storage,
     has_event_storage,
 )
+from log_lines import recorded_lines
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 def test_the_innermost_storage_is_the_current_one():
@@ -129,13 +128,10 @@ def test_an_unused_tensorboard_writer_leaves_no_file(tmp_path):
 
 
 @pytest.fixture
-def printed(caplog):
+def printed():
     """Lines of the common metric printer, without the memory that only a GPU has."""
-    logger = logging.getLogger("detectron2.utils.events")
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO, logger=logger.name)
-    yield lambda: [r.getMessage().split("max_mem")[0].rstrip() for r in caplog.records]
-    logger.removeHandler(caplog.handler)
+    with recorded_lines("detectron2.utils.events") as lines:
+        yield lambda: [line.split("max_mem")[0].rstrip() for line in lines]
 
 
 def test_the_printed_line_is_detectron2s(printed):
@@ -145,21 +141,23 @@ def test_the_printed_line_is_detectron2s(printed):
             storage.iter = step
             storage.put_scalars(time=float(2 ** (step % 7)), data_time=float(3 ** (step % 5)))
             storage.put_scalars(total_loss=step, loss_mask=0.000123456 * step)
+            storage.put_scalar("[metric]accuracy", 0.5)
             storage.put_scalar("lr", 1e-4 * step, smoothing_hint=False)
         printer.write()
         storage.iter = 100
         printer.write()  # after the last iteration nothing is said
         assert storage.latest()["eta_seconds"] == (560.0, 29)
     assert printed() == [
-        " eta: 0:09:20  iter: 29  total_loss: 19.5  loss_mask: 0.002407    time: 17.0333  "
-        "last_time: 2.0000  data_time: 24.2000  last_data_time: 81.0000   lr: 0.0029"
+        " eta: 0:09:20  iter: 29  total_loss: 19.5  loss_mask: 0.002407  "
+        "[metric]accuracy: 0.5  time: 17.0333  last_time: 2.0000  "
+        "data_time: 24.2000  last_data_time: 81.0000   lr: 0.0029"
     ]
 
 
 def test_the_printed_line_does_without_times_and_learning_rate(printed):
     with EventStorage(3):
         CommonMetricPrinter().write()
-    assert printed() == [" iter: 3      lr: N/A"]
+    assert printed() == [" iter: 3       lr: N/A"]
 
 
 def test_a_writer_has_to_write():

@@ -4,7 +4,6 @@ import logging
 import os
 import pickle
 import tempfile
-import zipfile
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -103,7 +102,9 @@ class DetectionCheckpointer(Checkpointer):
         reader = _read_pkl if f.endswith(".pkl") else _read_pth
         try:
             checkpoint = reader(f)
-        except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # what is no checkpoint fails in many ways while it is read
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"'{f}' is no readable checkpoint: {reason}") from error
         if self._match_by_ends:
@@ -135,11 +136,9 @@ def _split_options(path: str) -> tuple[str, bool]:
 
 
 def _read_pth(path: str) -> dict[str, Any]:
-    try:
-        loaded = torch.load(path, map_location=torch.device("cpu"), weights_only=True)
-    except ValueError as error:
-        raise pickle.UnpicklingError(str(error)) from error
-    return _with_model_key(loaded)
+    return _with_model_key(
+        torch.load(path, map_location=torch.device("cpu"), weights_only=True),
+    )
 
 
 def _read_pkl(path: str) -> dict[str, Any]:

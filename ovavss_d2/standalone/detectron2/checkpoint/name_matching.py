@@ -12,63 +12,52 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-def match_names(model_names: list[str], checkpoint_names: list[str]) -> dict[str, str]:
-    """For each model name the longest checkpoint name that is its end, at a dot.
+def align_names(model_state: dict[str, Any], checkpoint_state: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint's weights under the model's names; what does not match keeps its own name.
 
     Args:
-        model_names: full names in the model.
-        checkpoint_names: names in the checkpoint.
-
-    Returns:
-        Checkpoint name by model name, without the model names that nothing matches.
+        model_state: tensors by name.
+        checkpoint_state: tensors by name. Each goes to the name in the model that ends in its own
+            name, at a dot; the longest match counts, and only one of the same shape.
 
     Raises:
-        ValueError: one checkpoint name would go to several places of the model.
+        ValueError: a weight of the checkpoint would go to several places of the model.
     """
-    available = set(checkpoint_names)
-    matches = {}
-    for name in model_names:
-        parts = name.split(".")
-        # From the full name to its last part, so that the longest match wins.
-        ends = (".".join(parts[first:]) for first in range(len(parts)))
-        found = next((end for end in ends if end in available), None)
-        if found is not None:
-            matches[name] = found
-    _refuse_ambiguity(matches)
-    return matches
-
-
-def _refuse_ambiguity(matches: dict[str, str]) -> None:
-    places = defaultdict(list)
-    for model_name, checkpoint_name in matches.items():
-        places[checkpoint_name].append(model_name)
-    for checkpoint_name, model_names in places.items():
-        if len(model_names) > 1:
-            raise ValueError(
-                f"'{checkpoint_name}' of the checkpoint matches several parameters of the model:"
-                f" {', '.join(model_names)}; rename it in the checkpoint"
-            )
-
-
-def align_names(model_state: dict[str, Any], checkpoint_state: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint's weights under the model's names; what does not match keeps its name.
-
-    Weights of another shape than the model's are left out, with a warning.
-    """
-    matches = match_names(list(model_state), list(checkpoint_state))
-    used = set(matches.values())
-    aligned = {name: value for name, value in checkpoint_state.items() if name not in used}
-    for model_name, checkpoint_name in matches.items():
-        value = checkpoint_state[checkpoint_name]
-        if tuple(value.shape) == tuple(model_state[model_name].shape):
-            aligned[model_name] = value
+    sources: dict[str, str] = {}
+    for name, value in model_state.items():
+        source = _longest_end(name, checkpoint_state)
+        if source is None:
+            continue
+        if checkpoint_state[source].shape == value.shape:
+            sources[name] = source
         else:
             logger.warning(
                 "'%s' has shape %s in the checkpoint but '%s' has %s in the model: not loaded",
-                checkpoint_name,
+                source,
+                tuple(checkpoint_state[source].shape),
+                name,
                 tuple(value.shape),
-                model_name,
-                tuple(model_state[model_name].shape),
             )
-    logger.info("Matched %d of %d weights by the ends of their names", len(used), len(aligned))
-    return aligned
+    _refuse_ambiguity(sources)
+    logger.info("Matched %d weights by the ends of their names", len(sources))
+    used = set(sources.values())
+    unmatched = {name: value for name, value in checkpoint_state.items() if name not in used}
+    return unmatched | {name: checkpoint_state[source] for name, source in sources.items()}
+
+
+def _longest_end(name: str, available: dict[str, Any]) -> str | None:
+    parts = name.split(".")
+    ends = (".".join(parts[first:]) for first in range(len(parts)))
+    return next((end for end in ends if end in available), None)
+
+
+def _refuse_ambiguity(sources: dict[str, str]) -> None:
+    places = defaultdict(list)
+    for name, source in sources.items():
+        places[source].append(name)
+    for source, names in places.items():
+        if len(names) > 1:
+            raise ValueError(
+                f"'{source}' of the checkpoint matches several parameters of the model:"
+                f" {', '.join(names)}; rename it in the checkpoint"
+            )

@@ -1,4 +1,4 @@
-"""`CfgNode`, fvcore's config node with versions, and `get_cfg`, which makes one with the defaults."""
+"""`CfgNode`, fvcore's config node with versions, and `get_cfg`, which holds the defaults."""
 
 import copy
 import logging
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class CfgNode(_FvcoreCfgNode):
-    """A tree of options, reached as attributes, into which YAML files and `KEY VALUE` lists are merged.
+    """A tree of options, read as attributes, that YAML files and `KEY VALUE` lists override.
 
     Like fvcore's, except that a file may state the VERSION of its keys. Unlike in Detectron2, keys
     of version 1 are not translated: a file that has them is refused as any unknown key is.

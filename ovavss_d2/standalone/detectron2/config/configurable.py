@@ -1,4 +1,4 @@
-"""`configurable`: functions and constructors that may be called with a config in place of arguments."""
+"""`configurable`: constructors and functions that take a config in place of arguments."""
 
 import functools
 import inspect
@@ -45,16 +45,16 @@ def configurable(init_func: Callable | None = None, *, from_config: Callable | N
 def _configurable_init(init_func):
     @functools.wraps(init_func)
     def wrapped(self, *args, **kwargs):
-        if not _called_with_config(args, kwargs):
-            init_func(self, *args, **kwargs)
-            return
         try:
             from_config = type(self).from_config
         except AttributeError as error:
             raise AttributeError(_NO_FROM_CONFIG) from error
         if not inspect.ismethod(from_config):
             raise TypeError(_NO_FROM_CONFIG)
-        init_func(self, **_arguments(from_config, args, kwargs))
+        if _called_with_config(args, kwargs):
+            init_func(self, **_arguments(from_config, args, kwargs))
+        else:
+            init_func(self, *args, **kwargs)
 
     return wrapped
 

@@ -85,9 +85,7 @@ def _filter_empty(records):
 
     kept = [record for record in records if is_usable(record)]
     removed = len(records) - len(kept)
-    logger.info(
-        f"Removed {removed} images with no usable annotations. {len(kept)} images left."
-    )
+    logger.info(f"Removed {removed} images with no usable annotations. {len(kept)} images left.")
     return kept
 
 
@@ -148,10 +146,7 @@ def build_batch_data_loader(
     """
     batch_size = _own_batch_size(total_batch_size, single_gpu_batch_size)
     logger.info(f"Making batched data loader with batch_size={batch_size}")
-    if isinstance(dataset, torchdata.IterableDataset):
-        if sampler is not None:
-            raise AssertionError("sampler must be None if dataset is IterableDataset")
-    else:
+    if not _needs_no_sampler(dataset, sampler):
         dataset = ToIterableDataset(dataset, sampler, shard_chunk_size=batch_size)
     options = {
         "num_workers": num_workers,
@@ -175,6 +170,14 @@ def build_batch_data_loader(
     elements = torchdata.DataLoader(dataset, collate_fn=operator.itemgetter(0), **options)
     batches = AspectRatioGroupedDataset(elements, batch_size)
     return batches if collate_fn is None else MapDataset(batches, collate_fn)
+
+
+def _needs_no_sampler(dataset, sampler) -> bool:
+    """Whether the data set is iterable; then there must be no sampler."""
+    is_iterable = isinstance(dataset, torchdata.IterableDataset)
+    if is_iterable and sampler is not None:
+        raise AssertionError("sampler must be None if dataset is IterableDataset")
+    return is_iterable
 
 
 def _own_batch_size(total, single) -> int:
@@ -254,10 +257,7 @@ def build_detection_train_loader(
         dataset = DatasetFromList(dataset, copy=False)
     if mapper is not None:
         dataset = MapDataset(dataset, mapper)
-    if isinstance(dataset, torchdata.IterableDataset):
-        if sampler is not None:
-            raise AssertionError("sampler must be None if dataset is IterableDataset")
-    else:
+    if not _needs_no_sampler(dataset, sampler):
         sampler = TrainingSampler(len(dataset)) if sampler is None else sampler
         if not isinstance(sampler, torchdata.Sampler):
             raise AssertionError(f"Expect a Sampler but got {type(sampler)}")
@@ -304,10 +304,7 @@ def build_detection_test_loader(
         dataset = DatasetFromList(dataset, copy=False)
     if mapper is not None:
         dataset = MapDataset(dataset, mapper)
-    if isinstance(dataset, torchdata.IterableDataset):
-        if sampler is not None:
-            raise AssertionError("sampler must be None if dataset is IterableDataset")
-    elif sampler is None:
+    if not _needs_no_sampler(dataset, sampler) and sampler is None:
         sampler = InferenceSampler(len(dataset))
     return torchdata.DataLoader(
         dataset,

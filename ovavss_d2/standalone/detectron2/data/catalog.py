@@ -1,4 +1,4 @@
-"""`DatasetCatalog` and `MetadataCatalog`: what data sets there are, how to load them, what they are."""
+"""`DatasetCatalog` and `MetadataCatalog`: data sets by name, and what is known of them."""
 
 import logging
 import types
@@ -70,7 +70,11 @@ class Metadata(types.SimpleNamespace):
             return getattr(self, self._new_name(key))
         raise AttributeError(
             f"Attribute '{key}' does not exist in the metadata of dataset '{self.name}': "
-            + (f"available keys are {list(vars(self))}." if len(vars(self)) > 1 else "metadata is empty.")
+            + (
+                f"available keys are {list(vars(self))}."
+                if len(vars(self)) > 1
+                else "metadata is empty."
+            )
         )
 
     def __setattr__(self, key, value):
@@ -104,7 +108,7 @@ class Metadata(types.SimpleNamespace):
 
 
 class _MetadataCatalog(UserDict):
-    """Maps the names of data sets to their `Metadata`, one object a name, made when first asked for."""
+    """Maps the names of data sets to their `Metadata`, one object a name, made on demand."""
 
     def get(self, name: str) -> Metadata:
         """The metadata of a data set; the same object at every call."""

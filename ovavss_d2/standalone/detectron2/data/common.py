@@ -1,4 +1,4 @@
-"""Data sets that wrap others: a serialised list, a mapped data set, an iterable one, grouped batches."""
+"""Data sets that wrap others: serialised, mapped, made iterable or batched."""
 
 import copy
 import itertools
@@ -105,7 +105,9 @@ class MapDataset(torchdata.Dataset):
             self._failed.add(current)
             failures += 1
             if failures >= _WARN_AFTER:
-                logger.warning(f"No data for index {idx} after {failures} attempts; trying another one")
+                logger.warning(
+                    f"No data for index {idx} after {failures} attempts; trying another one"
+                )
             current = self._random.choice(self._candidates())
 
     def _candidates(self):

@@ -60,7 +60,6 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
         (H, W, C) array, uint8 in 0..255; float64 (Y in 0..1) for YUV. "L" gives (H, W, 1).
     """
     with PathManager.open(file_name, "rb") as stream:
-        # In place, and at worst not at all: broken EXIF data is no reason to refuse an image.
         image = ImageOps.exif_transpose(Image.open(stream))
         mode = "RGB" if format in ("BGR", _YUV) else format
         pixels = np.asarray(image if mode is None else image.convert(mode))
@@ -78,12 +77,12 @@ def convert_image_to_rgb(image: np.ndarray | torch.Tensor, format: str | None) -
     if isinstance(image, torch.Tensor):
         image = image.cpu().numpy()
     if format == "BGR":
-        return image[:, :, ::-1]
+        return image[:, :, [2, 1, 0]]
     if format == _YUV:
         return image @ _YUV_TO_RGB.T * 255.0
     if format == "L":
         image = image[:, :, 0]
-    return np.asarray(Image.fromarray(image, mode=None).convert("RGB"))
+    return np.asarray(Image.fromarray(image.astype(np.uint8)).convert("RGB"))
 
 
 def check_image_size(dataset_dict: dict, image: np.ndarray) -> None:
@@ -192,9 +191,7 @@ def _to_bitmap(segmentation, image_size):
         return coco_mask.decode(segmentation)
     if isinstance(segmentation, np.ndarray):
         if segmentation.ndim != 2:
-            raise AssertionError(
-                f"Expect segmentation of 2 dimensions, got {segmentation.ndim}."
-            )
+            raise AssertionError(f"Expect segmentation of 2 dimensions, got {segmentation.ndim}.")
         return segmentation
     raise ValueError(
         f"Cannot convert segmentation of type '{type(segmentation)}' to BitMasks!"

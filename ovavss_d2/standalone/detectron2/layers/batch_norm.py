@@ -138,9 +138,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise each place's channels."""
-        x = F.layer_norm(
-            x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps
-        )
+        x = F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
         return x.movedim(-1, 1)
 
 

@@ -10,7 +10,9 @@ __all__ = ["ROIAlign", "roi_align"]
 class ROIAlign(nn.Module):
     """Pools boxes of feature maps."""
 
-    def __init__(self, output_size, spatial_scale: float, sampling_ratio: int, aligned: bool = True):
+    def __init__(
+        self, output_size, spatial_scale: float, sampling_ratio: int, aligned: bool = True
+    ):
         """
         Args:
             output_size: (height, width), or one number.

@@ -82,7 +82,7 @@ class Boxes:
     """N boxes in one (N, 4) float tensor, with a tensor's ways of indexing and moving."""
 
     def __init__(self, tensor: torch.Tensor):
-        """Take boxes as anything that `torch.as_tensor` understands; an empty one gets 4 columns."""
+        """Take boxes as anything that `torch.as_tensor` takes; an empty one gets 4 columns."""
         if not isinstance(tensor, torch.Tensor):
             tensor = torch.as_tensor(tensor, dtype=torch.float32, device=torch.device("cpu"))
         tensor = tensor.to(torch.float32)

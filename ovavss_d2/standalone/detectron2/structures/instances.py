@@ -94,7 +94,7 @@ class Instances:
 
     @staticmethod
     def cat(instance_lists: list["Instances"]) -> "Instances":
-        """All instances of a list of the same image size and fields in one; a single one as it is."""
+        """All instances of a list (same image size and fields) in one; a single one as it is."""
         if not instance_lists or not all(isinstance(part, Instances) for part in instance_lists):
             raise AssertionError("expected a non-empty list of Instances")
         first = instance_lists[0]

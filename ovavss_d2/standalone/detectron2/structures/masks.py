@@ -171,7 +171,7 @@ class PolygonMasks:
         return len(self.polygons)
 
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
-        """Cut each mask out by its box and rasterise it at S x S: (N, 4) boxes to (N, S, S) bool."""
+        """Cut each mask out by its (N, 4) box and rasterise it: (N, S, S) bool."""
         if len(boxes) != len(self):
             raise AssertionError(f"{len(boxes)} != {len(self)}")
         masks = [

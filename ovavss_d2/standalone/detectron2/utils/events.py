@@ -297,8 +297,9 @@ class CommonMetricPrinter(EventWriter):
         if torch.cuda.is_available():
             memory = f"max_mem: {torch.cuda.max_memory_allocated() / 1024.0**2:.0f}M"
         self.logger.info(
-            f" {f'eta: {eta}  ' if eta else ''}iter: {storage.iter}  {self._losses(storage)}  "
-            f"{self._times(storage)}  lr: {self._learning_rate(storage)}  {memory}"
+            f" {f'eta: {eta}  ' if eta else ''}iter: {storage.iter}  "
+            f"{self._medians(storage, 'loss')}  {self._medians(storage, '[metric]')}  "
+            f"{self._times(storage)} lr: {self._learning_rate(storage)}  {memory}"
         )
 
     def _time_left(self, storage: EventStorage) -> str | None:
@@ -317,24 +318,25 @@ class CommonMetricPrinter(EventWriter):
         seconds = (now[1] - before[1]) / (now[0] - before[0]) * remaining
         return str(datetime.timedelta(seconds=int(seconds)))
 
-    def _losses(self, storage: EventStorage) -> str:
+    def _medians(self, storage: EventStorage, word: str) -> str:
+        """The scalars with `word` in their name, as medians of the window."""
         return "  ".join(
             f"{name}: {history.median(storage.count_samples(name, self._window_size)):.4g}"
             for name, history in storage.histories().items()
-            if "loss" in name
+            if word in name
         )
 
     def _times(self, storage: EventStorage) -> str:
         histories = storage.histories()
-        parts = []
+        text = ""
         if "time" in histories:
             average, last = histories["time"].global_avg(), histories["time"].latest()
-            parts.append(f"  time: {average:.4f}  last_time: {last:.4f}")
+            text += f"time: {average:.4f}  last_time: {last:.4f}  "
         if "data_time" in histories:
             samples = storage.count_samples("data_time", self._window_size)
             average, last = histories["data_time"].avg(samples), histories["data_time"].latest()
-            parts.append(f"  data_time: {average:.4f}  last_data_time: {last:.4f} ")
-        return "".join(parts)
+            text += f"data_time: {average:.4f}  last_data_time: {last:.4f}  "
+        return text
 
     def _learning_rate(self, storage: EventStorage) -> str:
         if "lr" not in storage.histories():

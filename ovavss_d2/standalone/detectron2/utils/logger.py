@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from typing import IO
 
-import torch
 from tabulate import tabulate
 from termcolor import colored
 
@@ -185,8 +184,3 @@ def create_small_table(small_dict: dict) -> str:
         stralign="center",
         numalign="center",
     )
-
-
-def _log_api_usage(identifier: str) -> None:
-    """Count the use of a part in PyTorch's usage log, which is off unless a site turns it on."""
-    torch._C._log_api_usage_once("detectron2." + identifier)

@@ -1,8 +1,7 @@
 """A second and a third try when a GPU's memory does not suffice."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -10,19 +9,10 @@ import torch
 
 __all__ = ["retry_if_cuda_oom"]
 
+logger = logging.getLogger(__name__)
 
-@contextmanager
-def _ignore_cuda_oom() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if "CUDA out of memory. " not in str(error):
-            raise
-
-
-def _to_cpu(value: Any) -> Any:
-    is_on_gpu = getattr(getattr(value, "device", None), "type", None) == "cuda"
-    return value.to(device="cpu") if is_on_gpu and hasattr(value, "to") else value
+# How PyTorch's error begins.
+_OUT_OF_MEMORY = "CUDA out of memory. "
 
 
 def retry_if_cuda_oom(func: Callable) -> Callable:
@@ -33,16 +23,32 @@ def retry_if_cuda_oom(func: Callable) -> Callable:
     """
 
     @wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with _ignore_cuda_oom():
-            return func(*args, **kwargs)
-        torch.cuda.empty_cache()
-        with _ignore_cuda_oom():
-            return func(*args, **kwargs)
-        logging.getLogger(__name__).info(
-            f"Attempting to copy inputs of {func} to CPU due to CUDA OOM"
-        )
-        on_cpu = {name: _to_cpu(value) for name, value in kwargs.items()}
-        return func(*(_to_cpu(value) for value in args), **on_cpu)
+    def patient(*args: Any, **kwargs: Any) -> Any:
+        for prepare in (_leave, _empty_cache):
+            prepare()
+            try:
+                return func(*args, **kwargs)
+            except RuntimeError as error:
+                if _OUT_OF_MEMORY not in str(error):
+                    raise
+        logger.info(f"{func} does not fit into the GPU's memory: its arguments go to the CPU")
+        moved = {name: _to_cpu(value) for name, value in kwargs.items()}
+        return func(*map(_to_cpu, args), **moved)
 
-    return wrapped
+    return patient
+
+
+def _leave() -> None:
+    """The first try needs no preparation."""
+
+
+def _empty_cache() -> None:
+    torch.cuda.empty_cache()
+
+
+def _to_cpu(value: Any) -> Any:
+    """A tensor, or what has its `device` and `to`, on the CPU; anything else as it is."""
+    device = getattr(value, "device", None)
+    if getattr(device, "type", None) == "cuda" and hasattr(value, "to"):
+        return value.to(device="cpu")
+    return value

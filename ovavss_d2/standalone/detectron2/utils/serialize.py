@@ -12,9 +12,7 @@ class PicklableWrapper:
     """
 
     def __init__(self, obj: Any):
-        while isinstance(obj, PicklableWrapper):
-            obj = obj._obj
-        self._obj = obj
+        self._obj = obj._obj if isinstance(obj, PicklableWrapper) else obj
 
     def __reduce__(self) -> tuple:
         if find_spec("cloudpickle") is not None:

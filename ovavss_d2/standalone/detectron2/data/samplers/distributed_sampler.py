@@ -100,7 +100,9 @@ class RepeatFactorTrainingSampler(TrainingSampler):
     A fraction is a probability: with 2.3 an element occurs twice, and in 30% of the passes thrice.
     """
 
-    def __init__(self, repeat_factors: torch.Tensor, *, shuffle: bool = True, seed: int | None = None):
+    def __init__(
+        self, repeat_factors: torch.Tensor, *, shuffle: bool = True, seed: int | None = None
+    ):
         """
         Args:
             repeat_factors: (N,) float, one for each element.

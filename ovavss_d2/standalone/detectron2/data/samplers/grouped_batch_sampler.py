@@ -19,7 +19,8 @@ class GroupedBatchSampler(BatchSampler):
         """
         if not isinstance(sampler, Sampler):
             raise ValueError(
-                f"sampler should be an instance of torch.utils.data.Sampler, but got sampler={sampler}"
+                "sampler should be an instance of torch.utils.data.Sampler, "
+                f"but got sampler={sampler}"
             )
         self.sampler = sampler
         self.group_ids = [int(group) for group in group_ids]

@@ -27,7 +27,7 @@ class Backbone(nn.Module, metaclass=ABCMeta):
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """May hold "size_divisibility" and "square_size", as `ImageList.from_tensors` takes them."""
+        """May hold "size_divisibility" and "square_size", see `ImageList.from_tensors`."""
         return {}
 
     def output_shape(self) -> dict[str, ShapeSpec]:

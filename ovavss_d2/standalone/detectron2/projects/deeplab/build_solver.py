@@ -2,6 +2,7 @@
 
 import torch
 from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
+from detectron2.solver import build_lr_scheduler as build_default
 
 
 def build_lr_scheduler(
@@ -10,8 +11,6 @@ def build_lr_scheduler(
     """Build `cfg.SOLVER.LR_SCHEDULER_NAME`: "WarmupPolyLR" or one of `detectron2.solver`."""
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
-        from detectron2.solver import build_lr_scheduler as build_default
-
         return build_default(cfg, optimizer)
     return WarmupPolyLR(
         optimizer,

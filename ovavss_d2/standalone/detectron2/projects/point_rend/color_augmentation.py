@@ -1,4 +1,4 @@
-"""The colour augmentation of SSD (Liu et al., 2016), section 2.2 and the released `distort` layer."""
+"""The colour augmentation of SSD (Liu et al., 2016), section 2.2."""
 
 import random
 

@@ -1,0 +1,116 @@
+"""Audio encoders: log-mel examples, VGGish's form, the small trainable net."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small import small_config
+
+from ovavss_d2.modeling.audio_encoder import LogMel, LogMelEncoder, VGGish, build_audio_encoder
+
+
+def tone(hz, amplitude=0.3, harmonics=1):
+    time = torch.arange(16000) / 16000
+    parts = [torch.sin(2 * math.pi * hz * (k + 1) * time) / (k + 1) for k in range(harmonics)]
+    return amplitude * sum(parts)
+
+
+def naive_log_mel(waveform):
+    """A textbook version: one frame, one bin, one band at a time."""
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    mel = lambda hz: 1127 * np.log(1 + hz / 700)  # noqa: E731
+    edges = np.linspace(mel(125), mel(7500), 66)
+    basis = np.exp(-2j * np.pi * np.outer(np.arange(257), np.arange(400)) / 512)
+    rows = []
+    for first in range(0, 96 * 160, 160):
+        magnitude = np.abs(basis @ (waveform[first : first + 400] * window))
+        row = np.zeros(64)
+        for band in range(64):
+            low, centre, high = edges[band : band + 3]
+            for k in range(1, 257):
+                m = mel(k * 16000 / 512)
+                weight = min((m - low) / (centre - low), (high - m) / (high - centre))
+                row[band] += max(0, weight) * magnitude[k]
+        rows.append(np.log(row + 0.01))
+    return np.stack(rows)
+
+
+def test_log_mel_equals_a_textbook_version():
+    waveform = torch.randn(16000, dtype=torch.float64) * 0.1
+    ours = LogMel()(waveform[None])
+    assert ours.shape == (1, 1, 96, 64)
+    assert ours.dtype == torch.float32
+    np.testing.assert_allclose(ours[0, 0].numpy(), naive_log_mel(waveform.numpy()), atol=1e-5)
+
+
+def test_silence_is_the_offset_alone():
+    assert torch.allclose(LogMel()(torch.zeros(1, 16000)), torch.tensor(math.log(0.01)))
+
+
+@pytest.mark.parametrize("shape", [(16000,), (2, 15599), (2, 1, 16000)])
+def test_sounds_of_another_shape_are_an_error(shape):
+    with pytest.raises(ValueError, match="expected"):
+        LogMel()(torch.zeros(shape))
+
+
+def test_examples_that_are_not_valid_are_zeros_in_log_mel_space():
+    encoder = LogMelEncoder(width=4, output_dim=8)
+    sounds = torch.stack([tone(440), tone(440)])
+    out = encoder(sounds, torch.tensor([True, False]))
+    torch.testing.assert_close(out[1:], encoder.encode(torch.zeros(1, 1, 96, 64)))
+    torch.testing.assert_close(out[:1], encoder(sounds[:1]))
+
+
+def test_an_embedding_does_not_depend_on_the_batch():
+    encoder = LogMelEncoder(width=4, output_dim=8).train()
+    sounds = torch.randn(5, 16000) * 0.1
+    torch.testing.assert_close(encoder(sounds)[3:4], encoder(sounds[3:4]))
+
+
+def test_the_small_encoder_is_small():
+    encoder = LogMelEncoder(width=16, output_dim=128)
+    assert sum(p.numel() for p in encoder.parameters()) < 500_000
+
+
+def test_the_small_encoder_learns_pitch_and_timbre_of_single_tones():
+    pitches, timbres = (220, 277, 349, 440), (1, 6)
+    sounds = [tone(hz, harmonics=h) for h in timbres for hz in pitches]
+    labels = torch.arange(len(sounds)).repeat(4)
+    sounds = torch.stack(sounds).repeat(4, 1)
+    sounds = sounds * torch.rand(len(sounds), 1).add(0.5) + 0.01 * torch.randn(sounds.shape)
+    encoder = LogMelEncoder(width=8, output_dim=16)
+    layer = torch.nn.Linear(16, 8)
+    examples = encoder.log_mel(sounds)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *layer.parameters()], lr=3e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(layer(encoder.encode(examples)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (layer(encoder.encode(examples)).argmax(1) == labels).float().mean() > 0.9
+
+
+def test_a_frozen_encoder_has_nothing_to_train():
+    cfg = small_config(AUDIO__FREEZE=True)
+    assert not [p for p in build_audio_encoder(cfg).parameters() if p.requires_grad]
+    cfg = small_config(AUDIO__FREEZE=False)
+    assert all(p.requires_grad for p in build_audio_encoder(cfg).parameters())
+
+
+def test_vggish_has_the_sizes_of_its_checkpoint():
+    with torch.device("meta"):
+        encoder = VGGish(freeze=True)
+    shapes = {name: tuple(p.shape) for name, p in encoder.named_parameters()}
+    assert shapes["features.0.weight"] == (64, 1, 3, 3)
+    assert shapes["features.13.weight"] == (512, 512, 3, 3)
+    assert shapes["embeddings.0.weight"] == (4096, 12288)
+    assert shapes["embeddings.4.bias"] == (128,)
+    assert len(shapes) == 18
+
+
+def test_wrong_names_and_sizes_are_said_in_one_line():
+    with pytest.raises(ValueError, match="LogMelEncoder, VGGish"):
+        build_audio_encoder(small_config(AUDIO__ENCODER="Wav2Vec"))
+    with pytest.raises(ValueError, match="MODEL.AUDIO.DIM is 16"):
+        build_audio_encoder(small_config(AUDIO__ENCODER="VGGish"))

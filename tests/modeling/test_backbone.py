@@ -1,0 +1,133 @@
+"""Backbones: any timm feature network under Detectron2's interface."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from small import small_config
+
+from ovavss_d2.modeling.backbone import TimmBackbone, from_windows, pad_before_shift, to_windows
+
+SWIN = {
+    "embed_dim": 16,
+    "depths": [2, 2, 2, 2],
+    "num_heads": [1, 2, 2, 4],
+    "window_size": 4,
+    "img_size": 64,
+}
+
+
+def swin_config():
+    return named_config("swin_tiny_patch4_window7_224", [0, 1, 2, 3], SWIN)
+
+
+def named_config(name, indices, options=None):
+    cfg = small_config(TIMM__NAME=name, TIMM__OUT_INDICES=indices)
+    cfg.MODEL.TIMM.KWARGS.clear()
+    cfg.MODEL.TIMM.KWARGS.update(options or {})
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        small_config(),
+        swin_config(),
+        named_config("test_resnet", [0, 1, 2, 3]),
+        named_config("test_convnext", [0, 1, 2, 3]),
+        named_config("test_efficientnet", [0, 2, 4]),
+    ],
+    ids=["resnet18", "swin", "test_resnet", "test_convnext", "test_efficientnet"],
+)
+def test_maps_have_the_shapes_that_are_promised(cfg):
+    backbone = TimmBackbone(cfg, None).eval()
+    height, width = 2 * backbone.size_divisibility, 3 * backbone.size_divisibility
+    maps = backbone(torch.randn(2, 3, height, width))
+    assert list(maps) == ["res2", "res3", "res4", "res5"][: len(cfg.MODEL.TIMM.OUT_INDICES)]
+    for name, shape in backbone.output_shape().items():
+        expected = (2, shape.channels, height // shape.stride, width // shape.stride)
+        assert maps[name].shape == expected
+
+
+@pytest.mark.parametrize("cfg", [small_config(), swin_config()], ids=["resnet18", "swin"])
+def test_a_frame_does_not_depend_on_the_others(cfg):
+    backbone = TimmBackbone(cfg, None).eval()
+    frames = torch.randn(3, 3, 64, 96)
+    together = backbone(frames)
+    for i, frame in enumerate(frames):
+        for name, x in backbone(frame[None]).items():
+            torch.testing.assert_close(x[0], together[name][i], rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_norms_do_not_learn():
+    backbone = TimmBackbone(small_config(), None).train()
+    before = copy.deepcopy(backbone.state_dict())
+    backbone(torch.randn(2, 3, 64, 64) + 3)
+    assert all(torch.equal(x, before[name]) for name, x in backbone.state_dict().items())
+    assert not [name for name, _ in backbone.named_parameters() if ".bn" in name]
+
+
+def test_norms_learn_where_they_are_not_frozen():
+    backbone = TimmBackbone(small_config(TIMM__FREEZE_NORM=False), None).train()
+    before = backbone.net.bn1.running_mean.clone()
+    backbone(torch.randn(2, 3, 64, 64) + 3)
+    assert not torch.equal(before, backbone.net.bn1.running_mean)
+    assert backbone.net.bn1.weight.requires_grad
+
+
+def test_swin_outputs_are_normalised_over_channels():
+    maps = TimmBackbone(swin_config(), None).eval()(torch.randn(1, 3, 64, 64))
+    for x in maps.values():
+        assert x.mean(1).abs().max() < 1e-4
+
+
+def _swin_block():
+    net = timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        features_only=True,
+        always_partition=True,
+        strict_img_size=False,
+        **SWIN,
+    ).eval()
+    ours = copy.deepcopy(net)
+    pad_before_shift(ours)
+    name = next(name for name, _ in net.named_modules() if name.endswith("blocks.1"))
+    return net.get_submodule(name), ours.get_submodule(name)
+
+
+def test_padding_before_the_shift_changes_nothing_on_whole_windows():
+    timms, ours = _swin_block()
+    x = torch.randn(2, 12, 8, 16)
+    torch.testing.assert_close(ours(x), timms(x), rtol=1e-5, atol=1e-5)
+
+
+def test_padding_before_the_shift_equals_a_block_that_gets_the_padded_map():
+    _, block = _swin_block()
+    x = torch.randn(1, 7, 9, 16)
+    normed = torch.zeros(1, 8, 12, 16)
+    normed[:, :7, :9] = block.norm1(x)
+    expected = block._attn(normed)[:, :7, :9]
+    torch.testing.assert_close(block._attn(block.norm1(x)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_windows_are_put_back_where_they_were():
+    x = torch.randn(2, 8, 12, 5)
+    windows = to_windows(x, (4, 3))
+    assert windows.shape == (2 * 2 * 4, 12, 5)
+    assert torch.equal(windows[1], x[0, :4, 3:6].reshape(12, 5))
+    assert torch.equal(from_windows(windows, (4, 3), (8, 12)), x)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"TIMM__NAME": "resnet_of_nowhere"}, "resnet_of_nowhere"),
+        ({"TIMM__OUT_INDICES": [1, 2, 3, 9]}, "OUT_INDICES"),
+        ({"TIMM__KWARGS": {"no_such_option": 1}}, "no_such_option"),
+    ],
+)
+def test_what_timm_cannot_build_is_said_in_one_line(changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        TimmBackbone(small_config(**changes), None)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,139 @@
+"""Query head: its attention, its masks of attention, and its freedom in T and B."""
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from small import small_config
+
+from ovavss_d2.modeling.mask_decoder import (
+    Attention,
+    AudioConditionedMaskDecoder,
+    AudioVisualHead,
+)
+
+SIZES = [(2, 3), (4, 6), (8, 12)]
+PARTS = ("pred_logits", "pred_masks", "pred_queries")
+
+
+def make_inputs(clips=2, frames=5):
+    n = clips * frames
+    mask_features = torch.randn(n, 24, 16, 24)
+    multi_scale = [torch.randn(n, 32, *size) for size in SIZES]
+    return mask_features, multi_scale, torch.randn(n, 16)
+
+
+def make_decoder(**changes):
+    return AudioConditionedMaskDecoder(small_config(**changes)).eval()
+
+
+def test_attention_equals_torchs_with_the_same_parameters():
+    theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    torch.nn.init.normal_(theirs.in_proj_bias)
+    ours = Attention(dim=16, num_heads=4)
+    ours.load_state_dict(theirs.state_dict())
+    query, key, value = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.randn(2, 7, 16)
+    allowed = torch.rand(2, 1, 3, 7) > 0.5
+    allowed[..., 0] = True
+    for mask in (None, allowed):
+        blocked = None if mask is None else ~mask.expand(2, 4, 3, 7).flatten(0, 1)
+        expected = theirs(query, key, value, attn_mask=blocked)[0]
+        torch.testing.assert_close(ours(query, key, value, mask), expected)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5, 8])
+def test_a_clip_may_have_any_length(frames):
+    outputs = make_decoder()(*make_inputs(frames=frames), num_clips=2)
+    assert outputs["pred_logits"].shape == (2, 6, 2)
+    assert outputs["pred_masks"].shape == (2, 6, frames, 16, 24)
+    assert outputs["pred_queries"].shape == (2, 6, 32)
+
+
+def test_there_is_a_prediction_before_each_round():
+    outputs = make_decoder()(*make_inputs(), num_clips=2)
+    assert len(outputs["aux_outputs"]) == 3
+    for prediction in outputs["aux_outputs"]:
+        assert sorted(prediction) == sorted(PARTS)
+    assert not torch.equal(outputs["aux_outputs"][0]["pred_masks"], outputs["pred_masks"])
+
+
+def test_a_clip_does_not_depend_on_the_batch():
+    decoder, (mask_features, multi_scale, audio) = make_decoder(), make_inputs()
+    together = decoder(mask_features, multi_scale, audio, num_clips=2)
+    for i in range(2):
+        cut = slice(5 * i, 5 * i + 5)
+        alone = decoder(mask_features[cut], [x[cut] for x in multi_scale], audio[cut], num_clips=1)
+        for part in PARTS:
+            torch.testing.assert_close(alone[part][0], together[part][i], rtol=1e-3, atol=1e-4)
+
+
+def test_masks_are_products_of_queries_and_mask_features():
+    decoder, inputs = make_decoder(), make_inputs(clips=1)
+    outputs = decoder(*inputs, num_clips=1)
+    vectors = decoder.mask_embed(outputs["pred_queries"])[0]
+    expected = torch.einsum("qm,tmhw->qthw", vectors, inputs[0])
+    torch.testing.assert_close(outputs["pred_masks"][0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_queries_hear_the_clip():
+    decoder, (mask_features, multi_scale, audio) = make_decoder(), make_inputs()
+    heard = decoder(mask_features, multi_scale, audio, num_clips=2)
+    other = decoder(mask_features, multi_scale, audio.flip(1), num_clips=2)
+    assert not torch.allclose(
+        heard["aux_outputs"][0]["pred_logits"], other["aux_outputs"][0]["pred_logits"]
+    )
+
+
+def test_without_audio_queries_nothing_is_heard_and_nothing_is_built_for_it():
+    decoder = make_decoder(MASK_FORMER__AUDIO_QUERIES=False)
+    mask_features, multi_scale, audio = make_inputs()
+    heard = decoder(mask_features, multi_scale, audio, num_clips=2)
+    other = decoder(mask_features, multi_scale, torch.zeros_like(audio), num_clips=2)
+    assert torch.equal(heard["pred_masks"], other["pred_masks"])
+    names = [name for name, _ in decoder.named_parameters()]
+    assert not [name for name in names if "audio" in name or "v2a" in name or "a2a" in name]
+
+
+def test_audio_positions_of_another_length_lie_between_the_learnt_ones():
+    decoder = make_decoder()
+    learnt = decoder.audio_query_embed.weight
+    _, nine = decoder._sound(torch.randn(9, 16), num_clips=1)
+    torch.testing.assert_close(nine[::2], learnt)
+    torch.testing.assert_close(nine[1::2], (learnt[1:] + learnt[:-1]) / 2)
+    _, five = decoder._sound(torch.randn(5, 16), num_clips=1)
+    assert torch.equal(five, learnt)
+
+
+def test_queries_attend_inside_their_masks_over_the_whole_clip():
+    masks = torch.full((1, 3, 2, 4, 4), -5.0)
+    masks[0, 0, 1, :2, :2] = 5.0  # query 0: a corner of the second frame
+    masks[0, 1] = 5.0  # query 1: everything
+    allowed = AudioConditionedMaskDecoder._allowed(masks, (2, 2)).view(3, 2, 2, 2)
+    expected = torch.zeros(2, 2, 2, dtype=torch.bool)
+    expected[1, 0, 0] = True
+    assert torch.equal(allowed[0], expected)
+    assert allowed[1].all()
+    assert allowed[2].all()  # blocked everywhere: attends everywhere
+
+
+def test_a_pixel_decoder_of_another_width_is_projected():
+    decoder = make_decoder(SEM_SEG_HEAD__CONVS_DIM=64)
+    mask_features, _, audio = make_inputs()
+    maps = [torch.randn(10, 64, *size) for size in SIZES]
+    outputs = decoder(mask_features, maps, audio, num_clips=2)
+    assert outputs["pred_masks"].shape == (2, 6, 5, 16, 24)
+
+
+def test_every_parameter_of_the_head_gets_a_gradient():
+    shapes = {f"res{i}": ShapeSpec(channels=8, stride=2**i) for i in (2, 3, 4, 5)}
+    head = AudioVisualHead(small_config(), shapes).train()
+    features = {name: torch.randn(4, 8, 128 // s.stride, 64 // s.stride) for name, s in shapes.items()}
+    outputs = head(features, torch.randn(4, 16), num_clips=2)
+    predictions = (outputs, *outputs["aux_outputs"])
+    weighted = [p[part] * torch.randn_like(p[part]) for p in predictions for part in PARTS]
+    sum(x.sum() for x in weighted).backward()
+    assert not [name for name, p in head.named_parameters() if p.grad is None]
+
+
+def test_heads_that_do_not_divide_the_channels_are_an_error():
+    with pytest.raises(ValueError, match="32 channels"):
+        make_decoder(MASK_FORMER__NHEADS=5)

@@ -1,0 +1,186 @@
+"""Checkpoints: written, tagged, resumed, and read from files that nobody should trust."""
+
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
+import detectron2
+from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
+
+standalone_only = pytest.mark.skipif(
+    "standalone" not in detectron2.__version__, reason="concerns the standalone runtime only"
+)
+
+
+def model():
+    return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = model()
+        self.head = nn.Linear(2, 1)
+
+
+def write_pickle(path, content):
+    path.write_bytes(pickle.dumps(content))
+    return str(path)
+
+
+def arrays(module, prefix=""):
+    return OrderedDict((prefix + k, v.numpy().copy()) for k, v in module.state_dict().items())
+
+
+def assert_equal_states(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+
+
+def test_saved_states_come_back_with_what_was_saved_along(tmp_path):
+    source, target = model(), model()
+    optimizer = torch.optim.SGD(source.parameters(), lr=0.25)
+    DetectionCheckpointer(source, str(tmp_path), optimizer=optimizer).save("m", iteration=3)
+    other = torch.optim.SGD(target.parameters(), lr=1.0)
+    checkpointer = DetectionCheckpointer(target, str(tmp_path), optimizer=other)
+    assert checkpointer.has_checkpoint()
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "m.pth")
+    assert checkpointer.resume_or_load("", resume=True) == {"iteration": 3}
+    assert_equal_states(target.state_dict(), source.state_dict())
+    assert other.param_groups[0]["lr"] == 0.25
+
+
+def test_without_resume_only_the_weights_are_loaded(tmp_path):
+    source, target = model(), model()
+    optimizer = torch.optim.SGD(source.parameters(), lr=0.25)
+    DetectionCheckpointer(source, str(tmp_path), optimizer=optimizer).save("m")
+    other = torch.optim.SGD(target.parameters(), lr=1.0)
+    checkpointer = DetectionCheckpointer(target, str(tmp_path), optimizer=other)
+    checkpointer.resume_or_load(str(tmp_path / "m.pth"), resume=False)
+    assert_equal_states(target.state_dict(), source.state_dict())
+    assert other.param_groups[0]["lr"] == 1.0
+
+
+def test_an_empty_path_loads_nothing():
+    target = model()
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    assert DetectionCheckpointer(target).load("") == {}
+    assert_equal_states(target.state_dict(), before)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_bare_state_dicts_and_those_of_parallel_models_load(tmp_path, prefix):
+    source, target = model(), model()
+    torch.save({prefix + k: v for k, v in source.state_dict().items()}, tmp_path / "m.pth")
+    DetectionCheckpointer(target).load(str(tmp_path / "m.pth"))
+    assert_equal_states(target.state_dict(), source.state_dict())
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("as_tensors", [False, True])
+def test_pickles_of_the_model_zoo_load(tmp_path, protocol, as_tensors):
+    source, target = model(), model()
+    state = dict(source.state_dict()) if as_tensors else arrays(source)
+    content = {"model": state, "__author__": "tests", "epoch": np.int64(4)}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    extra = DetectionCheckpointer(target).load(str(tmp_path / "m.pkl"))
+    assert extra == {"__author__": "tests", "epoch": 4}
+    assert_equal_states(target.state_dict(), source.state_dict())
+
+
+def test_matching_heuristics_find_a_backbone_inside_a_model(tmp_path):
+    source, target = model(), Wrapped()
+    state = {k: torch.from_numpy(v) for k, v in arrays(source).items()}
+    content = {"model": state, "__author__": "tests", "matching_heuristics": True}
+    DetectionCheckpointer(target).load(write_pickle(tmp_path / "m.pkl", content))
+    assert_equal_states(target.backbone.state_dict(), source.state_dict())
+
+
+def test_without_heuristics_other_names_are_not_matched(tmp_path):
+    source, target = model(), Wrapped()
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    content = {"model": arrays(source), "__author__": "tests"}
+    DetectionCheckpointer(target).load(write_pickle(tmp_path / "m.pkl", content))
+    assert_equal_states(target.state_dict(), before)
+
+
+def test_an_ambiguous_match_is_refused(tmp_path):
+    target = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    content = {
+        "model": {"weight": torch.zeros(2, 2)},
+        "__author__": "tests",
+        "matching_heuristics": True,
+    }
+    with pytest.raises(ValueError, match="multiple|several"):
+        DetectionCheckpointer(target).load(write_pickle(tmp_path / "m.pkl", content))
+
+
+def test_a_weight_of_another_shape_is_left_alone(tmp_path):
+    target = model()
+    before = target[0].weight.detach().clone()
+    torch.save({"model": {"0.weight": torch.zeros(3, 3)}}, tmp_path / "m.pth")
+    DetectionCheckpointer(target).load(str(tmp_path / "m.pth"))
+    torch.testing.assert_close(target[0].weight.detach(), before)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(AssertionError, match="nowhere.pth not found"):
+        DetectionCheckpointer(model()).load("nowhere.pth")
+
+
+class Command:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@standalone_only
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_code_in_a_checkpoint_does_not_run_on_the_standalone_runtime(tmp_path, suffix):
+    path, trace = tmp_path / f"m{suffix}", tmp_path / "trace"
+    content = {"model": {"a": Command(str(trace))}, "__author__": "tests"}
+    if suffix == ".pkl":
+        write_pickle(path, content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match="readable checkpoint"):
+        DetectionCheckpointer(model()).load(str(path))
+    assert not trace.exists()
+
+
+@standalone_only
+@pytest.mark.parametrize("name", ["m.pth", "m.pkl"])
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x80\x04]."])
+def test_files_that_are_no_checkpoints_get_one_line_on_the_standalone_runtime(
+    tmp_path, name, content
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="no readable checkpoint") as error:
+        DetectionCheckpointer(model()).load(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+@standalone_only
+def test_caffe2_weights_are_refused_on_the_standalone_runtime(tmp_path):
+    path = write_pickle(tmp_path / "m.pkl", {"blobs": {"conv1_w": np.zeros(3)}})
+    with pytest.raises(ValueError, match="install Detectron2"):
+        DetectionCheckpointer(model()).load(path)
+
+
+def test_periodic_checkpoints_keep_the_newest(tmp_path):
+    checkpointer = DetectionCheckpointer(model(), str(tmp_path))
+    periodic = PeriodicCheckpointer(checkpointer, period=2, max_iter=7, max_to_keep=2)
+    for step in range(7):
+        periodic.step(step)
+    names = sorted(path.name for path in tmp_path.glob("*.pth"))
+    assert names == ["model_0000003.pth", "model_0000005.pth", "model_final.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"

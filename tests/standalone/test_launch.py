@@ -1,0 +1,52 @@
+"""Detectron2's launcher: processes that find each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import launch
+from detectron2.utils import comm
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="concerns machines without GPU")
+
+
+def check_in(folder):
+    """What each process does: it says who it is and loads a checkpoint."""
+    rank = comm.get_rank()
+    model = torch.nn.Linear(1, 1)
+    path = folder / "weights.pth"
+    if comm.is_main_process():
+        torch.save({"model": {"weight": torch.full((1, 1), 5.0), "bias": torch.zeros(1)}}, path)
+    comm.synchronize()
+    DetectionCheckpointer(model).load(str(path))
+    facts = [
+        comm.get_world_size(),
+        comm.get_local_size(),
+        comm.get_local_rank(),
+        comm.all_gather(rank),
+        model.weight.item(),
+    ]
+    (folder / f"{rank}.json").write_text(json.dumps(facts))
+
+
+@without_gpu
+def test_processes_on_the_cpu_know_each_other(tmp_path):
+    launch(check_in, 2, dist_url="auto", args=(Path(tmp_path),))
+    for rank in range(2):
+        facts = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert facts == [2, 2, rank, [0, 1], 5.0]
+
+
+def test_a_single_process_is_this_one():
+    seen = []
+    launch(seen.append, 1, args=(comm.get_world_size(),))
+    assert seen == [1]
+
+
+def test_an_automatic_address_is_for_one_machine():
+    with pytest.raises(AssertionError, match="auto"):
+        launch(check_in, 1, num_machines=2, machine_rank=0, dist_url="auto")

@@ -1,0 +1,71 @@
+"""What the standalone runtime lacks says so, and what it has is found in every process."""
+
+import importlib
+import multiprocessing
+import sys
+
+import detectron2
+import pytest
+
+standalone_only = pytest.mark.skipif(
+    "standalone" not in detectron2.__version__, reason="concerns only the standalone runtime"
+)
+
+
+@standalone_only
+@pytest.mark.parametrize(
+    "name",
+    [
+        "detectron2.model_zoo",
+        "detectron2.modeling.roi_heads",
+        "detectron2.modeling.roi_heads.fast_rcnn",
+        "detectron2.projects.panoptic_deeplab",
+    ],
+)
+def test_standalone_missing_module_says_to_install_detectron2(name):
+    with pytest.raises(ModuleNotFoundError, match="install Detectron2"):
+        importlib.import_module(name)
+
+
+@standalone_only
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("detectron2", "model_zoo"),
+        ("detectron2.modeling", "FPN"),
+        ("detectron2.config", "LazyConfig"),
+        ("detectron2.data.detection_utils", "transform_proposals"),
+        ("detectron2.layers.wrappers", "paste_masks_in_image"),
+    ],
+)
+def test_standalone_missing_name_says_to_install_detectron2(module, name):
+    with pytest.raises(ImportError, match=f"has no '{module}.{name}'; install Detectron2"):
+        exec(f"from {module} import {name}")
+    with pytest.raises((AttributeError, ImportError), match="install Detectron2"):
+        getattr(importlib.import_module(module), name)
+
+
+@standalone_only
+def test_standalone_other_packages_are_not_touched():
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
+        importlib.import_module("detectron2_other_package")
+
+
+def _builds_a_config(queue):
+    from detectron2.config import get_cfg
+
+    queue.put((get_cfg().VERSION, sys.modules["detectron2"].__version__))
+
+
+def test_runtime_is_the_same_in_spawned_processes():
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_builds_a_config, args=(queue,))
+    process.start()
+    assert queue.get(timeout=120) == (2, detectron2.__version__)
+    process.join()
+
+
+def test_config_is_found_as_an_attribute():
+    assert importlib.import_module("detectron2.config").get_cfg is not None
+    assert not hasattr(importlib.import_module("detectron2.config"), "__no_such_dunder__")

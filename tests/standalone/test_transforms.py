@@ -1,0 +1,194 @@
+"""Transforms and augmentations, and how they are chosen and applied."""
+
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+from PIL import Image
+
+IMAGE = np.random.RandomState(0).randint(0, 256, (37, 53, 3)).astype(np.uint8)
+LABELS = np.random.RandomState(1).randint(0, 9, (37, 53)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _numpy_seed():
+    np.random.seed(0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "shortest", "longest", "expected"),
+    [
+        (480, 640, 800, 1333, (800, 1067)),
+        (640, 480, 800, 1333, (1067, 800)),
+        (300, 1000, 800, 1333, (400, 1333)),
+        (333, 500, 360, 1333, (360, 541)),
+        (101, 203, 97, 150, (75, 150)),
+        (7, 5, 3, 4, (4, 3)),
+    ],
+)
+def test_shortest_edge_gives_the_recorded_size(height, width, shortest, longest, expected):
+    shape = T.ResizeShortestEdge.get_output_shape(height, width, shortest, longest)
+    assert shape == expected
+
+
+def test_lengths_are_drawn_from_a_range_or_a_choice():
+    sizes = [T.ResizeShortestEdge([3, 50], 100).get_transform(IMAGE).new_h for _ in range(3)]
+    assert sizes == [47, 50, 3]
+    choice = T.ResizeShortestEdge([3, 50, 77], 100, "choice")
+    assert {choice.get_transform(IMAGE).new_h for _ in range(20)} == {3, 50, 70}
+    with pytest.raises(AssertionError, match="two values"):
+        T.ResizeShortestEdge([3, 4, 5], sample_style="range")
+    with pytest.raises(AssertionError):
+        T.ResizeShortestEdge(3, sample_style="nothing")
+
+
+def test_uint8_images_are_resized_as_pil_does():
+    resize = T.ResizeTransform(37, 53, 20, 40)
+    expected = np.asarray(Image.fromarray(IMAGE).resize((40, 20), Image.Resampling.BILINEAR))
+    assert np.array_equal(resize.apply_image(IMAGE), expected)
+    assert np.array_equal(resize.apply_image(IMAGE[:, :, :1])[:, :, 0], expected[:, :, 0])
+    nearest = np.asarray(Image.fromarray(LABELS).resize((40, 20), Image.Resampling.NEAREST))
+    assert np.array_equal(resize.apply_segmentation(LABELS), nearest)
+    with pytest.raises(AssertionError):
+        resize.apply_image(IMAGE[:30])
+
+
+def test_float_images_are_resized_without_anti_aliasing():
+    image = np.arange(16, dtype=np.float32).reshape(4, 4, 1)
+    resized = T.ResizeTransform(4, 4, 2, 2).apply_image(image)
+    assert resized[:, :, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    flipped = T.HFlipTransform(4).apply_image(image)
+    assert T.ResizeTransform(4, 4, 2, 2).apply_image(flipped)[:, :, 0].tolist() == [
+        [4.5, 2.5],
+        [12.5, 10.5],
+    ]
+
+
+def test_resize_moves_coordinates_and_back():
+    resize = T.ResizeTransform(37, 53, 20, 40)
+    points = np.array([[1.0, 2.0], [53, 37]])
+    moved = resize.apply_coords(points.copy())
+    assert moved[1].tolist() == [40, 20]
+    assert np.allclose(resize.inverse().apply_coords(moved), points)
+
+
+def test_augmentations_change_image_boxes_and_labels_together():
+    aug_input = T.AugInput(IMAGE, boxes=np.array([[1.0, 2, 30, 20]]), sem_seg=LABELS)
+    augmentations = T.AugmentationList(
+        [T.RandomFlip(1.0), T.Resize((10, 12)), T.HFlipTransform(12)]
+    )
+    transforms = augmentations(aug_input)
+    assert (aug_input.image.shape, aug_input.sem_seg.shape) == ((10, 12, 3), (10, 12))
+    # Two flips cancel: only the resize is left.
+    scale = np.array([12 / 53, 10 / 37] * 2)
+    assert np.allclose(aug_input.boxes, np.array([[1.0, 2, 30, 20]]) * scale)
+    assert np.array_equal(transforms.apply_image(IMAGE), aug_input.image)
+
+
+def test_augmentation_asks_for_the_attributes_it_names():
+    class Shift(T.Augmentation):
+        def __init__(self, amount, other=3):
+            self._init(locals())
+
+        def get_transform(self, image, sem_seg):
+            assert sem_seg is not None
+            return T.NoOpTransform()
+
+    class Wanting(T.Augmentation):
+        def get_transform(self, image, depth):
+            return T.NoOpTransform()
+
+    aug_input = T.AugInput(IMAGE, sem_seg=LABELS)
+    assert isinstance(Shift(2)(aug_input), T.NoOpTransform)
+    assert repr(Shift(2)) == "Shift(amount=2)"
+    with pytest.raises(AttributeError, match="depth"):
+        Wanting()(aug_input)
+    with pytest.raises(AssertionError, match="numpy"):
+        T.AugInput("image")
+
+
+def test_images_can_be_augmented_alone():
+    image, transforms = T.apply_augmentations([T.RandomFlip(1.0)], IMAGE)
+    assert np.array_equal(image, IMAGE[:, ::-1])
+    assert isinstance(transforms, T.TransformList)
+
+
+def test_flip_has_one_direction():
+    assert isinstance(T.RandomFlip(0.0).get_transform(IMAGE), T.NoOpTransform)
+    vertical = T.RandomFlip(1.0, horizontal=False, vertical=True).get_transform(IMAGE)
+    assert np.array_equal(vertical.apply_image(IMAGE), IMAGE[::-1])
+    for both in (True, False):
+        with pytest.raises(ValueError):
+            T.RandomFlip(horizontal=both, vertical=both)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "expected"),
+    [
+        ("relative", (0.5, 0.4), (0, 12, 21, 19)),
+        ("relative_range", (0.5, 0.4), (3, 3, 44, 29)),
+        ("absolute", (20, 60), (0, 12, 53, 20)),
+        ("absolute_range", (10, 20), (3, 3, 10, 15)),
+    ],
+)
+def test_crops_are_the_recorded_ones(kind, size, expected):
+    crop = T.RandomCrop(kind, size).get_transform(IMAGE)
+    assert (crop.x0, crop.y0, crop.w, crop.h) == expected
+
+
+def test_category_constraint_avoids_crops_of_one_category():
+    labels = np.zeros((40, 40), dtype=np.uint8)
+    labels[:, 10:20] = 1
+    image = np.zeros((40, 40, 3), dtype=np.uint8)
+    constrained = T.RandomCrop_CategoryAreaConstraint("relative", (0.25, 0.25), 0.9)
+    mixed = 0
+    for _ in range(20):
+        crop = constrained.get_transform(image, labels)
+        counts = np.bincount(crop.apply_image(labels).ravel(), minlength=2)
+        mixed += counts.max() < 0.9 * counts.sum()
+    assert mixed >= 18
+
+
+def test_photometric_changes_blend_with_the_documented_image():
+    grey = IMAGE.dot([0.299, 0.587, 0.114])[:, :, None]
+    others = {T.RandomBrightness: 0, T.RandomContrast: IMAGE.mean(), T.RandomSaturation: grey}
+    for kind, other in others.items():
+        blend = kind(0.5, 1.5).get_transform(IMAGE)
+        factor = blend.dst_weight
+        assert 0.5 <= factor <= 1.5
+        expected = np.clip((1 - factor) * other + factor * IMAGE, 0, 255).astype(np.uint8)
+        assert np.array_equal(blend.apply_image(IMAGE), expected)
+    brightness = T.RandomBrightness(0.5, 1.5)
+    np.random.seed(0)
+    assert brightness.get_transform(IMAGE).dst_weight == pytest.approx(1.0488135039)
+
+
+def test_fixed_size_crop_cuts_or_pads():
+    cut = T.FixedSizeCrop((20, 60)).get_transform(IMAGE)
+    image = cut.apply_image(IMAGE)
+    assert image.shape == (20, 60, 3)
+    assert (image[:, 53:] == 128).all()
+    assert (cut.apply_segmentation(LABELS)[:, 53:] == 255).all()
+
+
+def test_scaled_resize_fits_into_the_target():
+    for _ in range(5):
+        resize = T.ResizeScale(0.5, 2.0, 30, 40).get_transform(IMAGE)
+        assert 15 <= max(resize.new_h, resize.new_w * 30 / 40) <= 61
+        assert resize.new_w / resize.new_h == pytest.approx(53 / 37, rel=0.1)
+
+
+def test_random_application_of_a_transform_or_an_augmentation():
+    assert isinstance(T.RandomApply(T.RandomFlip(1.0), 1.0).get_transform(IMAGE), T.HFlipTransform)
+    assert isinstance(
+        T.RandomApply(T.HFlipTransform(53), 0.0).get_transform(IMAGE), T.NoOpTransform
+    )
+
+
+def test_colour_functions_leave_the_geometry_alone():
+    halve = T.ColorTransform(lambda image: image // 2)
+    assert np.array_equal(halve.apply_image(IMAGE), IMAGE // 2)
+    assert np.array_equal(halve.apply_segmentation(LABELS), LABELS)
+    pil = T.PILColorTransform(lambda image: image.point(lambda value: value // 2))
+    assert np.array_equal(pil.apply_image(IMAGE), IMAGE // 2)
+    with pytest.raises(ValueError):
+        T.ColorTransform(3)

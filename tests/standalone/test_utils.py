@@ -1,0 +1,139 @@
+import os
+import pickle
+import random
+
+import detectron2
+import numpy as np
+import pytest
+import torch
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.colormap import colormap, random_color, random_colors
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.file_io import PathHandler, PathManager
+from detectron2.utils.memory import retry_if_cuda_oom
+from detectron2.utils.registry import Registry, locate
+from detectron2.utils.serialize import PicklableWrapper
+from torch import nn
+
+STANDALONE_ONLY = pytest.mark.skipif(
+    "standalone" not in detectron2.__version__, reason="standalone runtime only"
+)
+
+
+def test_a_registry_finds_what_was_registered():
+    registry = Registry("THINGS")
+
+    @registry.register()
+    class Thing:
+        pass
+
+    registry.register(len)
+    assert registry.get("Thing") is Thing and registry.get("len") is len
+    assert "Thing" in registry
+    with pytest.raises(KeyError, match="Nothing.*THINGS"):
+        registry.get("Nothing")
+    with pytest.raises(AssertionError, match="Thing"):
+        registry.register(Thing)
+
+
+def test_locate_imports_by_dotted_name():
+    assert locate("torch.nn.Linear") is nn.Linear
+    assert locate("torch.nn.Linear.forward") is nn.Linear.forward
+    for unknown in ("torch.nn.Linnear", "no_such_module.thing"):
+        with pytest.raises(ImportError, match=unknown):
+            locate(unknown)
+
+
+def test_the_path_manager_serves_local_files_and_handlers(tmp_path):
+    class Upper(PathHandler):
+        def _get_supported_prefixes(self):
+            return ["upper://"]
+
+        def _get_local_path(self, path, **kwargs):
+            return str(tmp_path / path.removeprefix("upper://").upper())
+
+    PathManager.register_handler(Upper(), allow_override=True)
+    path = PathManager.get_local_path("upper://name.txt")
+    with PathManager.open(path, "w") as file:
+        file.write("content")
+    assert (tmp_path / "NAME.TXT").read_text() == "content"
+    assert PathManager.exists(path) and PathManager.ls(str(tmp_path)) == ["NAME.TXT"]
+
+
+def test_one_seed_fixes_all_random_numbers():
+    def draw() -> tuple[float, float, float]:
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    seed_all_rng(7)
+    first = draw()
+    seed_all_rng(7)
+    assert draw() == first
+    assert os.environ["PYTHONHASHSEED"] == "7"
+    seed_all_rng()
+    assert draw() != first
+
+
+class Greedy:
+    """Runs out of memory a number of times before it answers."""
+
+    def __init__(self, failures: int, message: str = "CUDA out of memory. Tried to allocate"):
+        self.failures, self.message, self.calls = failures, message, 0
+
+    def answer(self, value, *, more):
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise RuntimeError(self.message)
+        return value, more
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_out_of_memory_is_tried_again_twice(failures):
+    greedy = Greedy(failures)
+    value, more = retry_if_cuda_oom(greedy.answer)(torch.ones(2), more=3)
+    assert (value.tolist(), more, greedy.calls) == ([1.0, 1.0], 3, failures + 1)
+
+
+@pytest.mark.parametrize(
+    "greedy, calls", [(Greedy(9), 3), (Greedy(9, "another error"), 1)], ids=["memory", "other"]
+)
+def test_errors_that_stay_are_raised(greedy, calls):
+    with pytest.raises(RuntimeError, match=greedy.message):
+        retry_if_cuda_oom(greedy.answer)(1, more=2)
+    assert greedy.calls == calls
+
+
+def test_the_palette_is_detectron2s():
+    colors = colormap(rgb=True, maximum=1)
+    assert colors.shape == (74, 3) and colors.dtype == np.float32
+    assert (colors.min(), colors.max()) == (0, 1)
+    np.testing.assert_allclose(colors[0], [0, 0.447, 0.741])
+    np.testing.assert_allclose(colors[[9, 24, 53, 70], 0], [1, 0, 0.333, 0])
+    np.testing.assert_allclose(colors.sum(axis=0), [34.324, 32.796, 32.725], rtol=1e-5)
+    np.testing.assert_allclose(colormap(), 255 * colors[:, ::-1])
+
+
+def test_random_colors_come_from_the_palette():
+    palette = colormap(rgb=True, maximum=1).tolist()
+    assert random_color(rgb=True, maximum=1).tolist() in palette
+    assert all(color.tolist() in palette for color in random_colors(9, rgb=True, maximum=1))
+
+
+def test_a_wrapped_object_arrives_as_itself():
+    wrapper = PicklableWrapper(nn.Linear(2, 3).in_features)
+    assert pickle.loads(pickle.dumps(wrapper)) == 2
+    wrapper = PicklableWrapper(np.add)
+    assert wrapper(1, 2) == 3 and wrapper.nin == 2
+    assert pickle.loads(pickle.dumps(wrapper)) is np.add
+
+
+@STANDALONE_ONLY
+def test_standalone_says_how_to_pickle_a_closure(monkeypatch):
+    monkeypatch.setattr("detectron2.utils.serialize.find_spec", lambda name: None)
+    with pytest.raises(TypeError, match="top level of a module, or install cloudpickle"):
+        pickle.dumps(PicklableWrapper(lambda: None))
+
+
+def test_the_environment_table_names_versions():
+    table = collect_env_info()
+    for text in ("sys.platform", torch.__version__, np.__version__, detectron2.__version__):
+        assert text in table
