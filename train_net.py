@@ -6,6 +6,7 @@ from ovavss_d2.launching import launch
 from ovavss_d2.training import Trainer, argument_parser, evaluate, read_config, set_up
 
 
+@one_line_errors()  # here as well: with several processes it runs in others
 def main(cfg, args):
     set_up(cfg, args)
     if args.eval_only:

@@ -88,6 +88,8 @@ def convert_release(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         The same tensors; constants and a class layer that is not object / no object are left out.
     """
+    if layout_of(state) == "own":
+        return dict(state)
     converted = {_our_name(name): value for name, value in state.items()}
     layer = converted.get(CLASS_LAYER + "weight")
     foreign_classes = layer is not None and layout_of(state) == "COCO" and len(layer) != 2
@@ -234,7 +236,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
 
     def _check_complete(self) -> None:
         """Raise a ValueError if masks would depend on other weights than the files'."""
-        odd = sorted(x for x in self._missing | self._left_over if x.startswith(LOCALISER))
+        missing = {name for name in self._missing if name.startswith(LOCALISER)}
+        odd = sorted(missing | {x for x in self._left_over if x.startswith("sem_seg_head.")})
         if odd:
             raise ValueError(
                 f"'{self._source}' does not hold this model: {len(odd)} weights are missing or "

@@ -192,10 +192,11 @@ def load_config(config_file, opts=()):
     cfg = get_cfg()
     add_ovavss_config(cfg)
     try:
-        cfg.merge_from_file(config_file)
+        cfg.merge_from_file(config_file, allow_unsafe=False)  # YAML tags can run code
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error.args[0] if error.args else error).split())
+        # str() of a KeyError is its message in quotes
+        reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
         raise ValueError(f"config '{config_file}' with {list(opts)}: {reason}") from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("No GPU found: running on the CPU.")

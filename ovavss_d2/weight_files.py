@@ -1,8 +1,10 @@
 """Reading weight files without ever running code that they hold."""
 
+import codecs
 import logging
 import os
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -31,6 +33,15 @@ HARMLESS = {
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
 }
+# The same for torch's reader, which asks for the objects.
+ARRAYS = [
+    np._core.multiarray._reconstruct,
+    np._core.multiarray.scalar,
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+    codecs.encode,
+]
 
 
 def require_file(path: str, key: str) -> None:
@@ -67,9 +78,15 @@ def read_weights(path: str) -> dict:
     try:
         content = reader(path)
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"'{path}' is no readable weight file: {reason}") from error
+        raise ValueError(f"'{path}' is no readable weight file: {_reason(error)}") from error
     return _with_model(content, path)
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error's text that says what is wrong."""
+    text = str(error) or type(error).__name__
+    specific = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
+    return specific[1] if specific else text.splitlines()[0]
 
 
 def _with_model(content, path: str) -> dict:
@@ -122,7 +139,8 @@ def _read_safetensors(path: str):
 def _read_torch(path: str):
     if _is_torchscript(path):  # OpenAI's CLIP files
         return torch.jit.load(path, map_location="cpu").state_dict()
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals(ARRAYS):  # training states hold figures as numpy scalars
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_torchscript(path: str) -> bool:

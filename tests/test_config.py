@@ -58,3 +58,11 @@ def test_wrong_options_are_named_in_one_line(options):
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
         load_config("nowhere.yaml")
+
+
+def test_a_yaml_that_would_run_a_command_is_refused(tmp_path):
+    config = tmp_path / "evil.yaml"
+    config.write_text(f'SEED: !!python/object/apply:os.system ["touch {tmp_path}/ran"]')
+    with pytest.raises(ValueError, match="evil.yaml"):
+        load_config(str(config))
+    assert not (tmp_path / "ran").exists()

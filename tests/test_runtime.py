@@ -1,11 +1,14 @@
 """`import detectron2` works after `import ovavss_d2`, however a program starts."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ovavss_d2.standalone import activate
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["train_net.py", "demo/demo.py"]
@@ -28,16 +31,19 @@ def test_detectron2_imports_after_the_package():
     assert "etectron2" in done.stdout
 
 
-def test_an_installed_detectron2_wins(tmp_path):
-    package = tmp_path / "detectron2"
-    package.mkdir()
-    (package / "__init__.py").write_text("__version__ = 'installed'")
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import ovavss_d2.standalone as s; "
-        "import detectron2; print(detectron2.__version__); assert s.__path__[0] not in sys.path"
-    )
-    done = run(f"import importlib.machinery, sys\n{code}")
-    assert done.stdout.strip().endswith("installed"), done.stderr
+def test_an_installed_detectron2_wins(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    before = list(sys.path)
+    activate()
+    assert sys.path == before
+
+
+def test_without_it_the_standalone_runtime_comes_last(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    activate()
+    assert Path(sys.path[-1]) / "detectron2" == ROOT / "ovavss_d2" / "standalone" / "detectron2"
 
 
 def test_works_in_a_spawned_process(tmp_path):

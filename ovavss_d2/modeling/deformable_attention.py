@@ -163,5 +163,5 @@ class MultiScaleDeformableAttention(nn.Module):
 
 
 def _channels_first(linear: nn.Linear, x: Tensor) -> Tensor:
-    """A linear layer from (N, L, C) to (N, channels, L), the order in memory that sampling reads."""
+    """A linear layer from (N, L, C) to (N, channels, L), the order that sampling reads."""
     return torch.matmul(linear.weight, x.transpose(1, 2)) + linear.bias[:, None]

@@ -9,7 +9,9 @@ from ovavss_d2.data.toy_cast import NOVEL_IDS
 from ovavss_d2.data.video import open_video
 from ovavss_d2.vocabulary import SECOND, TOY_NAMES
 
-STORY = toy_video.Story(("red square", "blue star"), ((1, ("red square",)), (1, ()), (1, ("blue star",))))
+STORY = toy_video.Story(
+    ("red square", "blue star"), ((1, ("red square",)), (1, ()), (1, ("blue star",)))
+)
 
 
 def test_videos_have_pictures_and_the_sound_of_their_story(tmp_path, monkeypatch):
@@ -45,7 +47,9 @@ def test_the_stories_hold_silence_a_look_alike_a_novel_sound_and_one_from_outsid
         words = [word for name in story.visible for word in name.split()]
         assert len(set(words)) < len(words)
         assert {name for names in story.sounding() for name in names} <= set(TOY_NAMES)
-    heard = {name for story in toy_video.STORIES.values() for now in story.sounding() for name in now}
+    heard = {
+        name for story in toy_video.STORIES.values() for now in story.sounding() for name in now
+    }
     assert heard & novel
     assert any(
         not set(now) <= set(story.visible)

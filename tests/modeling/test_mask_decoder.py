@@ -126,7 +126,8 @@ def test_a_pixel_decoder_of_another_width_is_projected():
 def test_every_parameter_of_the_head_gets_a_gradient():
     shapes = {f"res{i}": ShapeSpec(channels=8, stride=2**i) for i in (2, 3, 4, 5)}
     head = AudioVisualHead(small_config(), shapes).train()
-    features = {name: torch.randn(4, 8, 128 // s.stride, 64 // s.stride) for name, s in shapes.items()}
+    sizes = {name: (4, 8, 128 // s.stride, 64 // s.stride) for name, s in shapes.items()}
+    features = {name: torch.randn(size) for name, size in sizes.items()}
     outputs = head(features, torch.randn(4, 16), num_clips=2)
     predictions = (outputs, *outputs["aux_outputs"])
     weighted = [p[part] * torch.randn_like(p[part]) for p in predictions for part in PARTS]

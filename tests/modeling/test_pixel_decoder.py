@@ -13,7 +13,7 @@ STRIDES = {"res2": 2, "res3": 4, "res4": 8, "res5": 16}
 
 def make_decoder(names=("res2", "res3", "res4", "res5"), **changes):
     cfg = small_config(SEM_SEG_HEAD__IN_FEATURES=list(names), **changes)
-    shapes = {name: ShapeSpec(channels=6 + stride, stride=stride) for name, stride in STRIDES.items()}
+    shapes = {name: ShapeSpec(channels=6 + s, stride=s) for name, s in STRIDES.items()}
     return AudioConditionedPixelDecoder(cfg, shapes).eval()
 
 

@@ -6,7 +6,7 @@ from ovavss_d2.config import add_ovavss_config
 
 
 def small_config(**changes):
-    """The reference configuration made small; `changes` are keys below MODEL, with `__` for dots."""
+    """The reference configuration made small; `changes` are keys below MODEL, `__` for dots."""
     cfg = get_cfg()
     add_ovavss_config(cfg)
     keys = {

@@ -1,0 +1,153 @@
+"""The whole model: batches, clip lengths, vocabularies and silence."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Instances
+from small import small_config
+from tiny_clip import write_architecture
+
+NAMES = ["red circle", "blue square", "green star"]
+SIZE = (40, 56)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    cfg = small_config()
+    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(tmp_path_factory.mktemp("clip"))
+    cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = ["red circle", "blue triangle"]
+    cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
+    cfg.MODEL.FUSION.DROPOUT = 0.0
+    cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
+    cfg.TEST.PAINT_THRESHOLD = 1e-9  # random weights are not sure of anything
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def make_clip(seed, frames=5, objects=2, labelled=None, loudness=0.1, size=SIZE):
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.zeros(objects, frames, *size, dtype=torch.bool)
+    for i in range(objects):
+        masks[i, :, 4 + 10 * i : 20 + 10 * i, 4 + 16 * i : 24 + 16 * i] = True
+    classes = torch.arange(objects)
+    return {
+        "image": torch.randint(0, 256, (frames, 3, *size), generator=generator).byte(),
+        "audio": loudness * torch.randn(frames, 16000, generator=generator),
+        "audio_valid": torch.ones(frames, dtype=torch.bool),
+        "times": [float(i) for i in range(frames)],
+        "height": size[0],
+        "width": size[1],
+        "clip_seed": seed,
+        "labelled": torch.ones(frames, dtype=torch.bool) if labelled is None else labelled,
+        "instances": [
+            Instances(size, gt_classes=classes, gt_ids=classes, gt_masks=BitMasks(masks[:, t]))
+            for t in range(frames)
+        ],
+    }
+
+
+def losses_of(model, clips):
+    model.train()
+    return model(clips)
+
+
+@torch.no_grad()
+def localised(model, clips):
+    model.eval()
+    return model._localise(model._normalised(clips), clips)
+
+
+def test_a_batch_is_localised_like_its_clips(model):
+    clips = [make_clip(1), make_clip(2)]
+    together = localised(model, clips)
+    for i, clip in enumerate(clips):
+        alone = localised(model, [clip])
+        for key in ("pred_logits", "pred_masks", "pred_queries"):
+            torch.testing.assert_close(together[key][i], alone[key][0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5, 10, 12])
+def test_any_number_of_frames_is_segmented(model, frames):
+    model.eval()
+    (output,) = model([make_clip(3, frames)])
+    assert output["label_map"].shape == (frames, *SIZE)
+    assert output["label_map"].max() <= len(NAMES)
+    assert output["names"] == tuple(NAMES)
+
+
+def test_label_map_and_segments_agree(model):
+    model.eval()
+    (output,) = model([make_clip(3, 7)])
+    painted = torch.zeros_like(output["label_map"])
+    for segment in output["segments"]:
+        first, last = segment["window"]
+        painted[first:last][segment["masks"]] = segment["label"]
+    assert len(output["segments"]) > 0
+    assert torch.equal(painted, output["label_map"])
+
+
+def test_silence_paints_nothing(model):
+    model.eval()
+    (output,) = model([make_clip(3, loudness=0.0)])
+    assert not output["label_map"].any() and output["segments"] == []
+
+
+def test_only_loud_frames_are_painted(model):
+    model.eval()
+    clip = make_clip(3)
+    clip["audio"][1:4] = 0
+    (output,) = model([clip])
+    assert not output["label_map"][1:4].any()
+
+
+def test_order_of_the_vocabulary_does_not_matter(model):
+    model.eval()
+    clip = make_clip(4)
+    try:
+        first = model([clip])[0]
+        model.set_vocabulary(tuple(reversed(NAMES)))
+        second = model([clip])[0]
+    finally:
+        model.set_vocabulary(tuple(NAMES))
+    assert [s["name"] for s in first["segments"]] == [s["name"] for s in second["segments"]]
+    lookup = torch.tensor([0, 3, 2, 1], dtype=torch.int32)
+    assert torch.equal(first["label_map"], lookup[second["label_map"].long()])
+
+
+def test_an_empty_vocabulary_is_refused(model):
+    with pytest.raises(ValueError, match="vocabulary"):
+        model.set_vocabulary(())
+
+
+def test_losses_are_finite_and_reach_every_trainable_parameter(model):
+    model.zero_grad()
+    losses = losses_of(model, [make_clip(5), make_clip(6, objects=0)])
+    assert {"loss_object", "loss_mask", "loss_dice", "loss_name"} <= set(losses)
+    total = sum(losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def test_clips_without_any_object_and_half_labelled_ones_train(model):
+    only_first = torch.tensor([True, False, False, False, False])
+    losses = losses_of(model, [make_clip(7, objects=0), make_clip(8, labelled=only_first)])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_unlabelled_frames_do_not_change_the_losses(model):
+    only_first = torch.tensor([True, False, False, False, False])
+    clip, other = make_clip(9, labelled=only_first), make_clip(9, labelled=only_first)
+    for frame in other["instances"][1:]:
+        frame.gt_masks.tensor.logical_not_()
+    first, second = losses_of(model, [clip]), losses_of(model, [other])
+    for key in first:
+        torch.testing.assert_close(first[key], second[key])
+
+
+def test_names_outside_the_training_vocabulary_have_no_name_loss(model):
+    model.eval()
+    clip = make_clip(10, objects=2)
+    assert model._targets(clip, SIZE)["labels"].tolist() == [0, -1]
