@@ -1,31 +1,69 @@
 #!/usr/bin/env python3
-"""Write the toy world from a seed.
+"""Write the toy world: its clips, their open-vocabulary split, some videos and its stand-in for CLIP.
 
-Usage: python datasets/prepare_toy.py [--root ROOT] [--train 4000 --val 60 --test 240] [--seed 0]
+    python datasets/prepare_toy.py [--root DIR] [--train N --val N --test N] [--seed S]
+
+Everything comes from the seed. A run that was broken off goes on where it was. See
+datasets/README.md.
 """
 
 import argparse
-import os
+import sys
+from pathlib import Path
 
-from ovavss_d2.data.toy import SPLITS, write_toy
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
-def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--root", default=os.environ.get("DETECTRON2_DATASETS", "datasets"))
-    parser.add_argument("--train", type=int, default=4000, help="training clips")
-    parser.add_argument("--val", type=int, default=60, help="validation clips")
-    parser.add_argument("--test", type=int, default=240, help="test clips, a third for each view")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--size", type=int, nargs=2, default=(72, 96), metavar=("HEIGHT", "WIDTH"))
-    return parser.parse_args()
+from ovavss_d2.data.catalog import datasets_root  # noqa: E402
+from ovavss_d2.data.openvoc import derive_openvoc_split  # noqa: E402
+from ovavss_d2.data.toy import SPLITS, toy_root, write_toy  # noqa: E402
+from ovavss_d2.data.toy_clip import STEPS, train_toy_clip  # noqa: E402
+from ovavss_d2.data.toy_video import write_toy_videos  # noqa: E402
+from ovavss_d2.errors import one_line_errors  # noqa: E402
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES  # noqa: E402
 
 
-def main():
-    args = parse_args()
+def parse_arguments(arguments=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default=datasets_root(), help="default: DETECTRON2_DATASETS")
+    parser.add_argument("--train", type=_count, default=4000, help="training clips")
+    parser.add_argument("--val", type=_count, default=60, help="validation clips")
+    parser.add_argument(
+        "--test", type=_count, default=240, help="test clips, a third for each view"
+    )
+    parser.add_argument("--size", type=_side, nargs=2, default=(72, 96), metavar=("H", "W"))
+    parser.add_argument("--seed", type=_count, default=0)
+    parser.add_argument("--workers", type=_side, default=2, help="processes")
+    parser.add_argument("--clip-steps", type=_side, default=STEPS, help="training of the toy CLIP")
+    return parser.parse_args(arguments)
+
+
+def _count(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+    return int(text)
+
+
+def _side(text):
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("0 is too few")
+    return int(text)
+
+
+@one_line_errors()
+def main(arguments=None):
+    """Make what is missing."""
+    args = parse_arguments(arguments)
+    home = toy_root(args.root)
     counts = {split: getattr(args, split) for split in SPLITS}
-    write_toy(args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers)
+    semantic = write_toy(
+        args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
+    )
+    report = derive_openvoc_split(semantic, home / "openvoc", TOY_NAMES, TOY_BASE_IDS, args.workers)
+    print(report)
+    write_toy_videos(args.root, seed=args.seed)
+    train_toy_clip(home / "clip", seed=args.seed, steps=args.clip_steps)
+    print(f"The toy world is in {home}")
 
 
 if __name__ == "__main__":

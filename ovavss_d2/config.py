@@ -8,6 +8,8 @@ import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
+from ovavss_d2.vocabulary import BACKGROUND_NAMES
+
 logger = logging.getLogger(__name__)
 
 
@@ -119,10 +121,7 @@ def _add_classifier_keys(cfg):
         0.4  # exponent of the crop probability, names seen in training
     )
     cfg.MODEL.CLASSIFIER.ENSEMBLE_WEIGHT_UNSEEN = 0.8  # the same for all other names
-    cfg.MODEL.CLASSIFIER.BACKGROUND_NAMES = [  # take part in the softmax, are never painted
-        "background", "wall", "floor", "ceiling", "sky", "ground", "grass", "road", "water",
-        "furniture",
-    ]  # fmt: skip
+    cfg.MODEL.CLASSIFIER.BACKGROUND_NAMES = list(BACKGROUND_NAMES)  # never painted
     cfg.MODEL.CLASSIFIER.VOCABULARY = []  # names to look for; empty: those of the test data set
     cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = []  # empty: the training set's base names
 

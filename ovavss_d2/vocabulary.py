@@ -1,4 +1,4 @@
-"""The one place for names, base and novel ids, colours and the sampling rate of sound.
+"""The one place for names, prompts, base and novel ids, colours and the sampling rate of sound.
 
 An id is a name's place in its list, counted from 1; 0 is background. Everything else reaches these
 lists through `MetadataCatalog`.
@@ -40,6 +40,30 @@ _TOY_NOVEL_IDS = tuple(
     if (color - shape) % 3 == 0
 )
 TOY_BASE_IDS = tuple(i for i in range(1, len(TOY_NAMES) + 1) if i not in _TOY_NOVEL_IDS)
+
+# The prompts of ViLD (arXiv 2104.13921), single-template and scene forms.
+PROMPTS = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+
+# What a picture shows besides objects: they compete in the classifier and are never painted.
+BACKGROUND_NAMES = (
+    "background", "wall", "floor", "ceiling", "sky", "ground", "grass", "road", "water",
+    "furniture",
+)  # fmt: skip
 
 PRESETS = {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES}
 

@@ -14,7 +14,6 @@ from loud_left import write_config, write_video
 from pycocotools import mask as rle
 
 from ovavss_d2 import segmenter as module
-from ovavss_d2.errors import one_line_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 LOUD = (1, 0, 1)

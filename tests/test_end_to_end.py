@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-
-from ovavss_d2.data.video import open_video
 from loud_left import write_video
 from tiny_world import CONFIG, ROOT, make_world, tiny_options
+
+from ovavss_d2.data.video import open_video
 
 
 @pytest.fixture(scope="module")

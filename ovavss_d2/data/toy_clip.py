@@ -1,13 +1,12 @@
-"""The toy world's stand-in for CLIP: a small open_clip model trained on captioned crops of all classes.
+"""The toy world's stand-in for CLIP: a small open_clip model, trained on captioned crops.
 
-It plays CLIP's part: it knows every name, the novel ones too, but nothing of sound. It is trained on
-scenes of its own, cut out with masks as rough as a segmenter's, and is used through the same code as
-the real CLIP.
+It plays CLIP's part: it knows the names of all classes, the novel ones too, but nothing of sound.
+It is trained on scenes of its own, cut out with masks as rough as a segmenter's, and is used
+through the same code as the real CLIP.
 
 Shapes: N crops, K texts, D embedding size, H W picture size, S the image tower's size.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,14 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.modified_resnet import Bottleneck
 from torch import Tensor
 from torchvision.ops import masks_to_boxes, roi_align
 from tqdm import trange
 
 from ovavss_d2.data.toy_masks import bare_masks, rough_masks
 from ovavss_d2.data.toy_scene import color_of, draw_scene, render, shape_of
+from ovavss_d2.files import atomic_path, write_json
 from ovavss_d2.vocabulary import (
     AVSBENCH_NAMES,
     TOY_COLORS,
@@ -59,7 +60,7 @@ PROMPT_TEMPLATES = (
 ARCHITECTURE = {
     "embed_dim": 64,
     "quick_gelu": True,
-    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
     "text_cfg": {
         "context_length": 32,
         "vocab_size": 49408,
@@ -68,11 +69,14 @@ ARCHITECTURE = {
         "layers": 2,
     },
 }
+PICTURES = 2500  # scenes to train on
+STEPS = 600
 BATCH = 128  # crops a step
 LEARNING_RATE = 2e-3
 FIRST_SCALE, LAST_SCALE = 14.0, 100.0  # of the cosines; 100 is what the classifiers use
 WHOLE, BARE = 0.1, 0.2  # shares of crops without a mask, and of crops that hold no object
 STRANGERS = 16  # names a step that are never seen
+TOKEN_STD = 0.3  # of the start values of the token embeddings
 
 _KNOWN = (*TOY_NAMES, *TOY_SHAPES, *TOY_COLORS)
 _MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
@@ -127,24 +131,37 @@ def cut(frames: Tensor, masks: Tensor, whole: Tensor) -> Tensor:
     return crops[:, :3] * torch.where(whole[:, None, None, None], 1.0, crops[:, 3:])
 
 
-def train_toy_clip(folder: Path, *, seed: int = 0, steps: int = 500, pictures: int = 2500) -> None:
-    """Train the stand-in and write `toy_clip.json` (open_clip's form) and `toy_clip.pt` (weights).
+def train_toy_clip(
+    folder: Path, *, seed: int = 0, steps: int = STEPS, pictures: int = PICTURES
+) -> None:
+    """Train the stand-in; write `toy_clip.json` (open_clip's form) and `toy_clip.pt` (weights).
 
     Args:
-        folder: where to; made if need be.
+        folder: where to; weights that are there are kept.
         seed: of scenes, crops and start weights.
         steps: optimiser steps.
         pictures: scenes to draw.
     """
-    with torch.random.fork_rng():
+    if (folder / "toy_clip.pt").exists():
+        return
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = open_clip.CLIP(**ARCHITECTURE)
+        model = _build()
         _fit(model, draw_pictures(np.random.default_rng([seed, 99]), pictures), steps)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "toy_clip.json").write_text(json.dumps(ARCHITECTURE, indent=1))
-    draft = folder / "toy_clip.part"
-    torch.save({key: value.clone() for key, value in model.state_dict().items()}, draft)
-    draft.replace(folder / "toy_clip.pt")
+    write_json(folder / "toy_clip.json", ARCHITECTURE)
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    with atomic_path(folder / "toy_clip.pt") as path:
+        torch.save(weights, path)
+
+
+def _build() -> open_clip.CLIP:
+    """Build the model with start values that learn a third faster here than open_clip's."""
+    model = open_clip.CLIP(**ARCHITECTURE)
+    for module in model.visual.modules():
+        if isinstance(module, Bottleneck):
+            torch.nn.init.ones_(module.bn3.weight)  # residual branches that take part at once
+    torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)  # words that differ at once
+    return model
 
 
 def _fit(model: open_clip.CLIP, pictures: Pictures, steps: int) -> None:
@@ -154,7 +171,7 @@ def _fit(model: open_clip.CLIP, pictures: Pictures, steps: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.15
     )
-    model.train()
+    model.to(memory_format=torch.channels_last).train()  # a third faster on the CPU
     with trange(steps, desc="toy CLIP", unit="step") as progress:
         for step in progress:
             images, classes = draw_crops(pictures, BATCH)
@@ -203,6 +220,7 @@ def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
     sizes = [len(TOY_NAMES), len(TOY_SHAPES), len(TOY_COLORS), len(BACKGROUND_NAMES)]
     *groups, background, strangers = logits.split([*sizes, logits.shape[1] - sum(sizes)], 1)
     truths = _TRUTHS[classes].split(sizes[:3], 1)
+    empty = (classes == 0).float()[:, None].expand_as(background) / background.shape[1]
     loss = logits.new_zeros(())
     for group, truth in zip(groups, truths, strict=True):
         empty = (classes == 0).float()[:, None].expand_as(background) / background.shape[1]

@@ -62,7 +62,7 @@ def test_metadata_and_label_ids_are_avsbench_semantics(home):
     semantic = home / "AVSBench-semantic"
     with open(semantic / "metadata.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == "vid,uid,s_min,s_sec,a_obj,split,label".split(",")
+    assert list(rows[0]) == ["vid", "uid", "s_min", "s_sec", "a_obj", "split", "label"]
     assert [row["uid"] for row in rows] == [clip.uid for clip in clips()]
     assert [(row["split"], row["label"]) for row in rows] == [(c.split, c.subset) for c in clips()]
     ids = json.loads((semantic / "label2idx.json").read_text())
