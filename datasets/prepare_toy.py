@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the toy world: its clips, their open-vocabulary split, some videos and its stand-in for CLIP.
+"""Write the toy world: clips, their open-vocabulary split, some videos and a stand-in for CLIP.
 
     python datasets/prepare_toy.py [--root DIR] [--train N --val N --test N] [--seed S]
 
@@ -28,9 +28,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--root", default=datasets_root(), help="default: DETECTRON2_DATASETS")
     parser.add_argument("--train", type=_count, default=4000, help="training clips")
     parser.add_argument("--val", type=_count, default=60, help="validation clips")
-    parser.add_argument(
-        "--test", type=_count, default=240, help="test clips, a third for each view"
-    )
+    parser.add_argument("--test", type=_count, default=240, help="test clips, a third a view")
     parser.add_argument("--size", type=_side, nargs=2, default=(72, 96), metavar=("H", "W"))
     parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--workers", type=_side, default=2, help="processes")

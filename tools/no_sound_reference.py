@@ -30,7 +30,7 @@ def parse_args():
 
 
 def reference(dataset):
-    """Figures in per cent of the AVSBench-OV protocol."""
+    """Figures in per cent, by the AVSBench-OV protocol, on a registered data set."""
     from ovavss_d2.data.catalog import DatasetCatalog, datasets_root
     from ovavss_d2.evaluation.evaluator import AVSSEvaluator
     from ovavss_d2.vocabulary import TOY_NAMES

@@ -24,50 +24,18 @@ from ovavss_d2.data.toy_scene import color_of, draw_scene, render, shape_of
 from ovavss_d2.files import atomic_path, write_json
 from ovavss_d2.vocabulary import (
     AVSBENCH_NAMES,
+    BACKGROUND_NAMES,
+    PROMPTS,
     TOY_COLORS,
     TOY_NAMES,
     TOY_SHAPES,
 )
 
-BACKGROUND_NAMES = (
-    "background",
-    "wall",
-    "floor",
-    "ceiling",
-    "sky",
-    "ground",
-    "grass",
-    "road",
-    "water",
-    "furniture",
-)
-PROMPT_TEMPLATES = (
-    "a photo of a {}.",
-    "This is a photo of a {}",
-    "There is a {} in the scene",
-    "There is the {} in the scene",
-    "a photo of a {} in the scene",
-    "a photo of a small {}.",
-    "a photo of a medium {}.",
-    "a photo of a large {}.",
-    "This is a photo of a small {}.",
-    "This is a photo of a medium {}.",
-    "This is a photo of a large {}.",
-    "There is a small {} in the scene.",
-    "There is a medium {} in the scene.",
-    "There is a large {} in the scene.",
-)
 ARCHITECTURE = {
     "embed_dim": 64,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-    "text_cfg": {
-        "context_length": 32,
-        "vocab_size": 49408,
-        "width": 64,
-        "heads": 2,
-        "layers": 2,
-    },
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
 PICTURES = 2500  # scenes to train on
 STEPS = 600
@@ -78,6 +46,7 @@ WHOLE, BARE = 0.1, 0.2  # shares of crops without a mask, and of crops that hold
 STRANGERS = 16  # names a step that are never seen
 TOKEN_STD = 0.3  # of the start values of the token embeddings
 
+_STREAM = 99  # of random numbers, apart from the data set's
 _KNOWN = (*TOY_NAMES, *TOY_SHAPES, *TOY_COLORS)
 _MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
 _STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
@@ -147,7 +116,7 @@ def train_toy_clip(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _build()
-        _fit(model, draw_pictures(np.random.default_rng([seed, 99]), pictures), steps)
+        _fit(model, draw_pictures(np.random.default_rng([seed, _STREAM]), pictures), steps)
     write_json(folder / "toy_clip.json", ARCHITECTURE)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / "toy_clip.pt") as path:
@@ -210,8 +179,8 @@ def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """Pull crops to their captions.
 
     A crop must pick its name, shape and colour among all of these and the background names; each
-    name must pick its crops; and each name by itself must beat the background names where it is
-    right and lose to them where it is wrong, so that a vocabulary of one name works.
+    name must pick its crops; a right name must beat the background names by itself, and where all
+    right names are left out of the vocabulary, the background names must win.
 
     Args:
         logits: (N, K) of the toy names, shapes, colours, background names, other names.
@@ -223,15 +192,14 @@ def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
     empty = (classes == 0).float()[:, None].expand_as(background) / background.shape[1]
     loss = logits.new_zeros(())
     for group, truth in zip(groups, truths, strict=True):
-        empty = (classes == 0).float()[:, None].expand_as(background) / background.shape[1]
-        loss = loss + F.cross_entropy(
-            torch.cat([group, background], 1), torch.cat([truth, empty], 1)
-        )
+        choices, truth = torch.cat([group, background], 1), torch.cat([truth, empty], 1)
+        loss = loss + F.cross_entropy(choices, truth)
     by_name = F.log_softmax(groups[0], 0)
     loss = loss - 0.5 * (by_name * truths[0]).sum() / truths[0].sum().clamp(min=1)
     alone = torch.cat([*groups, strangers], 1) - background.logsumexp(1, keepdim=True)
     right = torch.cat([*truths, torch.zeros_like(strangers)], 1) > 0
-    return loss - F.logsigmoid(alone[right]).mean() - F.logsigmoid(-alone[~right]).mean()
+    wrong = alone.masked_fill(right, -torch.inf).logsumexp(1)
+    return loss + F.softplus(-alone[right]).mean() + F.softplus(wrong).mean()
 
 
 def _truths() -> Tensor:
@@ -250,5 +218,5 @@ def _draw_strangers() -> list[str]:
 
 
 def _draw_captions(names: list[str]) -> list[str]:
-    choice = torch.randint(len(PROMPT_TEMPLATES), (len(names),))
-    return [PROMPT_TEMPLATES[i].format(name) for i, name in zip(choice, names, strict=True)]
+    choice = torch.randint(len(PROMPTS), (len(names),))
+    return [PROMPTS[i].format(name) for i, name in zip(choice, names, strict=True)]

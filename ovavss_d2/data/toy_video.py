@@ -16,6 +16,7 @@ from ovavss_d2.vocabulary import TOY_NAMES
 
 SIZE = (192, 256)
 FRAME_RATE = 12
+_STREAM = 98  # of random numbers, apart from the data set's
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def write_toy_videos(root: str | Path, *, seed: int = 0) -> None:
     for number, (name, story) in enumerate(tqdm(STORIES.items(), desc="toy videos", unit="video")):
         path = folder / f"{name}.mp4"
         if not path.exists():
-            _write_video(path, story, np.random.default_rng([seed, 98, number]))
+            _write_video(path, story, np.random.default_rng([seed, _STREAM, number]))
     truth = {
         f"{name}.mp4": {"visible": story.visible, "sounding": story.sounding()}
         for name, story in STORIES.items()

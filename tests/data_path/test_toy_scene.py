@@ -22,7 +22,7 @@ def test_shape_and_color_of_a_class_are_its_name():
 
 def test_every_object_stays_in_sight():
     areas = []
-    for _, scene in scenes(30):
+    for classes, scene in scenes(30):
         _, ids = render(scene, np.arange(10.0))
         assert set(np.unique(ids)) <= {0, *classes}
         areas += [(frame == i).sum() for frame in ids for i in classes]
