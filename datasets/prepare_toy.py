@@ -8,18 +8,14 @@ datasets/README.md.
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ovavss_d2.data.catalog import datasets_root  # noqa: E402
-from ovavss_d2.data.openvoc import derive_openvoc_split  # noqa: E402
-from ovavss_d2.data.toy import SPLITS, toy_root, write_toy  # noqa: E402
-from ovavss_d2.data.toy_clip import STEPS, train_toy_clip  # noqa: E402
-from ovavss_d2.data.toy_video import write_toy_videos  # noqa: E402
-from ovavss_d2.errors import one_line_errors  # noqa: E402
-from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES  # noqa: E402
+from ovavss_d2.data.catalog import datasets_root
+from ovavss_d2.data.openvoc import derive_openvoc_split
+from ovavss_d2.data.toy import SPLITS, toy_root, write_toy
+from ovavss_d2.data.toy_clip import STEPS, train_toy_clip
+from ovavss_d2.data.toy_video import write_toy_videos
+from ovavss_d2.errors import one_line_errors
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 
 def parse_arguments(arguments=None):

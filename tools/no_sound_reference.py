@@ -13,6 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ovavss_d2.data.catalog import DatasetCatalog, datasets_root
+from ovavss_d2.errors import one_line_errors
+from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+from ovavss_d2.vocabulary import TOY_NAMES
+
 TEST_SETS = (
     "toy_ov_test_all",
     "toy_ov_test_base",
@@ -31,10 +36,6 @@ def parse_args():
 
 def reference(dataset):
     """Figures in per cent, by the AVSBench-OV protocol, on a registered data set."""
-    from ovavss_d2.data.catalog import DatasetCatalog, datasets_root
-    from ovavss_d2.evaluation.evaluator import AVSSEvaluator
-    from ovavss_d2.vocabulary import TOY_NAMES
-
     visible = Path(datasets_root()) / "toy" / "visible"
     evaluator = AVSSEvaluator(dataset)
     for record in DatasetCatalog.get(dataset):
@@ -44,7 +45,9 @@ def reference(dataset):
     return evaluator.evaluate()["avsbench_ov"]
 
 
+@one_line_errors()
 def main():
+    """Print one row per data set."""
     args = parse_args()
     if args.root:
         os.environ["DETECTRON2_DATASETS"] = args.root

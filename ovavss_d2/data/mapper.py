@@ -3,6 +3,7 @@
 Shapes: T frames of a clip, L of the video, N objects, H W pixels.
 """
 
+import itertools
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -55,6 +56,8 @@ class AVSClipMapper:
         frame_range: int,
         pairing: str,
         sound_files: Mapping[str, str | None] | None = None,
+        foreign_sound: float = 0.0,
+        records: Sequence[dict] = (),
     ):
         """
         Args:
@@ -65,6 +68,12 @@ class AVSClipMapper:
             pairing: "time" or "released", see `MODEL.AUDIO.PAIRING`.
             sound_files: video id to the sound that is heard in place of its own; None: each its
                 own.
+            foreign_sound: chance that a training clip hears another video, one that shares no
+                sounding name with it, so that nothing that is seen makes the sound.
+            records: of the data set, to choose that video from.
+
+        Raises:
+            ValueError: `pairing` is another word.
         """
         if pairing not in PAIRINGS:
             raise ValueError(f"MODEL.AUDIO.PAIRING is '{pairing}', expected one of {PAIRINGS}")
@@ -74,10 +83,12 @@ class AVSClipMapper:
         self.frame_range = frame_range
         self.pairing = pairing
         self.sound_files = sound_files
+        self.foreign_sound = foreign_sound
+        self.others = [r for r in records if r["audio_file"]]
 
     @classmethod
     def from_config(cls, cfg, is_train: bool, records: Sequence[dict] = ()):
-        """Read the config; `records` of the whole data set are needed for `TEST.SOUND other`."""
+        """Read the config; `records` are the data set's, for sounds of other videos."""
         return {
             "is_train": is_train,
             "augmentation": ClipAugmentation(build_augmentations(cfg, is_train)),
@@ -85,6 +96,8 @@ class AVSClipMapper:
             "frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "pairing": cfg.MODEL.AUDIO.PAIRING,
             "sound_files": None if is_train else choose_sounds(records, cfg.TEST.SOUND),
+            "foreign_sound": cfg.INPUT.FOREIGN_SOUND if is_train else 0.0,
+            "records": records if is_train else (),
         }
 
     def __call__(self, record: dict) -> dict:
@@ -92,7 +105,8 @@ class AVSClipMapper:
         frames = [_read_frame(record["file_names"][i], record) for i in indices]
         transforms = self.augmentation.draw(frames[0])
         image = transform_frames(transforms, frames)
-        audio, audio_valid = self._hear(record, indices)
+        foreign = self._draw_foreign(record)
+        audio, audio_valid = self._hear(record, indices, foreign)
         labels = record.get("label_files")
         clip = {
             "image": torch.from_numpy(image),
@@ -109,10 +123,24 @@ class AVSClipMapper:
             "clip_seed": zlib.crc32(f"{record['video_id']}:{list(indices)}".encode()),
         }
         if self.is_train:
-            labelled = _labelled(record)
+            if foreign:  # that nothing sounds is known for every frame
+                record = {**record, "annotations": []}
+                labelled = [True] * len(record["file_names"])
+            else:
+                labelled = _labelled(record)
             clip["labelled"] = torch.tensor([labelled[i] for i in indices])
             clip["instances"] = _instances(record, indices, transforms, image.shape[2:])
         return clip
+
+    def _draw_foreign(self, record: dict) -> dict | None:
+        """Now and then another video, to be heard in place of the clip's own sound."""
+        if not self.others or np.random.random() >= self.foreign_sound:
+            return None
+        start = np.random.randint(len(self.others))
+        others = itertools.chain(self.others[start:], self.others[:start])
+        length = len(record["times"])
+        fitting = (r for r in others if _differ(r, record) and len(r["times"]) >= length)
+        return next(fitting, None)
 
     def _draw_frames(self, record: dict) -> list[int]:
         """Draw a frame with truth and others near it; sorted, repeated only if they are few."""
@@ -132,9 +160,11 @@ class AVSClipMapper:
             chosen += np.random.choice(near, wanted, replace=False).tolist()
         return sorted(chosen)
 
-    def _hear(self, record: dict, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _hear(
+        self, record: dict, indices: Sequence[int], foreign: dict | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What the frames hear: float32 (T, 16000), and bool (T,) whether it counts."""
-        path = record["audio_file"]
+        path = (foreign or record)["audio_file"]
         if self.sound_files is not None:
             path = self.sound_files[record["video_id"]]
         audio = np.zeros(0, np.float32) if path is None else read_audio(path)
@@ -270,9 +300,10 @@ def _object_masks(annotation: dict, record: dict, indices: Sequence[int]) -> np.
 
 def build_train_loader(cfg):
     """Detectron2's training loader over `DATASETS.TRAIN`: endless batches, each a list of clips."""
+    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     return build_detection_train_loader(
-        get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False),
-        mapper=AVSClipMapper(cfg, is_train=True),
+        records,
+        mapper=AVSClipMapper(cfg, is_train=True, records=records),
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=False,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

@@ -172,6 +172,21 @@ def test_released_pairing_marks_examples_that_the_sound_does_not_reach(cfg, test
     assert clip["audio_valid"].tolist()[:4] == [True, True, True, False]
 
 
+def test_a_foreign_sound_leaves_nothing_that_sounds(cfg, train):
+    cfg.INPUT.FOREIGN_SOUND = 1.0
+    records = [train["two"], {**train["two"], "video_id": "other", "names": ["cat"]}]
+    mapper = AVSClipMapper(cfg, is_train=True, records=records)
+    clip = mapper({**train["two"], "audio_file": None})
+    assert clip["audio"].any()
+    assert all(len(frame) == 0 for frame in clip["instances"]) and clip["labelled"].all()
+
+
+def test_without_a_fitting_other_video_a_clip_keeps_its_sound(cfg, train):
+    cfg.INPUT.FOREIGN_SOUND = 1.0
+    mapper = AVSClipMapper(cfg, is_train=True, records=[train["two"]])
+    assert len(mapper(train["two"])["instances"][0]) > 0
+
+
 def test_silence_and_other_sounds_at_test_time(cfg, test):
     cfg.TEST.SOUND = "silence"
     clip = AVSClipMapper(cfg, is_train=False, records=test)(test[0])
