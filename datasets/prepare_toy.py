@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the toy world: clips, their open-vocabulary split, some videos and a stand-in for CLIP.
+"""Write the toy world: clips, their split, videos, a stand-in for CLIP, and start weights.
 
     python datasets/prepare_toy.py [--root DIR] [--train N --val N --test N] [--seed S]
 
@@ -8,13 +8,18 @@ datasets/README.md.
 """
 
 import argparse
+from pathlib import Path
 
+from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.openvoc import derive_openvoc_split
 from ovavss_d2.data.toy import SPLITS, toy_root, write_toy
 from ovavss_d2.data.toy_clip import STEPS, train_toy_clip
+from ovavss_d2.data.toy_start import STEPS as START_STEPS
+from ovavss_d2.data.toy_start import train_toy_start
 from ovavss_d2.data.toy_video import write_toy_videos
 from ovavss_d2.errors import one_line_errors
+from ovavss_d2.modeling import build_backbone
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 
@@ -29,6 +34,9 @@ def parse_arguments(arguments=None):
     parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--workers", type=_side, default=2, help="processes")
     parser.add_argument("--clip-steps", type=_side, default=STEPS, help="training of the toy CLIP")
+    parser.add_argument(
+        "--start-steps", type=_side, default=START_STEPS, help="training of the start weights"
+    )
     return parser.parse_args(arguments)
 
 
@@ -57,6 +65,15 @@ def main(arguments=None):
     print(report)
     write_toy_videos(args.root, seed=args.seed)
     train_toy_clip(home / "clip", seed=args.seed, steps=args.clip_steps)
+    cfg = load_config(Path(__file__).parent.parent / "configs" / "ovavss_toy.yaml")
+    train_toy_start(
+        home / "start" / "toy_start.pth",
+        build_backbone(cfg),
+        mean=cfg.MODEL.PIXEL_MEAN,
+        std=cfg.MODEL.PIXEL_STD,
+        seed=args.seed,
+        steps=args.start_steps,
+    )
     print(f"The toy world is in {home}")
 
 

@@ -23,6 +23,7 @@ def make_world(root):
 def tiny_options(root, **changes):
     """KEY VALUE pairs that shrink the toy configuration; `changes` are more of them."""
     keys = {
+        "MODEL.WEIGHTS": "",
         "MODEL.CLIP.ARCHITECTURE": f"{root}/toy/clip/toy_clip.json",
         "MODEL.CLIP.WEIGHTS": f"{root}/toy/clip/toy_clip.pt",
         "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,

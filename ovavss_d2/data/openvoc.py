@@ -10,16 +10,14 @@ and data sets are called "derived".
 import functools
 import json
 import logging
-import multiprocessing
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tqdm import tqdm
-
 from ovavss_d2.data.avsbench import VideoInfo, VideoScan, read_metadata, scan_video
+from ovavss_d2.data.parallel import map_in_processes
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +198,8 @@ def _scan_all(videos, scan, workers: int, journal: str, what: str) -> list[Video
     with open(journal, "w", encoding="utf-8") as file:
         for uid, found in done.items():
             _write_line(file, uid, found)
-        for video, found in zip(todo, _mapped(scan, todo, workers, what), strict=True):
+        scans = map_in_processes(scan, todo, workers, what, "video")
+        for video, found in zip(todo, scans, strict=True):
             done[video.uid] = found
             if not found.problems:
                 _write_line(file, video.uid, found)
@@ -210,15 +209,6 @@ def _scan_all(videos, scan, workers: int, journal: str, what: str) -> list[Video
 def _write_line(file, uid: str, found: VideoScan) -> None:
     entry = {"uid": uid, "video": found.video, "annotations": found.annotations}
     file.write(json.dumps(entry) + "\n")
-
-
-def _mapped(function, items, workers: int, what: str):
-    progress = functools.partial(tqdm, total=len(items), desc=what, unit="video", disable=None)
-    if workers <= 1:
-        yield from progress(map(function, items))
-        return
-    with multiprocessing.Pool(workers) as pool:
-        yield from progress(pool.imap(function, items, chunksize=16))
 
 
 def _read_journal(path: str) -> dict[str, VideoScan]:

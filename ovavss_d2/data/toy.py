@@ -11,7 +11,6 @@ A clip depends on (seed, split, index) alone. Its folder appears by one rename, 
 
 import csv
 import json
-import multiprocessing
 import shutil
 import wave
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.data.toy_cast import VIEWS, Cast, draw_cast
 from ovavss_d2.data.toy_scene import draw_scene, render
 from ovavss_d2.data.toy_sound import draw_soundtrack
@@ -123,9 +122,7 @@ def write_toy(
     _claim(home, seed, size)
     clips = [ToyClip(seed, split, i) for split in SPLITS for i in range(counts[split])]
     write = partial(write_clip, home=home, size=size)
-    with multiprocessing.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        done = pool.imap(write, clips, chunksize=8)
-        rows = list(tqdm(done, total=len(clips), desc="toy clips", unit="clip"))
+    rows = list(map_in_processes(write, clips, workers, "toy clips", "clip"))
     semantic = home / "AVSBench-semantic"
     with atomic_path(semantic / "metadata.csv") as path, open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, _METADATA_FIELDS, lineterminator="\n")

@@ -7,6 +7,7 @@ through the same code as the real CLIP.
 Shapes: N crops, K texts, D embedding size, H W picture size, S the image tower's size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +63,15 @@ class Pictures:
 
 
 def draw_pictures(
-    rng: np.random.Generator, count: int, size: tuple[int, int] = (72, 96)
+    rng: np.random.Generator,
+    count: int,
+    class_ids: Sequence[int] = range(1, len(TOY_NAMES) + 1),
+    size: tuple[int, int] = (72, 96),
 ) -> Pictures:
-    """Draw `count` scenes of 2 to 4 objects of any classes, one picture of each."""
+    """Draw `count` scenes of 2 to 4 objects of the given classes, one picture of each."""
     frames, ids, objects = [], [], []
     for number in range(count):
-        classes = rng.choice(len(TOY_NAMES), rng.integers(2, 5), replace=False) + 1
+        classes = rng.choice(class_ids, rng.integers(2, 5), replace=False)
         scene = draw_scene(rng, classes.tolist(), size, seconds=4)
         frame, seen = render(scene, rng.uniform(0, 4, 1))
         frames.append(frame[0])
@@ -109,14 +113,15 @@ def train_toy_clip(
         folder: where to; weights that are there are kept.
         seed: of scenes, crops and start weights.
         steps: optimiser steps.
-        pictures: scenes to draw.
+        pictures: scenes to draw, if the steps need as many.
     """
     if (folder / "toy_clip.pt").exists():
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _build()
-        _fit(model, draw_pictures(np.random.default_rng([seed, _STREAM]), pictures), steps)
+        rng = np.random.default_rng([seed, _STREAM])
+        _fit(model, draw_pictures(rng, min(pictures, steps * BATCH)), steps)
     write_json(folder / "toy_clip.json", ARCHITECTURE)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / "toy_clip.pt") as path:

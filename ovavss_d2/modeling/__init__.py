@@ -1,5 +1,7 @@
 """The model; importing it registers its parts with Detectron2."""
 
+from detectron2.modeling import build_backbone
+
 from ovavss_d2.modeling import (  # noqa: F401  (each registers its parts)
     audio_encoder,
     backbone,
@@ -8,3 +10,5 @@ from ovavss_d2.modeling import (  # noqa: F401  (each registers its parts)
     pixel_decoder,
     text_classifier,
 )
+
+__all__ = ["build_backbone"]

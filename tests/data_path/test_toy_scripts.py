@@ -14,7 +14,8 @@ from ovavss_d2.data.toy_cast import BASE_IDS, NOVEL_IDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
-OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", "--clip-steps", "2"]
+STEPS = ["--clip-steps", "2", "--start-steps", "2"]
+OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", *STEPS]
 
 
 def load(script):
@@ -45,6 +46,7 @@ def test_one_command_makes_everything(root):
         "videos/short.mp4",
         "clip/toy_clip.json",
         "clip/toy_clip.pt",
+        "start/toy_start.pth",
     } <= found
 
 
