@@ -1,7 +1,9 @@
 """Shared set-up: Detectron2, or what stands in for it, is importable in every test module."""
 
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,4 +14,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 @pytest.fixture(autouse=True)
 def _seed():
+    random.seed(0)
+    np.random.seed(0)
     torch.manual_seed(0)

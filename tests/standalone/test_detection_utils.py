@@ -166,6 +166,7 @@ def test_mapper_tightens_boxes_after_a_crop(image_file):
     cfg = _config()
     cfg.INPUT.CROP.ENABLED = True
     cfg.INPUT.CROP.SIZE = [1.0, 1.0]
+    cfg.INPUT.RANDOM_FLIP = "none"
     cfg.INPUT.MASK_FORMAT = "bitmask"
     loose = _annotation(bbox=[0.0, 0, 17, 11], segmentation=[POLYGON])
     mapped = DatasetMapper(cfg, True)({"file_name": image_file, "annotations": [loose]})
