@@ -32,6 +32,7 @@ setup(
         "opencv-python>=4.10,<6",
         "numpy>=2.0,<3",
         "scipy>=1.14,<2",
+        "shapely>=2,<3",  # fvcore crops polygons with it
         "av>=15,<19",
         "matplotlib>=3.9,<4",
         "pillow>=11,<13",
