@@ -18,6 +18,7 @@ def main(cfg, args):
 
 @one_line_errors()
 def run(arguments=None):
+    """The command line, in as many processes as it asks for."""
     args = argument_parser(__doc__).parse_args(arguments)
     launch(
         main,

@@ -26,6 +26,7 @@ from ovavss_d2.visualization import Painter, nearest_overlays
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What the user asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,6 +89,7 @@ def _described(results: Iterator[FrameResult], described: list[dict]) -> Iterato
 
 @one_line_errors()
 def run(arguments: list[str] | None = None) -> None:
+    """The command line."""
     args = parse_arguments(arguments)
     inputs = open_inputs(args.input, Path(args.output))
     segmenter = Segmenter.from_config_file(
