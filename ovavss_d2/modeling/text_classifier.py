@@ -1,25 +1,26 @@
 """Naming of masks with CLIP's text embeddings: from crops, from queries, or from both.
 
-Shapes: Q queries, T frames, K names, C query channels, D embedding size, P (query, frame) pairs, S
-crop size, H W padded frames, H' W' frames before padding.
+Shapes: Q queries, T frames, K names, C query channels, D embedding size, H W padded frames, H' W'
+frames before padding.
 """
 
 import logging
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from ovavss_d2.modeling.clip import FrozenClip
+from ovavss_d2.modeling.crops import CROP_SCALE, CropClassifier
+from ovavss_d2.vocabulary import synonyms_of
 
 logger = logging.getLogger(__name__)
 
 CHOICES = ("crop", "query", "ensemble")
-CROP_SCALE = 100.0  # CLIP's largest logit scale
 START_SCALE = math.log(1 / 0.07)
 
 
@@ -37,29 +38,12 @@ def ensemble(query_probabilities: Tensor, crop_probabilities: Tensor, weights: T
     return mixed / mixed.sum(-1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
 
 
-def boxes_around(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Tight boxes of the true pixels, ends exclusive (last + 1).
-
-    Args:
-        masks: bool (P, H, W).
-
-    Returns:
-        float32 boxes (P, 4) as x0, y0, x1, y1 in pixels, and bool (P,), False where no pixel is
-        true.
-    """
-    sides = []
-    for line in (masks.any(1), masks.any(2)):
-        first = line.int().argmax(1)
-        last = line.shape[1] - line.flip(1).int().argmax(1)
-        sides.append((first, last))
-    (x0, x1), (y0, y1) = sides
-    return torch.stack([x0, y0, x1, y1], 1).float(), masks.flatten(1).any(1)
-
-
-def squared(boxes: Tensor) -> Tensor:
-    """Boxes (P, 4) with the longer side both ways, from the same left-top corner."""
-    side = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True)
-    return torch.cat([boxes[:, :2], boxes[:, :2] + side], 1)
+def best_synonyms(logits: Tensor, names: Sequence[str]) -> Tensor:
+    """Logits of classes, (Q, K), from those of all their synonyms, one class after the other."""
+    counts = [len(synonyms_of(name)) for name in names]
+    if max(counts) == 1:
+        return logits
+    return torch.stack([part.amax(-1) for part in logits.split(counts, dim=-1)], dim=-1)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -89,72 +73,6 @@ class TextEmbeddingClassifier(nn.Module):
         embeddings = F.normalize(self.layers(queries), dim=-1)
         scale = self.logit_scale.clamp(max=math.log(CROP_SCALE)).exp()
         return scale * embeddings @ text.to(embeddings.dtype).t()
-
-
-class CropClassifier:
-    """Logits of names from image crops under soft masks, by frozen CLIP (arXiv 2407.21721)."""
-
-    def __init__(self, *, clip: FrozenClip, batch_size: int):
-        """
-        Args:
-            clip: the image and text towers.
-            batch_size: crops per pass.
-        """
-        self.clip = clip
-        self.batch_size = batch_size
-
-    @torch.no_grad()
-    def similarities(
-        self, mask_logits: Tensor, frames: Tensor, text: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Compare each visible (frame, query) pair with each name.
-
-        Args:
-            mask_logits: (Q, T, H, W), at the size of the padded frames.
-            frames: uint8 (T, 3, H', W'), RGB, resized and not padded.
-            text: unit embeddings (K, D).
-
-        Returns:
-            bool (T, Q), True where a pixel exceeds 0.5, and the logits (P, K) of those pairs in
-            row-major order.
-        """
-        masks = mask_logits.transpose(0, 1)
-        frames = frames.float()
-        boxes, valid = self._boxes(masks)
-        pairs = valid.nonzero()
-        found = [text.new_zeros(0, len(text))]
-        for pair in pairs.split(self.batch_size) if len(pairs) else ():
-            frame, query = pair.unbind(1)
-            square = squared(boxes[frame, query])
-            soft = masks[frame, query].unsqueeze(1).float().sigmoid()
-            crops = self._crop(frames, frame, square)
-            crops = crops * self._crop(soft, torch.arange(len(pair)), square)
-            found.append(CROP_SCALE * self.clip.encode_images(crops / 255) @ text.t())
-        return valid, torch.cat(found)
-
-    def __call__(self, mask_logits: Tensor, frames: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean logits over the frames where a query is visible; arguments as in `similarities`.
-
-        Returns:
-            (Q, K), zeros for queries that are never visible, and bool (Q,), which are visible.
-        """
-        valid, pair_logits = self.similarities(mask_logits, frames, text)
-        logits = pair_logits.new_zeros(valid.shape[1], len(text))
-        logits.index_add_(0, valid.nonzero()[:, 1], pair_logits)
-        count = valid.sum(0)
-        return logits / count.clamp(min=1).unsqueeze(1), count > 0
-
-    @staticmethod
-    def _boxes(masks):
-        """Boxes (T, Q, 4) and validity (T, Q), frame by frame to bound the memory."""
-        found = [boxes_around(frame.float().sigmoid() > 0.5) for frame in masks]
-        boxes, valid = zip(*found, strict=True)
-        return torch.stack(boxes), torch.stack(valid)
-
-    def _crop(self, images, index, boxes):
-        """Regions of the indexed images at CLIP's resolution: (P, channels, S, S)."""
-        rois = torch.cat([index.to(boxes).unsqueeze(1), boxes], 1)
-        return roi_align(images, rois, self.clip.image_size, sampling_ratio=-1, aligned=False)
 
 
 class OpenVocabularyClassifier(nn.Module):
@@ -243,7 +161,10 @@ class OpenVocabularyClassifier(nn.Module):
             queries: decoder-normalised (Q, C).
             mask_logits: (Q, T, H, W), at the size of the padded frames.
             frames: uint8 (T, 3, H', W'), RGB, resized and not padded.
-            names: K names without repetition.
+            names: K names without repetition; synonyms of one class are joined by "|". A class is
+                as likely as its likeliest synonym: their logits compete before the softmax, so
+                that a class gains nothing by their number, as it would if their probabilities were
+                added, and no synonym is blurred by another, as it would be by a mean embedding.
             training_names: those that the query head was trained on; the ensemble trusts it more on
                 them.
 
@@ -256,23 +177,27 @@ class OpenVocabularyClassifier(nn.Module):
         """
         if not names:
             raise ValueError("the vocabulary is empty: expected at least one name to look for")
-        every = (*names, *(name for name in self.background_names if name not in names))
-        text = self.clip.encode_text(every)
+        named = {word for name in names for word in synonyms_of(name)}
+        every = (*names, *(name for name in self.background_names if name not in named))
+        text = self.clip.encode_text([word for name in every for word in synonyms_of(name)])
         by_choice = {"crop": self._by_crops, "query": self._by_queries, "ensemble": self._by_both}
-        weights = self._weights(every, training_names).to(text.device)
-        probabilities = by_choice[self.choice](queries, mask_logits, frames, text, weights)
+        probabilities = by_choice[self.choice](
+            queries, mask_logits, frames, text, every, training_names
+        )
         return probabilities[:, : len(names)]
 
-    def _by_queries(self, queries, mask_logits, frames, text, weights):
-        return self.query_head(queries, text).float().softmax(-1)
+    def _by_queries(self, queries, mask_logits, frames, text, names, training_names):
+        return best_synonyms(self.query_head(queries, text).float(), names).softmax(-1)
 
-    def _by_crops(self, queries, mask_logits, frames, text, weights):
+    def _by_crops(self, queries, mask_logits, frames, text, names, training_names):
         logits, visible = self.crops(mask_logits, frames, text)
-        return logits.softmax(-1) * visible.unsqueeze(1)
+        return best_synonyms(logits, names).softmax(-1) * visible.unsqueeze(1)
 
     def _by_both(self, *inputs):
-        return ensemble(self._by_queries(*inputs), self._by_crops(*inputs), inputs[-1])
+        by_queries, by_crops = self._by_queries(*inputs), self._by_crops(*inputs)
+        return ensemble(by_queries, by_crops, self._weights(*inputs[-2:]).to(by_crops.device))
 
     def _weights(self, names, training_names):
         seen = set(training_names)
-        return torch.tensor([self.weight_seen if n in seen else self.weight_unseen for n in names])
+        known = [not seen.isdisjoint(synonyms_of(name)) for name in names]
+        return torch.tensor([self.weight_seen if k else self.weight_unseen for k in known])

@@ -10,16 +10,12 @@ import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from tiny_clip import tiny_clip, write_architecture
-from torchvision.ops import masks_to_boxes
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling.text_classifier import (
-    CropClassifier,
     OpenVocabularyClassifier,
     TextEmbeddingClassifier,
-    boxes_around,
     ensemble,
-    squared,
 )
 
 NAMES = ("cat", "dog", "emergency-car")
@@ -53,59 +49,6 @@ def a_classifier(clip, choice="crop", background=("sky",), query_head=True, **we
         background_names=background,
         **{"weight_seen": 0.4, "weight_unseen": 0.8, **weights},
     )
-
-
-def test_boxes_hold_the_pixels_and_end_behind_the_last_one():
-    masks = torch.rand(20, 9, 13) > 0.97
-    masks[0] = False
-    masks[1] = False
-    masks[1, 8, 12] = True
-    boxes, valid = boxes_around(masks)
-    assert torch.equal(valid, masks.flatten(1).any(1)) and not valid[0]
-    expected = masks_to_boxes(masks[valid]) + torch.tensor([0, 0, 1, 1])
-    assert torch.equal(boxes[valid], expected)
-    assert boxes[1].tolist() == [12, 8, 13, 9]
-
-
-def test_squares_keep_the_left_top_corner_and_take_the_longer_side():
-    boxes = torch.tensor([[2.0, 3, 7, 4], [0, 0, 1, 6]])
-    assert squared(boxes).tolist() == [[2, 3, 7, 8], [0, 0, 6, 6]]
-
-
-def test_a_crop_is_frame_times_mask_at_clips_size(clip, monkeypatch):
-    classifier = CropClassifier(clip=clip, batch_size=4)
-    seen = []
-    monkeypatch.setattr(clip, "encode_images", lambda x: seen.append(x) or torch.zeros(len(x), 16))
-    logits = torch.full((1, 1, 64, 64), -30.0)
-    logits[..., 8:40, 16:48] = 2.0  # a square of CLIP's 32 pixels: one sample per pixel
-    frames = torch.full((1, 3, 64, 64), 51, dtype=torch.uint8)
-    classifier.similarities(logits, frames, torch.zeros(2, 16))
-    inside = seen[0][0, :, :-1, :-1]  # samples of the last row and column lie half outside
-    assert torch.allclose(inside, torch.tensor(0.2 * torch.sigmoid(torch.tensor(2.0)).item()))
-
-
-def test_crops_in_passes_of_any_size_give_the_same_logits(clip, window):
-    text = clip.encode_text(NAMES)
-    inputs = window["mask_logits"], window["frames"], text
-    valid, logits = CropClassifier(clip=clip, batch_size=1).similarities(*inputs)
-    assert valid.shape == (FRAMES, QUERIES) and logits.shape == (valid.sum(), len(NAMES))
-    for batch_size in (3, 100):
-        _, other = CropClassifier(clip=clip, batch_size=batch_size).similarities(*inputs)
-        assert torch.allclose(logits, other, atol=1e-3)
-
-
-def test_a_querys_logits_are_the_mean_over_the_frames_where_it_is_visible(clip, window):
-    window["mask_logits"][0, 1] = -9
-    window["mask_logits"][2] = -9
-    inputs = window["mask_logits"], window["frames"], clip.encode_text(NAMES)
-    classifier = CropClassifier(clip=clip, batch_size=8)
-    valid, each = classifier.similarities(*inputs)
-    logits, visible = classifier(*inputs)
-    assert visible.tolist() == [True, True, False, True]
-    of_query = torch.tensor([q for t in range(FRAMES) for q in range(QUERIES) if valid[t, q]])
-    for query in (0, 1, 3):
-        assert torch.allclose(logits[query], each[of_query == query].mean(0), atol=1e-4)
-    assert not logits[2].any()
 
 
 @pytest.mark.parametrize("pixels", [0, 1])
@@ -237,3 +180,22 @@ def test_it_is_built_from_a_config(tmp_path, choice, query_head):
 
 def test_the_query_head_is_registered():
     assert SEM_SEG_HEADS_REGISTRY.get("TextEmbeddingClassifier") is TextEmbeddingClassifier
+
+
+@pytest.mark.parametrize("choice", ["crop", "query"])
+def test_a_class_is_as_likely_as_its_likeliest_synonym(clip, window, choice):
+    build = a_classifier(clip, choice, background=())
+    apart = build.name_probabilities(**window, names=("cat", "dog", "bird"))
+    joined = build.name_probabilities(**window, names=("cat|dog", "bird"))
+    odds = apart[:, :2].amax(1) / apart[:, 2]
+    torch.testing.assert_close(joined[:, 0] / joined[:, 1], odds)
+    torch.testing.assert_close(joined.sum(1), apart.sum(1))
+
+
+def test_a_synonym_of_the_training_vocabulary_makes_its_class_known(clip, window):
+    build = a_classifier(clip, "ensemble", background=("dog",), weight_seen=0.0, weight_unseen=1.0)
+    names = ("cat|dog",)
+    assert build._weights((*names, "bird"), ("dog",)).tolist() == [0.0, 1.0]
+    # A synonym of a name to look for does not compete as a background word too.
+    found = build.name_probabilities(**window, names=names)
+    torch.testing.assert_close(found.sum(1), torch.ones(QUERIES))
