@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["ovavss_d2*"]),
-    package_data={"": ["*.json", "*.yaml"]},
+    package_data={"": ["*.json", "*.yaml", "*.txt"]},
     install_requires=[
         # torchvision and torchaudio load only beside the torch build that they were made for:
         # torchaudio 2.11 (CUDA 13.0) refuses torch 2.15 (CUDA 13.2).

@@ -5,7 +5,8 @@ lists through `MetadataCatalog`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib import resources
 
 import numpy as np
 
@@ -65,7 +66,8 @@ BACKGROUND_NAMES = (
     "furniture",
 )  # fmt: skip
 
-PRESETS = {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES}
+PRESETS = ("avsbench", "toy", "everyday")
+SYNONYM_MARK = "|"
 
 
 def novel_ids(names: Iterable[str], base_ids: Iterable[int]) -> tuple[int, ...]:
@@ -96,43 +98,84 @@ def voc_palette(n: int) -> np.ndarray:
     return palette
 
 
+def synonyms_of(name: str) -> tuple[str, ...]:
+    """The words of a class: "car|automobile" has two."""
+    return tuple(name.split(SYNONYM_MARK))
+
+
+def display_name(name: str) -> str:
+    """What people read for a class: the first of its synonyms."""
+    return synonyms_of(name)[0]
+
+
 def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
     """Read names from a preset, a text file or the text itself.
 
     Args:
-        source: "avsbench" or "toy"; the path of a file; text with names separated by commas or
-            lines, where "#" starts a comment; or the names themselves. Duplicates are dropped, the
-            order is kept.
+        source: "avsbench", "toy" or "everyday" (240 things that make sounds); the path of a
+            file; text with names separated by commas or lines, where "#" starts a comment; or the
+            names themselves. "car|automobile" is one class with two words, shown as "car".
+            Duplicates are dropped, the order is kept.
 
     Returns:
-        The names, at least one.
+        The names, at least one, synonyms joined by "|".
 
     Raises:
-        ValueError: no name is left, or the file is not text.
+        ValueError: no name is left, a word stands in two classes, the file is not text, or there is
+            no file where a path was meant.
     """
     if not isinstance(source, str):
         return _unique(source, origin="the list")
-    if source.strip() in PRESETS:
-        return PRESETS[source.strip()]
     origin = f"'{source.strip()}'"
+    if source.strip() in PRESETS:
+        return _preset(source.strip())
     text = source
     if "\n" not in source and os.path.isfile(source):
-        try:
-            with open(source, encoding="utf-8-sig") as file:
-                text = file.read()
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{origin}: not a UTF-8 text file of names ({error.reason})"
-            ) from error
-    lines = (line.split("#", 1)[0] for line in text.splitlines())
-    return _unique((name for line in lines for name in line.split(",")), origin=origin)
+        text = _read_text(source, origin)
+    elif _looks_like_a_file(source):
+        raise ValueError(f"the vocabulary {origin} is no file, nor a list of names")
+    return _unique(_split(text), origin=origin)
+
+
+def _preset(name: str) -> tuple[str, ...]:
+    if name == "everyday":
+        text = resources.files("ovavss_d2").joinpath("everyday_sounds.txt").read_text("utf-8")
+        return _unique(_split(text), origin=name)
+    return {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES}[name]
+
+
+def _read_text(path: str, origin: str) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{origin}: not a UTF-8 text file of names ({error.reason})") from error
+
+
+def _looks_like_a_file(text: str) -> bool:
+    return text.strip().endswith(".txt") or (os.sep in text and "," not in text)
+
+
+def _split(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        yield from line.split("#", 1)[0].split(",")
 
 
 def _unique(names: Iterable[str], origin: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(" ".join(name.split()) for name in names if name.strip()))
+    names = tuple(dict.fromkeys(filter(None, map(_tidy, names))))
     if not names:
         raise ValueError(
             f"the vocabulary {origin} has no name; give names separated by commas, "
             f"a file with one name a line, or one of {', '.join(PRESETS)}"
         )
+    words = [word for name in names for word in synonyms_of(name)]
+    twice = next((word for word in words if words.count(word) > 1), None)
+    if twice:
+        raise ValueError(f"the vocabulary {origin} has '{twice}' in two classes; keep one of them")
     return names
+
+
+def _tidy(name: str) -> str:
+    """A class with single spaces, without empty and repeated synonyms."""
+    words = (" ".join(word.split()) for word in name.split(SYNONYM_MARK))
+    return SYNONYM_MARK.join(dict.fromkeys(filter(None, words)))

@@ -8,8 +8,10 @@ from ovavss_d2.vocabulary import (
     TOY_COLORS,
     TOY_NAMES,
     TOY_SHAPES,
+    display_name,
     novel_ids,
     parse_vocabulary,
+    synonyms_of,
     voc_palette,
 )
 
@@ -70,6 +72,27 @@ def test_vocabulary_forms_mean_the_same(text, tmp_path):
 def test_presets():
     assert parse_vocabulary("toy") == TOY_NAMES
     assert parse_vocabulary("avsbench") == AVSBENCH_NAMES
+    everyday = parse_vocabulary("everyday")
+    assert 200 <= len(everyday) <= 255  # an indexed PNG holds them
+    assert "car|automobile" in everyday
+
+
+def test_synonyms_are_one_class_named_by_the_first():
+    names = parse_vocabulary(" car | automobile|car , |dog| ,cat")
+    assert names == ("car|automobile", "dog", "cat")
+    assert synonyms_of(names[0]) == ("car", "automobile")
+    assert [display_name(name) for name in names] == ["car", "dog", "cat"]
+
+
+def test_a_word_of_two_classes_is_one_line():
+    with pytest.raises(ValueError, match="has 'auto' in two classes"):
+        parse_vocabulary("car|auto,auto")
+
+
+@pytest.mark.parametrize("text", ["names.txt", "folder/names", "/nowhere/names.txt"])
+def test_a_missing_vocabulary_file_is_one_line(text):
+    with pytest.raises(ValueError, match="is no file"):
+        parse_vocabulary(text)
 
 
 @pytest.mark.parametrize("text", ["", " , ,\n", "# nothing", []])
