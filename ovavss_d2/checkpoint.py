@@ -1,114 +1,29 @@
 """Checkpoints: the project's own, the released OV-AVSS ones, and training's start weights.
 
-A file's layout is told by its content. Names of other layouts are turned into ours by `RULES`.
+A file's layout is told by its content (`weight_layouts`).
 """
 
 import logging
-import re
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from ovavss_d2.weight_files import read_weights, require_file
+from ovavss_d2.weight_layouts import (
+    CONSTANTS,
+    LAYOUTS,
+    PARTS,
+    QUERY_HEAD,
+    Part,
+    by_part,
+    convert_release,
+    layout_of,
+)
 
 logger = logging.getLogger(__name__)
 
-# (pattern of a released name, our name); the first that matches counts.
-RULES = [
-    (r"backbone\.stem\.conv1\.norm\.", r"backbone.net.bn1."),
-    (r"backbone\.stem\.conv1\.", r"backbone.net.conv1."),
-    (r"backbone\.res(\d)\.(\d+)\.shortcut\.norm\.", r"backbone.net.layer{0}.\2.downsample.1."),
-    (r"backbone\.res(\d)\.(\d+)\.shortcut\.", r"backbone.net.layer{0}.\2.downsample.0."),
-    (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.norm\.", r"backbone.net.layer{0}.\2.bn\3."),
-    (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.", r"backbone.net.layer{0}.\2.conv\3."),
-    (r"backbone\.patch_embed\.", r"backbone.net.patch_embed."),
-    (r"backbone\.layers\.(\d)\.downsample\.", r"backbone.net.layers_{1}.downsample."),
-    (r"backbone\.layers\.(\d)\.", r"backbone.net.layers_\1."),
-    (r"backbone\.norm(\d)\.", r"backbone.norms.res{2}."),
-    (r"(.*\.transformer\.)encoder\.vl_layer\.b_attn\.(attn\.)?", r"\1fusion."),
-    (r"(.*\.transformer\.)encoder\.layers\.", r"\1layers."),
-    (r"audio_encoder\.audio_backbone\.", r"audio_encoder."),
-    (r"clip_adapter\.clip_model\.", r"classifier.clip.model."),
-]
-SHIFTS = {"{0}": -1, "{1}": 1, "{2}": 2}  # stages are counted from another start there
-# Constants of other implementations, which are no weights.
-CONSTANTS = re.compile(
-    r"criterion\.empty_weight$|(^|\.)pixel_(mean|std)$|\.relative_position_index$|(^|\.)attn_mask$"
-    r"|num_batches_tracked$|(^|\.)(input_resolution|context_length|vocab_size)$"
-)
-CLASS_LAYER = "sem_seg_head.predictor.class_embed."
-LAYOUTS = {
-    "own": "this project's checkpoint",
-    "released": "released OV-AVSS checkpoint",
-    "COCO": "Mask2Former checkpoint",
-    "AUDIO": "weights of the audio encoder",
-    "CLIP": "weights of CLIP",
-    "unknown": "unknown layout",
-}
 LOCALISER = ("backbone.", "sem_seg_head.", "audio_encoder.")  # what a mask depends on
-QUERY_HEAD = "classifier.query_head."
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the model with a weight file of its own."""
-
-    key: str  # the config key that names the file
-    prefix: str  # of its parameters in the model
-    mark: str  # a parameter that tells such a file
-
-
-PARTS = (
-    Part("AUDIO", "audio_encoder.", "embeddings.0.weight"),
-    Part("CLIP", "classifier.clip.model.", "text_projection"),
-)
-
-
-def layout_of(state: dict[str, Tensor]) -> str:
-    """What wrote these weights, a key of `LAYOUTS`."""
-    names = state.keys()
-    if any(name.startswith(("backbone.net.", "classifier.")) for name in names):
-        return "own"
-    if any(name.startswith(("clip_adapter.", "audio_encoder.audio_backbone.")) for name in names):
-        return "released"
-    if any(name.startswith("sem_seg_head.") for name in names):
-        return "COCO"
-    return next((part.key for part in PARTS if part.mark in names), "unknown")
-
-
-def convert_release(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of the released OV-AVSS or of Mask2Former our names; our own names stay.
-
-    Args:
-        state: weights by name.
-
-    Returns:
-        The same tensors; constants and a class layer that is not object / no object are left out.
-    """
-    if layout_of(state) == "own":
-        return dict(state)
-    converted = {_our_name(name): value for name, value in state.items()}
-    layer = converted.get(CLASS_LAYER + "weight")
-    foreign_classes = layer is not None and layout_of(state) == "COCO" and len(layer) != 2
-    return {
-        name: value
-        for name, value in converted.items()
-        if not CONSTANTS.search(name) and not (foreign_classes and name.startswith(CLASS_LAYER))
-    }
-
-
-def _our_name(name: str) -> str:
-    for pattern, replacement in RULES:
-        match = re.match(pattern, name)
-        if match:
-            for place, shift in SHIFTS.items():
-                if place in replacement:
-                    replacement = replacement.replace(place, str(int(match[1]) + shift))
-            return match.expand(replacement) + name[match.end() :]
-    return name
 
 
 def check_weight_files(cfg) -> None:
@@ -133,7 +48,8 @@ def check_weight_files(cfg) -> None:
 
 
 def _holds(path: str, prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in convert_release(read_weights(path)["model"]))
+    weights = convert_release(read_weights(path, mapped=True)["model"])
+    return any(name.startswith(prefix) for name in weights)
 
 
 def load_weights(model: nn.Module, cfg) -> None:
@@ -232,7 +148,7 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         _check_backbone(fitting, left_over | self._missing, source)
         self._left_over |= left_over
         self.model.load_state_dict(fitting, strict=False)
-        logger.info("Loaded from '%s' (%s): %s", source, LAYOUTS[layout], _by_part(fitting))
+        logger.info("Loaded from '%s' (%s): %s", source, LAYOUTS[layout], by_part(fitting))
 
     def _check_complete(self) -> None:
         """Raise a ValueError if masks would depend on other weights than the files'."""
@@ -271,12 +187,6 @@ def _check_backbone(fitting: dict[str, Tensor], odd: set[str], source: str) -> N
         )
 
 
-def _by_part(names) -> str:
-    """Numbers of parameters by the first two places of their names, in one line."""
-    counts = Counter(".".join(name.split(".")[:2]) for name in sorted(names))
-    return ", ".join(f"{part} ({n})" for part, n in counts.items())
-
-
 def _report(names: set[str], what: str) -> None:
     if names:
-        logger.warning("%s: %s", what, _by_part(names))
+        logger.warning("%s: %s", what, by_part(names))

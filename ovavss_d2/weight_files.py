@@ -1,16 +1,15 @@
 """Reading weight files without ever running code that they hold."""
 
-import codecs
-import logging
 import os
-import pickle
 import re
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
-logger = logging.getLogger(__name__)
+from ovavss_d2.unpickling import ARRAY_GLOBALS, ArrayUnpickler, check_members, read_torchscript
 
 # Where the files come from that training starts with.
 ORIGINS = {
@@ -23,25 +22,7 @@ ORIGINS = {
     "ViT-B-16.pt": "OpenAI's CLIP, ViT-B/16 (github.com/openai/CLIP)",
     "ViT-L-14-336px.pt": "OpenAI's CLIP, ViT-L/14@336px (github.com/openai/CLIP)",
 }
-# All that a pickle may name: how numpy arrays are put together, and an ordered dict.
-HARMLESS = {
-    ("multiarray", "_reconstruct"),
-    ("multiarray", "scalar"),
-    ("numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-}
-# The same for torch's reader, which asks for the objects.
-ARRAYS = [
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
-    np.ndarray,
-    np.dtype,
-    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
-    codecs.encode,
-]
+LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # in the first bytes of files of torch before 1.6
 
 
 def require_file(path: str, key: str) -> None:
@@ -61,11 +42,13 @@ def require_file(path: str, key: str) -> None:
     raise FileNotFoundError(f"no weight file '{path}' ({key}){source}")
 
 
-def read_weights(path: str) -> dict:
-    """Read a `.pkl`, `.safetensors`, or torch file, the last also as a TorchScript archive.
+def read_weights(path: str, *, mapped: bool = False) -> dict:
+    """Read a torch file (also a TorchScript archive), a pickle of arrays, or safetensors.
 
     Args:
-        path: a local file.
+        path: a local file; what it is shows in its content, whatever its name.
+        mapped: leave the numbers in the file, for a look at names and sizes; not for weights that
+            outlive the file.
 
     Returns:
         What it holds, with the weights by name under "model".
@@ -73,13 +56,22 @@ def read_weights(path: str) -> dict:
     Raises:
         ValueError: it cannot be read, holds more than weights and plain containers, or no weights.
     """
-    readers = {".pkl": _read_pickle, ".safetensors": _read_safetensors}
-    reader = readers.get(os.path.splitext(path)[1], _read_torch)
     try:
-        content = reader(path)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
+        content = _reader_for(path)(path, mapped)
+    except Exception as error:  # what is no weight file fails in many ways while it is read
         raise ValueError(f"'{path}' is no readable weight file: {_reason(error)}") from error
     return _with_model(content, path)
+
+
+def _reader_for(path: str) -> Callable[[str, bool], Any]:
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head[:2] == b"PK" or LEGACY_TORCH in head:
+        return _read_torch
+    # A file of safetensors starts with the length of its header, which is JSON.
+    if head[8:9] == b"{":
+        return _read_safetensors
+    return _read_pickle
 
 
 def _reason(error: Exception) -> str:
@@ -106,45 +98,27 @@ def _with_model(content, path: str) -> dict:
     return {**content, "model": tensors}
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers; anything else is an error."""
-
-    def find_class(self, module: str, name: str):
-        if module.startswith(("numpy.core.", "numpy._core.")):
-            part = module.rpartition(".")[2]
-            if (part, name) in HARMLESS:
-                return getattr(getattr(np._core, part), name)
-        elif (module, name) in HARMLESS:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(
-            f"it names {module}.{name}; only numpy arrays and plain containers are read"
-        )
-
-
-def _read_pickle(path: str):
+def _read_pickle(path: str, mapped: bool):
     with open(path, "rb") as file:
-        return _ArrayUnpickler(file, encoding="latin1").load()
+        return ArrayUnpickler(file).load()
 
 
-def _read_safetensors(path: str):
-    from safetensors import SafetensorError
+def _read_safetensors(path: str, mapped: bool):
     from safetensors.torch import load_file
 
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"'{path}' is no readable weight file: {error}") from error
+    return load_file(path)
 
 
-def _read_torch(path: str):
-    if _is_torchscript(path):  # OpenAI's CLIP files
-        return torch.jit.load(path, map_location="cpu").state_dict()
-    with torch.serialization.safe_globals(ARRAYS):  # training states hold figures as numpy scalars
-        return torch.load(path, map_location="cpu", weights_only=True)
+def _read_torch(path: str, mapped: bool):
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip:
+        check_members(path)
+        if _is_torchscript(path):  # OpenAI's CLIP files
+            return read_torchscript(path)
+    with torch.serialization.safe_globals(ARRAY_GLOBALS):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
 
 
 def _is_torchscript(path: str) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
