@@ -3,16 +3,21 @@
 A file's layout is told by its content (`weight_layouts`).
 """
 
+import functools
 import logging
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from ovavss_d2.config import keys_set_by, load_config
 from ovavss_d2.weight_files import read_weights, require_file
 from ovavss_d2.weight_layouts import (
     CONSTANTS,
     LAYOUTS,
+    ORIGIN,
     PARTS,
     QUERY_HEAD,
     Part,
@@ -23,6 +28,14 @@ from ovavss_d2.weight_layouts import (
 
 logger = logging.getLogger(__name__)
 
+# What the released weights were made for; `config_for_use` says when it counts.
+RELEASED_SETTINGS = {
+    "MODEL.CLASSIFIER.NAME": "crop",
+    "MODEL.CLASSIFIER.BACKGROUND_NAMES": [],
+    "MODEL.AUDIO.PAIRING": "released",
+    "TEST.SCORING": "released",
+    "TEST.SILENCE_RMS": 0.0,
+}
 LOCALISER = ("backbone.", "sem_seg_head.", "audio_encoder.")  # what a mask depends on
 
 
@@ -52,6 +65,38 @@ def _holds(path: str, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
 
 
+def config_for_use(config_file: str, opts: Sequence[str] = ()):
+    """Read a config to use its weights, not to train them.
+
+    A released checkpoint brings `RELEASED_SETTINGS`, except for keys that the YAML or `opts` set.
+
+    Args:
+        config_file: path of a YAML file.
+        opts: pairs `KEY VALUE ...` that override it.
+
+    Returns:
+        A `CfgNode`, not frozen.
+
+    Raises:
+        FileNotFoundError: there is no such config file.
+        ValueError: the config is wrong, or its weights cannot be read.
+    """
+    cfg = load_config(config_file, opts)
+    if os.path.isfile(cfg.MODEL.WEIGHTS) and _was_released(
+        read_weights(cfg.MODEL.WEIGHTS, mapped=True)
+    ):
+        chosen = keys_set_by(config_file, opts)
+        for key, value in RELEASED_SETTINGS.items():
+            if key not in chosen:
+                cfg.merge_from_list([key, value])
+    return cfg
+
+
+def _was_released(content: dict[str, Any]) -> bool:
+    """Whether weights are the released ones, perhaps converted into another layout."""
+    return "released" in (layout_of(content["model"]), content.get(ORIGIN))
+
+
 def load_weights(model: nn.Module, cfg) -> None:
     """Load `MODEL.WEIGHTS` and the parts' own files for use, not for training.
 
@@ -73,6 +118,7 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
 
     def __init__(self, model, save_dir: str = "", *, cfg, save_to_disk=None, **checkpointables):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.cfg = cfg
         self.part_files = {part.key: cfg.MODEL[part.key].WEIGHTS for part in PARTS}
         self._source = ""
         self._missing: set[str] = set()
@@ -109,6 +155,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         return read_weights(f)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
+        if _was_released(checkpoint) and not self.checkpointables:
+            self._report_settings()
         state = checkpoint.pop("model")
         layout = layout_of(state)
         for part in PARTS:
@@ -118,6 +166,18 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
                     f"name it as MODEL.{part.key}.WEIGHTS"
                 )
         self._load_state(convert_release(state), self._source, layout)
+
+    def _report_settings(self) -> None:
+        own, other = [], []
+        for key, released in RELEASED_SETTINGS.items():
+            value = functools.reduce(getattr, key.split("."), self.cfg)
+            (own if value == released else other).append(f"{key} {value}")
+        # A warning, because it is to be seen where no log is set up, too.
+        logger.warning(
+            "Released weights: the settings they were made for are %s%s",
+            ", ".join(own) or "not used",
+            f"; set by you: {', '.join(other)}" if other else "",
+        )
 
     def _load_part(self, part: Part) -> None:
         """Fill a part from its own file, if the model has it and the checkpoint has not."""
@@ -162,7 +222,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
 
     def _choose_classifier(self) -> None:
         if any(name.startswith(QUERY_HEAD) for name in self._missing):
-            logger.info("The weights have no query classifier head: names come from crops.")
+            if self.model.classifier.choice != "crop":
+                logger.info("The weights have no query classifier head: names come from crops.")
             self.model.classifier.use("crop")
 
 

@@ -170,6 +170,8 @@ def _add_test_keys(cfg):
     )
     cfg.TEST.SOUND = "own"  # what is heard at test time: own, silence, or other (another video's)
     cfg.TEST.SAVE_PREDICTIONS = False  # write the label maps as PNG beside the results
+    # --eval-only: score the label maps in this folder (ours or another system's) without a model
+    cfg.TEST.PREDICTIONS = ""
 
 
 def load_config(config_file, opts=()):
@@ -203,3 +205,16 @@ def load_config(config_file, opts=()):
         logger.warning("No GPU found: running on the CPU.")
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def keys_set_by(config_file, opts=()):
+    """Full names of the keys that a YAML with its bases, and `KEY VALUE` pairs, set."""
+    return {*_leaves(CN.load_yaml_with_base(config_file), ""), *opts[::2]}
+
+
+def _leaves(node, prefix):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key

@@ -19,8 +19,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
-from ovavss_d2.checkpoint import check_weight_files, load_weights
-from ovavss_d2.config import load_config
+from ovavss_d2.checkpoint import check_weight_files, config_for_use, load_weights
 from ovavss_d2.data.augmentation import (
     ClipAugmentation,
     build_augmentations,
@@ -119,9 +118,9 @@ class Segmenter:
             ValueError: no weights are named, the vocabulary is empty, or the threshold is out of
                 range.
         """
-        cfg = load_config(os.fspath(config_file), opts)
         if weights is not None:
-            cfg.MODEL.WEIGHTS = os.fspath(weights)
+            opts = [*opts, "MODEL.WEIGHTS", os.fspath(weights)]
+        cfg = config_for_use(os.fspath(config_file), opts)
         if threshold is not None:
             cfg.TEST.PAINT_THRESHOLD = float(threshold)
         if not 0 <= cfg.TEST.PAINT_THRESHOLD <= 1:

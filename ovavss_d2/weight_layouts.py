@@ -51,6 +51,7 @@ CONSTANTS = re.compile(
 PLACE = re.compile(r"\{(\w+)(?:\+(\d))?\}")  # of a number in a template
 CLASS_LAYER = "sem_seg_head.predictor.class_embed."
 QUERY_HEAD = "classifier.query_head."
+ORIGIN = "origin"  # key of a converted file that names the layout its weights came in
 LAYOUTS = {
     "own": "this project's checkpoint",
     "released": "released OV-AVSS checkpoint",
