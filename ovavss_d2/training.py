@@ -9,11 +9,17 @@ from detectron2.engine import DefaultTrainer, default_argument_parser, default_s
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ovavss_d2.checkpoint import OVAVSSCheckpointer, check_weight_files, load_weights
+from ovavss_d2.checkpoint import (
+    OVAVSSCheckpointer,
+    check_weight_files,
+    config_for_use,
+    load_weights,
+)
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import check_dataset
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+from ovavss_d2.evaluation.saved import score_saved
 from ovavss_d2.solver import build_optimizer
 from ovavss_d2.standalone import describe
 
@@ -68,11 +74,15 @@ def read_config(args):
         FileNotFoundError: the config, a weight file or a data set is missing.
         ValueError: the config is wrong.
     """
-    cfg = load_config(args.config_file, args.opts)
+    read = config_for_use if args.eval_only else load_config
+    cfg = read(args.config_file, args.opts)
     cfg.freeze()
-    if args.eval_only and not cfg.MODEL.WEIGHTS:
+    if cfg.TEST.PREDICTIONS and not args.eval_only:
+        raise ValueError("TEST.PREDICTIONS scores saved label maps: add --eval-only")
+    if args.eval_only and not (cfg.MODEL.WEIGHTS or cfg.TEST.PREDICTIONS):
         raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
-    check_weight_files(cfg)
+    if not cfg.TEST.PREDICTIONS:
+        check_weight_files(cfg)
     for name in (*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):
         check_dataset(name)
     return cfg
@@ -86,7 +96,18 @@ def set_up(cfg, args) -> None:
 
 
 def evaluate(cfg) -> dict:
-    """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`."""
+    """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`, or score `TEST.PREDICTIONS`."""
+    if cfg.TEST.PREDICTIONS:
+        return _score_saved(cfg)
     model = Trainer.build_model(cfg)
     load_weights(model, cfg)
     return Trainer.test(cfg, model)
+
+
+def _score_saved(cfg) -> dict:
+    """Figures by data set; the reports go to `scored/`, beside those of the model."""
+    results = {}
+    for name in cfg.DATASETS.TEST:
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "scored", name)
+        results[name] = score_saved(name, cfg.TEST.PREDICTIONS, output_dir)
+    return results

@@ -8,7 +8,11 @@ over processes change nothing.
 Shape letters: K classes, background (0) included; H W pixels of a frame.
 """
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+
+from ovavss_d2.evaluation.bootstrap import VideoBootstrap
 
 RATIO_ONE = 1 << 40  # a ratio of 1 as an integer; sums of 8 million frames fit into int64
 BETA_SQUARED = 0.3  # of the AVSS protocol's F
@@ -156,17 +160,49 @@ class StreamingMetrics:
         self.true_frames = np.zeros(num_classes, np.int64)  # frames with the class in the truth
         self.avss = FrameRatios(num_classes)
         self.avss_released = FrameRatios(num_classes, ignore_background=True)
+        self.bootstrap = VideoBootstrap(num_classes)
         self.videos = 0
         self.frames = 0
 
-    def add_frame(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Take in one frame: true and predicted ids, integers (H, W) of one size."""
+    def add_video(self, video_id: str, frames: Iterable[Sequence[np.ndarray]]) -> np.ndarray:
+        """Take in a video's frames, each as `add_frame` takes it.
+
+        Returns:
+            The video's confusion matrix, int64 (K, K).
+        """
+        matrix, seen = np.zeros_like(self.matrix), self.frames
+        for frame in frames:
+            matrix += self.add_frame(*frame)
+        if self.frames > seen:
+            self.videos += 1
+            self.bootstrap.add(video_id, matrix)
+        return matrix
+
+    def add_frame(
+        self, truth: np.ndarray, prediction: np.ndarray, all_truth: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Take in one frame.
+
+        Args:
+            truth: true ids, integers (H, W), of the AVSBench-OV protocol: without classes that the
+                video's metadata do not name.
+            prediction: predicted ids, integers (H, W).
+            all_truth: true ids with such classes, which the AVSS protocol counts; None: there are
+                none.
+
+        Returns:
+            The frame's confusion matrix by the AVSBench-OV protocol, int64 (K, K).
+        """
         matrix = confusion_matrix(truth, prediction, self.num_classes)
         self.matrix += matrix
         self.true_frames += matrix.any(axis=1)
-        self.avss.add(matrix)
         self.avss_released.add(matrix)
+        if all_truth is None:
+            self.avss.add(matrix)
+        else:
+            self.avss.add(confusion_matrix(all_truth, prediction, self.num_classes))
         self.frames += 1
+        return matrix
 
     def merge(self, other: "StreamingMetrics") -> None:
         """Add what another one, with the same classes, has seen."""
@@ -174,6 +210,7 @@ class StreamingMetrics:
         self.true_frames += other.true_frames
         self.avss.merge(other.avss)
         self.avss_released.merge(other.avss_released)
+        self.bootstrap.merge(other.bootstrap)
         self.videos += other.videos
         self.frames += other.frames
 

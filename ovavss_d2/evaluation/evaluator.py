@@ -19,10 +19,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovavss_d2.evaluation import report
+from ovavss_d2.evaluation import pages, report
 from ovavss_d2.evaluation.confusion import StreamingMetrics
-from ovavss_d2.evaluation.truth import true_frames
+from ovavss_d2.evaluation.extremes import (
+    FRAMES_KEPT,
+    Extremes,
+    FrameCase,
+    VideoCase,
+    video_score,
+)
+from ovavss_d2.evaluation.truth import named_ids, true_frames
 from ovavss_d2.files import atomic_path
+from ovavss_d2.vocabulary import synonyms_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +52,7 @@ class AVSSEvaluator(DatasetEvaluator):
         Args:
             dataset_name: a registered data set; its names, groups and colours come from
                 `MetadataCatalog`.
-            output_dir: where `results.json`, `per_class.png` and `predictions/` go; nothing is
+            output_dir: where the reports (see `report.write`) and `predictions/` go; nothing is
                 written without it.
             save_predictions: write every label map as an indexed PNG, in the data set's ids.
         """
@@ -59,6 +67,7 @@ class AVSSEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget every frame."""
         self._by_subset: dict[str, StreamingMetrics] = {}
+        self._extremes = Extremes()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Take in the model's outputs for some videos.
@@ -73,12 +82,21 @@ class AVSSEvaluator(DatasetEvaluator):
             ids = ids_of_labels(output["names"], self._metadata.names)
             if self._save_predictions:
                 self._write_label_maps(video, ids[output["label_map"].cpu().numpy()])
-            subset = self._by_subset.setdefault(video.get("subset") or "all", self._new_metrics())
-            predictions = ids[resize_prediction(output["label_map"]).numpy()]
-            frames = subset.frames
-            for i, truth in true_frames(video, self._metadata):
-                subset.add_frame(resize_truth(truth), predictions[i])
-            subset.videos += subset.frames > frames
+            self._compare(video, ids[resize_prediction(output["label_map"]).numpy()])
+
+    def _compare(self, video: dict, predictions: np.ndarray) -> None:
+        """Take in a video's predicted ids (L, 224, 224)."""
+        named = named_ids(video.get("names"), self._metadata)
+        truths = {i: resize_truth(ids) for i, ids in true_frames(video, self._metadata)}
+        subset = self._by_subset.setdefault(video.get("subset") or "all", self._new_metrics())
+        video_id = str(video["video_id"])
+        matrix = subset.add_video(
+            video_id, ((named[ids], predictions[i], ids) for i, ids in truths.items())
+        )
+        score = video_score(matrix)
+        self._extremes.offer(
+            score, video_id, lambda: _case(score, video, truths, predictions, named)
+        )
 
     def evaluate(self) -> OrderedDict | None:
         """Merge over processes and report.
@@ -91,13 +109,10 @@ class AVSSEvaluator(DatasetEvaluator):
             ValueError: no frame had truth.
         """
         comm.synchronize()
-        gathered = comm.gather(self._by_subset, dst=0)
+        gathered = comm.gather((self._by_subset, self._extremes), dst=0)
         if not comm.is_main_process():
             return None
-        by_subset = self._merged(gathered)
-        total = self._new_metrics()
-        for metrics in by_subset.values():
-            total.merge(metrics)
+        by_subset, total, extremes = self._merged(gathered)
         if not total.frames:
             raise ValueError(
                 f"no frame of '{self._dataset_name}' has truth to compare with; "
@@ -107,23 +122,50 @@ class AVSSEvaluator(DatasetEvaluator):
         report.log(results)
         if self._output_dir is not None:
             report.write(results, self._output_dir)
+            pages.write(total.matrix, extremes, results, self._metadata, self._output_dir)
+            logger.info("Results are in %s", self._output_dir)
         return OrderedDict((protocol, dict(results[protocol])) for protocol in report.PROTOCOLS)
 
     def _new_metrics(self) -> StreamingMetrics:
         return StreamingMetrics(1 + len(self._metadata.names))
 
-    def _merged(self, gathered: list[dict[str, StreamingMetrics]]) -> dict[str, StreamingMetrics]:
+    def _merged(
+        self, gathered: list[tuple[dict[str, StreamingMetrics], Extremes]]
+    ) -> tuple[dict[str, StreamingMetrics], StreamingMetrics, Extremes]:
+        """What all processes have seen: by subset, all of it, and the best and worst videos."""
         merged: dict[str, StreamingMetrics] = {}
-        for by_subset in gathered:
+        total, extremes = self._new_metrics(), Extremes()
+        for by_subset, ends in gathered:
+            extremes.merge(ends)
             for subset, metrics in by_subset.items():
                 merged.setdefault(subset, self._new_metrics()).merge(metrics)
-        return dict(sorted(merged.items()))
+                total.merge(metrics)
+        return dict(sorted(merged.items())), total, extremes
 
     def _write_label_maps(self, video: dict, maps: np.ndarray) -> None:
         folder = self._output_dir / "predictions" / str(video["video_id"])
         palette = np.asarray(self._metadata.stuff_colors, np.uint8)
         for file_name, ids in zip(video["file_names"], maps, strict=True):
             write_label_map(folder / f"{Path(file_name).stem}.png", ids, palette)
+
+
+def _case(
+    score: float,
+    video: dict,
+    truths: dict[int, np.ndarray],
+    predictions: np.ndarray,
+    named: np.ndarray,
+) -> VideoCase:
+    """What is kept of a video to look at: some frames that have truth, evenly spaced."""
+    places = list(truths)
+    count = min(FRAMES_KEPT, len(places))
+    chosen = [places[k * len(places) // count] for k in range(count)]
+    frames = tuple(
+        FrameCase(video["file_names"][i], named[truths[i]], predictions[i].astype(np.uint8))
+        for i in chosen
+    )
+    names = video.get("names")
+    return VideoCase(score, str(video["video_id"]), None if names is None else tuple(names), frames)
 
 
 def write_label_map(path: str | os.PathLike, ids: np.ndarray, palette: np.ndarray) -> None:
@@ -138,10 +180,12 @@ def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.
     """Ids of the data set for the labels 0 (background), 1, 2, ... that stand for `names`.
 
     Returns:
-        int64 (1 + len(names),); 0 for a name that the data set does not have.
+        int64 (1 + len(names),); 0 for a name that the data set does not have. Of synonyms joined by
+        "|" the first that it has counts.
     """
     places = {name: place for place, name in enumerate(dataset_names, start=1)}
-    return np.array([0, *(places.get(name, 0) for name in names)], np.int64)
+    found = ((places[word] for word in synonyms_of(name) if word in places) for name in names)
+    return np.array([0, *(next(ids, 0) for ids in found)], np.int64)
 
 
 def resize_prediction(label_map: Tensor) -> Tensor:

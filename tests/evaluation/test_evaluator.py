@@ -8,15 +8,18 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from detectron2.utils import comm
+from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovavss_d2.evaluation.charts import confused_pairs
 from ovavss_d2.evaluation.evaluator import (
     AVSSEvaluator,
     per_frame,
     resize_prediction,
     resize_truth,
 )
+from ovavss_d2.evaluation.pages import best_worst_page
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.vocabulary import voc_palette
 
@@ -100,10 +103,63 @@ def test_names_map_to_the_data_sets_and_unknown_ones_are_background(tmp_path, tr
     assert results["avsbench_ov"]["mIoU"] == 100
 
 
-def test_truth_outside_the_videos_names_is_background(tmp_path, truth):
+def test_synonyms_stand_for_the_data_sets_name(tmp_path, truth):
+    video = make_video(tmp_path / "a", truth)
+    vocabulary = ("kitten|cat", "dog", "bird", "klaxon|horn")
+    assert evaluate([video], [output_of(truth, vocabulary)])["avsbench_ov"]["mIoU"] == 100
+
+
+def test_truth_outside_the_videos_names_is_background_for_avsbench_ov_alone(tmp_path, truth):
     video = make_video(tmp_path / "a", truth, names=["cat", "bird"])
-    results = evaluate([video], [output_of(np.where(truth == 4, 0, truth))])
-    assert results["avsbench_ov"]["mIoU"] == 100
+    without_horn = evaluate([video], [output_of(np.where(truth == 4, 0, truth))])
+    assert without_horn["avsbench_ov"]["mIoU"] == 100
+    assert without_horn["avss"]["mIoU"] < 80
+    assert evaluate([video], [output_of(truth)])["avss"]["mIoU"] == 80
+
+
+def test_annotations_that_say_nothing_are_silence(tmp_path, truth):
+    video = make_video(tmp_path / "a", truth)
+    silent = {**video, "video_id": "b", "label_files": None, "annotations": []}
+    quiet, loud = output_of(np.zeros_like(truth)), output_of(np.where(truth == 0, 0, 2))
+    outputs = [output_of(truth), quiet]
+    assert evaluate([video, silent], outputs)["avsbench_ov"]["mIoU"] == 100
+    assert evaluate([video, silent], [outputs[0], loud])["avsbench_ov"]["base"] == 50
+
+
+def test_the_best_and_the_worst_videos_are_kept_whatever_the_order(tmp_path, truth):
+    videos = [make_video(tmp_path / f"v{i:02}", truth) for i in range(15)]
+    spoilt = [truth.copy() for _ in videos]
+    for i, ids in enumerate(spoilt):
+        ids[:, : 8 * i] = 0
+    kept = []
+    for order in (1, -1):
+        evaluator = AVSSEvaluator(DATASET)
+        for video, ids in list(zip(videos, spoilt, strict=True))[::order]:
+            evaluator.process([video], [output_of(ids)])
+        ends = evaluator._extremes
+        kept.append([[case.video_id for case in end] for end in (ends.best, ends.worst)])
+    assert kept[0] == kept[1]
+    assert kept[0][0] == [f"v{i:02}" for i in range(6)]
+    assert kept[0][1] == [f"v{i:02}" for i in range(14, 8, -1)]
+    page = best_worst_page(ends, MetadataCatalog.get(DATASET))
+    assert page.shape[2] == 3 and page.shape[0] > 6 * 2 * 96
+
+
+def test_pairs_are_ranked_by_pixels():
+    matrix = np.array([[90, 5, 0], [7, 50, 3], [0, 9, 40]])
+    assert confused_pairs(matrix, background=False) == [(2, 1, 9), (1, 2, 3)]
+    assert confused_pairs(matrix, background=True) == [(1, 0, 7), (0, 1, 5)]
+
+
+def test_stock_visualizer_draws_the_output(truth):
+    metadata = MetadataCatalog.get(DATASET)
+    frame = np.full((224, 224, 3), 90, np.uint8)
+    drawn = Visualizer(frame, metadata).draw_sem_seg(torch.from_numpy(truth[1]), alpha=1.0)
+    picture = drawn.get_image()
+    assert picture.shape == frame.shape
+    for row, column in ((50, 50), (50, 150), (150, 50)):
+        color = metadata.stuff_colors[truth[1, row, column]]
+        np.testing.assert_allclose(picture[row - 9, column - 30], color, atol=12)
 
 
 def test_frames_without_truth_are_skipped(tmp_path, truth):
@@ -149,10 +205,14 @@ def test_processes_merge_to_the_figures_of_one(tmp_path, truth, monkeypatch):
     parts = [AVSSEvaluator(DATASET, output_dir=tmp_path / "two") for _ in range(2)]
     parts[0].process(videos[2:], outputs[2:])
     parts[1].process(videos[:2], outputs[:2])
-    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, parts[1]._by_subset])
+    monkeypatch.setattr(
+        comm, "gather", lambda data, dst=0: [data, (parts[1]._by_subset, parts[1]._extremes)]
+    )
     assert parts[0].evaluate() == whole
-    one, two = ((tmp_path / n / "results.json").read_bytes() for n in ("one", "two"))
-    assert one == two
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in ("one", "two")
+    )
+    assert len(one) == 7 and one == two
 
 
 def test_other_processes_return_nothing(monkeypatch):
@@ -172,9 +232,8 @@ def test_results_chart_and_predictions_are_written(tmp_path, truth):
     assert (results["videos"], results["frames"]) == (2, 4)
     assert results["avsbench_ov"]["novel"] == 100
     rows = {row["name"]: row for row in results["per_class"]}
-    assert rows["cat"] == {
-        "id": 1, "name": "cat", "group": "base", "iou": 100, "f": 100, "frames": 4
-    }  # fmt: skip
+    figures = {"iou": 100, "avss_iou": 100, "f": 100}
+    assert rows["cat"] == {"id": 1, "name": "cat", "group": "base", "frames": 4} | figures
     assert rows["horn"]["iou"] is None and rows["horn"]["frames"] == 0
     assert results["per_subset"]["v1m"]["videos"] == 2
 

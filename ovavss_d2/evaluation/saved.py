@@ -1,0 +1,113 @@
+"""Scoring label maps that were saved earlier, by this project or by any other system.
+
+    <folder>/<video>/<frame>.png        one per frame, called as the frame's file
+
+A coloured picture (indexed or RGB) is read by the data set's colours, a grey one by its values,
+which are class ids. The size is free.
+
+Shape letters: L frames of a video, H W pixels.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
+from PIL import Image
+
+from ovavss_d2.data.avsbench import labels_from_colors
+from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+
+_GREY_MODES = ("1", "L", "I", "I;16", "I;16B")
+
+
+def score_saved(
+    dataset_name: str, folder: str | os.PathLike, output_dir: str | os.PathLike | None
+) -> OrderedDict | None:
+    """Evaluate saved label maps on a registered data set, in as many processes as there are.
+
+    Args:
+        dataset_name: the data set; each of its frames needs a label map.
+        folder: holds the label maps, see the head of this file.
+        output_dir: for the reports.
+
+    Returns:
+        See `AVSSEvaluator.evaluate`.
+
+    Raises:
+        FileNotFoundError: the folder or a label map is missing.
+        ValueError: a label map is no picture, or holds an id or a colour that is no class.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    records = DatasetCatalog.get(dataset_name)
+    _check_files(folder, records)
+    evaluator = AVSSEvaluator(dataset_name, output_dir=output_dir)
+    for record in records[comm.get_rank() :: comm.get_world_size()]:
+        evaluator.process([record], [read_video(folder, record, metadata)])
+    return evaluator.evaluate()
+
+
+def _check_files(folder: str | os.PathLike, records: Sequence[dict]) -> None:
+    """Look for all files first: a missing one must not count as background."""
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"TEST.PREDICTIONS '{folder}' is no folder; give one with PNG files"
+        )
+    files = [path for record in records for path in _files(folder, record)]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"TEST.PREDICTIONS '{folder}' lacks {len(missing)} of {len(files)} label maps, "
+            f"the first is '{missing[0]}'; see datasets/README.md for their names"
+        )
+
+
+def _files(folder: str | os.PathLike, record: dict) -> list[Path]:
+    place = Path(folder, str(record["video_id"]))
+    return [place / f"{Path(name).stem}.png" for name in record["file_names"]]
+
+
+def read_video(folder: str | os.PathLike, record: dict, metadata: Any) -> dict:
+    """Read a video's label maps as the model's output has them: `label_map` (L, H, W) int32 and
+    `names`."""
+    maps = [read_label_map(path, 1 + len(metadata.names)) for path in _files(folder, record)]
+    sizes = {ids.shape for ids in maps}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"label maps of video '{record['video_id']}' have the sizes {sorted(sizes)}, "
+            "expected one for the video"
+        )
+    return {"label_map": torch.from_numpy(np.stack(maps)), "names": tuple(metadata.names)}
+
+
+def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
+    """Read class ids, int32 (H, W); see the head of this file for the formats.
+
+    Raises:
+        ValueError: it is no picture, or holds an id or a colour that is no class.
+    """
+    try:
+        with Image.open(path) as image:
+            grey = image.mode in _GREY_MODES
+            picture = np.asarray(image if grey else image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"'{path}': broken label map ({error})") from error
+    if not grey:
+        ids, unknown = labels_from_colors(picture, num_classes)
+        if unknown:
+            raise ValueError(
+                f"'{path}': {unknown} pixels have none of the data set's {num_classes} colours; "
+                "save class ids as a grey picture, or in the colours of MetadataCatalog"
+            )
+        return ids.astype(np.int32)
+    ids = picture.astype(np.int32)
+    if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
+        raise ValueError(
+            f"'{path}': holds ids from {ids.min()} to {ids.max()}, expected 0 to {num_classes - 1}"
+        )
+    return ids

@@ -1,0 +1,73 @@
+"""The bootstrap over videos, against drawing videos one by one."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ovavss_d2.evaluation.bootstrap import REPLICATES, VideoBootstrap, replicate_counts
+from ovavss_d2.evaluation.confusion import avsbench_ov_figures
+
+K, BASE, NOVEL = 5, (1, 2), (3, 4)
+
+
+@pytest.fixture
+def matrices():
+    random = np.random.default_rng(0)
+    noise = {f"video {i}": random.integers(0, 50, (K, K)) for i in range(12)}
+    return {name: matrix + 200 * np.eye(K, dtype=np.int64) for name, matrix in noise.items()}
+
+
+def bootstrap_of(matrices):
+    bootstrap = VideoBootstrap(K)
+    for name, matrix in matrices.items():
+        bootstrap.add(name, matrix)
+    return bootstrap
+
+
+def test_intervals_equal_those_of_replicates_made_one_by_one(matrices):
+    figures = []
+    for r in range(REPLICATES):
+        drawn = sum(replicate_counts(name)[r] * matrix for name, matrix in matrices.items())
+        figures.append(avsbench_ov_figures(drawn, BASE, NOVEL))
+    intervals = bootstrap_of(matrices).intervals(BASE, NOVEL)
+    for name in ("mIoU", "base", "novel", "harmonic"):
+        expected = np.percentile([one[name] for one in figures], [2.5, 97.5])
+        np.testing.assert_allclose(intervals[name], expected)
+
+
+def test_order_and_partition_change_no_bit(matrices):
+    whole = bootstrap_of(matrices)
+    names = list(matrices)
+    first = bootstrap_of({name: matrices[name] for name in names[7:]})
+    first.merge(bootstrap_of({name: matrices[name] for name in reversed(names[:7])}))
+    assert first.intervals(BASE, NOVEL) == whole.intervals(BASE, NOVEL)
+
+
+def test_draws_follow_from_the_name_and_are_poisson():
+    counts = np.stack([replicate_counts(f"v{i}") for i in range(50)])
+    assert (counts[3] == replicate_counts("v3")).all() and (counts[3] != counts[4]).any()
+    assert counts.mean() == pytest.approx(1, abs=0.02)
+    assert counts.var() == pytest.approx(1, abs=0.05)
+    assert abs(np.corrcoef(counts)[0, 1:]).max() < 0.15
+
+
+def test_intervals_cover_what_another_draw_of_videos_gives():
+    """Of many test sets from one source, about 95% have the source's figure inside."""
+    random = np.random.default_rng(1)
+    hit = 0
+    for trial in range(60):
+        bootstrap = VideoBootstrap(2)
+        for video in range(40):
+            right = random.integers(0, 101)  # of 100 pixels, 50 on the average
+            matrix = np.array([[0, 0], [100 - right, right]])
+            bootstrap.add(f"{trial} {video}", matrix)
+        low, high = bootstrap.intervals((1,), ())["base"]
+        hit += low <= 0.5 <= high
+    assert 51 <= hit <= 60
+
+
+def test_groups_without_a_pixel_have_no_interval(matrices):
+    intervals = bootstrap_of(matrices).intervals(BASE, ())
+    assert all(map(math.isnan, (*intervals["novel"], *intervals["harmonic"])))
+    assert not any(map(math.isnan, intervals["base"]))
