@@ -98,21 +98,45 @@ def decode_sound(container: av.container.InputContainer, origin: float | None = 
     Returns:
         float32 (S,) at 16 kHz.
     """
-    stream = container.streams.audio[0]
+    rate, chunks = decode_in_chunks(container, container.streams.audio[0], origin)
+    return resample(np.concatenate([np.zeros(0, np.float32), *chunks]), rate)
+
+
+def decode_in_chunks(
+    container: av.container.InputContainer,
+    stream: av.audio.stream.AudioStream,
+    origin: float | None = None,
+) -> tuple[int, Iterator[np.ndarray]]:
+    """Decode a sound stream bit by bit; arguments as in `decode_sound`.
+
+    Returns:
+        The rate in Hz, and float32 (n,) pieces, one after the other, of a second at most where they
+        fill a gap.
+    """
     rate = SAMPLE_RATE if _is_odd(stream.rate) else stream.rate
     resampler = av.AudioResampler(format="fltp", rate=rate)
-    chunks, length = [], 0
-    for frame in _resampled(container.decode(stream), resampler):
+    return rate, _placed(_resampled(container.decode(stream), resampler), rate, origin)
+
+
+def _placed(
+    frames: Iterable[av.AudioFrame], rate: int, origin: float | None
+) -> Iterator[np.ndarray]:
+    length, begun = 0, False
+    for frame in frames:
         samples = frame.to_ndarray().mean(axis=0)
         start = length
         if origin is not None and frame.time is not None:
             start = round((frame.time - origin) * rate)
-        if chunks and abs(start - length) <= _CLOCK_JITTER * rate:
+        if begun and abs(start - length) <= _CLOCK_JITTER * rate:
             start = length
-        chunks.append(np.zeros(max(start - length, 0), np.float32))
-        chunks.append(samples[max(length - start, 0) :])
-        length += len(chunks[-2]) + len(chunks[-1])
-    return resample(np.concatenate(chunks or [np.zeros(0, np.float32)]), rate)
+        begun = True
+        while length < start:
+            gap = min(start - length, rate)
+            yield np.zeros(gap, np.float32)
+            length += gap
+        samples = samples[length - start :]
+        yield samples
+        length += len(samples)
 
 
 def _resampled(

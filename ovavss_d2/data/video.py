@@ -3,22 +3,52 @@
 A video's clock starts at the presentation time of its first frame.
 """
 
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import av
 import numpy as np
 
-from ovavss_d2.data.media import decode_sound, open_container
+from ovavss_d2.data.media import open_container
+from ovavss_d2.data.sound import Sound, check_decoder, sound_stream
+from ovavss_d2.data.sound_copy import SoundCopy
+
+logger = logging.getLogger(__name__)
 
 _TICK = Fraction(1, 90_000)  # MPEG's clock; every usual frame rate is near enough to whole ticks
 
 
+class Source(Protocol):
+    """Pictures with times, and sound on the same clock: a `Video`, or `Pictures`.
+
+    Attributes:
+        path: where it comes from.
+        height, width: of its frames.
+        rate: frames per second, on average.
+        duration: seconds; 0 if not known.
+        sound_source: its sound, None if it has none.
+    """
+
+    path: str
+    height: int
+    width: int
+    rate: float
+    duration: float
+
+    @property
+    def sound_source(self) -> Sound | None: ...
+
+    def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]: ...
+
+
 @dataclass(frozen=True)
 class Video:
-    """What `open_video` found in a file.
+    """What `open_video` found in a file; a `Source`.
 
     Attributes:
         path: the file.
@@ -27,6 +57,9 @@ class Video:
         duration: seconds, as the file says; 0 if it does not say.
         origin: time of the first frame, on the file's own clock.
         has_sound: whether there is a sound stream.
+        track: which of its sound tracks is heard, from 0.
+        aspect: width of a pixel relative to its height.
+        other_sound: heard instead of its own.
     """
 
     path: str
@@ -36,6 +69,16 @@ class Video:
     duration: float
     origin: float
     has_sound: bool
+    track: int = 0
+    aspect: Fraction = Fraction(1)
+    other_sound: Sound | None = None
+
+    @property
+    def sound_source(self) -> Sound | None:
+        """What is heard with the pictures."""
+        if self.other_sound is not None or not self.has_sound:
+            return self.other_sound
+        return Sound(self.path, self.origin, self.track)
 
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Decode the frames, upright.
@@ -63,13 +106,12 @@ class Video:
         Raises:
             ValueError: the video has no sound, or it cannot be read.
         """
-        if not self.has_sound:
+        if self.sound_source is None:
             raise ValueError(f"'{self.path}': this video has no sound")
-        with open_container(self.path, "video") as container:
-            return decode_sound(container, self.origin)
+        return self.sound_source.read()
 
     def _shown(self, container) -> Iterator[tuple[float, av.VideoFrame]]:
-        stream = container.streams.video[0]
+        stream = container.streams.best("video")
         stream.thread_type = "AUTO"
         for i, frame in enumerate(container.decode(stream)):
             # Raw streams have no times.
@@ -86,33 +128,63 @@ class Video:
         return np.ascontiguousarray(image)
 
 
-def open_video(path: str | os.PathLike) -> Video:
+def open_video(path: str | os.PathLike, *, track: int | None = None) -> Video:
     """Look into a video file; its first frame is decoded.
+
+    Args:
+        path: the file.
+        track: which of its sound tracks to hear, from 0; None: the one that the file calls default.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or holds no picture.
+        ValueError: it cannot be read, holds no picture, or has no such track.
     """
     path = os.fspath(path)
     with open_container(path, "video") as container:
-        if not container.streams.video:
-            raise ValueError(f"'{path}': holds no picture, only sound")
-        stream = container.streams.video[0]
+        stream = container.streams.best("video")
+        if stream is None:
+            raise ValueError(f"'{path}': holds no picture{', only sound' * _has_sound(container)}")
+        check_decoder(stream, path)
         frame = next(container.decode(stream), None)
         if frame is None:
             raise ValueError(f"'{path}': holds no picture")
-        size = (frame.height, frame.width)
+        size, aspect = (frame.height, frame.width), stream.sample_aspect_ratio or Fraction(1)
         if _quarter_turns(frame) % 2:
-            size = size[::-1]
+            size, aspect = size[::-1], 1 / aspect
         return Video(
             path=path,
             height=size[0],
             width=size[1],
             rate=float(stream.average_rate or stream.guessed_rate or 25),
-            duration=(container.duration or 0) / av.time_base,
+            duration=_duration(container, stream),
             origin=float(frame.time or 0.0),
-            has_sound=bool(container.streams.audio),
+            has_sound=_has_sound(container),
+            track=_track(container, path, track),
+            aspect=aspect,
         )
+
+
+def _has_sound(container: av.container.InputContainer) -> bool:
+    return bool(container.streams.audio)
+
+
+def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """Seconds that there are pictures: sound may last longer."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _track(container: av.container.InputContainer, path: str, asked: int | None) -> int:
+    tracks = container.streams.audio
+    if asked is not None:
+        sound_stream(container, path, asked)
+    elif len(tracks) > 1:
+        asked = tracks.index(container.streams.best("audio"))
+        logger.warning("'%s' has %d sound tracks: number %d is heard.", path, len(tracks), asked)
+    elif tracks:
+        check_decoder(tracks[0], path)
+    return asked or 0
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
@@ -138,8 +210,8 @@ class VideoWriter:
     """Write frames as H.264, with the sound of another file.
 
     The file grows under a hidden name beside its place and is renamed at the end of the `with`
-    block; an error in the block leaves nothing behind. Sound is copied where the container takes
-    its codec, otherwise encoded as AAC.
+    block; an error in the block leaves nothing behind, or what there was under a name of its own.
+    Sound is copied where the container takes its codec, otherwise encoded as AAC.
 
         with VideoWriter("out.mp4", rate=video.rate, sound_of=video) as writer:
             for time, frame in video.frames():
@@ -147,18 +219,29 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike, *, rate: float = 25.0, sound_of: Video | None = None
+        self,
+        path: str | os.PathLike,
+        *,
+        rate: float = 25.0,
+        sound_of: Source | None = None,
+        aspect: Fraction = Fraction(1),
+        keep_partial_as: str | os.PathLike | None = None,
     ):
         """
         Args:
             path: the file to write; its ending chooses the container (".mp4", ".mkv", ...).
             rate: frames per second: a hint where `write` is given times, else the times.
-            sound_of: the video whose sound goes along, on the same clock.
+            sound_of: the source whose sound goes along, on the same clock.
+            aspect: width of a pixel relative to its height.
+            keep_partial_as: where an error in the block leaves what was written until then.
         """
         self.path = os.fspath(path)
         self.rate = Fraction(rate).limit_denominator(1001)
-        self.sound_of = sound_of
+        self.aspect = aspect
+        self.keep_partial_as = keep_partial_as
+        self._sound_source = None if sound_of is None else sound_of.sound_source
         self._count = 0
+        self._last_tick = -1
         self._end = 0.0
         self._stream = None
         self._sound = None
@@ -170,11 +253,15 @@ class VideoWriter:
             self._container = av.open(self._partial, "w")
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
-        if "libx264" not in self._container.supported_codecs:
+        try:
+            if "libx264" not in self._container.supported_codecs:
+                raise ValueError(f"'{self.path}': takes no H.264; write .mp4 or .mkv")
+            if self._sound_source is not None:
+                self._sound = SoundCopy(self._container, self._sound_source)
+        except BaseException:
             self._container.close()
-            raise ValueError(f"'{self.path}': this kind of file takes no H.264; write .mp4 or .mkv")
-        if self.sound_of is not None and self.sound_of.has_sound:
-            self._sound = _SoundTrack(self._container, self.sound_of)
+            self._remove_partial()
+            raise
         return self
 
     def write(self, image: np.ndarray, time: float | None = None) -> None:
@@ -186,98 +273,74 @@ class VideoWriter:
             time: its time in seconds, later than the one before; None: `rate` after it.
         """
         height, width = image.shape[:2]
-        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if self._stream is None:
-            self._open_stream(image)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         start = self._count / float(self.rate) if time is None else time
-        frame.pts, frame.time_base = round(start / _TICK), _TICK
-        self._container.mux(self._stream.encode(frame))
-        self._count += 1
-        self._end = start + 1 / float(self.rate)
-        if self._sound:
-            self._sound.mux_until(start)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        self._last_tick = max(round(start / _TICK), self._last_tick + 1)
+        frame.pts, frame.time_base = self._last_tick, _TICK
+        with self._told():
+            if self._stream is None:
+                self._open_stream(image)
+            self._container.mux(self._stream.encode(frame))
+            self._count += 1
+            self._end = start + 1 / float(self.rate)
+            if self._sound:
+                self._sound.mux_until(start)
 
     def _open_stream(self, image: np.ndarray) -> None:
         stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         stream.height, stream.width = image.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = _TICK
+        stream.codec_context.sample_aspect_ratio = self.aspect
         self._stream = stream
 
     def __exit__(self, kind, error, trace):
+        finished = False
         try:
-            if kind is None:
-                self._finish()
+            if kind is None or (self.keep_partial_as and self._count):
+                with suppress(ValueError) if kind else nullcontext():
+                    self._finish()
+                    finished = True
         finally:
             if self._sound:
                 self._sound.close()
-            self._container.close()
-            if (kind is not None or not self._count) and os.path.exists(self._partial):
-                os.remove(self._partial)
-        if kind is None:
-            os.replace(self._partial, self.path)
+            finished &= self._close_container(quietly=not finished or kind is not None)
+            if not finished:
+                self._remove_partial()
+        if finished:
+            os.replace(self._partial, self.path if kind is None else self.keep_partial_as)
 
     def _finish(self) -> None:
         if not self._count:
             raise ValueError(f"'{self.path}': no frame was written")
-        self._container.mux(self._stream.encode(None))
-        if self._sound:
-            self._sound.mux_until(self._end)
-            self._sound.flush()
+        with self._told():
+            self._container.mux(self._stream.encode(None))
+            if self._sound:
+                self._sound.mux_until(self._end)
+                self._sound.flush()
 
-
-class _SoundTrack:
-    """The sound of a video on its way into a container, in step with the pictures."""
-
-    def __init__(self, container, video: Video):
-        self._target = container
-        self._path = video.path
-        self._origin = video.origin
-        self._opened = open_container(video.path, "video")
-        self._source = self._opened.__enter__()
-        source = self._source.streams.audio[0]
-        name = source.codec_context.name
-        # Containers may take raw samples of which few players know.
-        self._copied = name in container.supported_codecs and not name.startswith("pcm")
-        if self._copied:
-            self._stream = container.add_stream_from_template(source)
-            self._parts = (p for p in self._source.demux(source) if p.pts is not None)
-        else:
-            self._stream = container.add_stream("aac", rate=source.rate)
-            self._parts = self._source.decode(source)
-        self._next = None
-
-    def mux_until(self, time: float) -> None:
-        """Write all sound that starts before `time` on the video's clock."""
-        while True:
-            part = self._next = self._next or self._read()
-            if part is None or float(part.pts * part.time_base) - self._origin >= time:
-                return
-            self._next = None
-            part.pts -= round(self._origin / part.time_base)
-            if part.pts >= 0:
-                self._mux(part)
-
-    def _read(self):
+    def _close_container(self, quietly: bool) -> bool:
+        """Write the index at the file's end; whether that went well."""
         try:
-            return next(self._parts, None)
+            with self._told():
+                self._container.close()
+        except ValueError:
+            self._remove_partial()
+            if not quietly:
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn FFmpeg's complaints, as about a full disk, into one line."""
+        try:
+            yield
         except av.FFmpegError as error:
-            raise ValueError(f"'{self._path}': broken sound ({error.strerror})") from error
+            raise ValueError(f"'{self.path}': cannot be written ({error.strerror})") from error
 
-    def _mux(self, part) -> None:
-        if self._copied:
-            part.dts = part.pts
-            part.stream = self._stream
-            self._target.mux(part)
-        else:
-            self._target.mux(self._stream.encode(part))
-
-    def flush(self) -> None:
-        """Write what the encoder still holds."""
-        if not self._copied:
-            self._target.mux(self._stream.encode(None))
-
-    def close(self) -> None:
-        """Close the file that the sound comes from."""
-        self._opened.__exit__(None, None, None)
+    def _remove_partial(self) -> None:
+        if os.path.exists(self._partial):
+            os.remove(self._partial)
