@@ -56,6 +56,9 @@ def _add_audio_keys(cfg):
         ""  # file with the encoder's own weights, read where MODEL.WEIGHTS holds none
     )
     cfg.MODEL.AUDIO.FREEZE = True  # no gradient for the encoder
+    # folder in which a frozen encoder's embeddings are kept, so that each sound is embedded once;
+    # empty: none
+    cfg.MODEL.AUDIO.CACHE = ""
     cfg.MODEL.AUDIO.DIM = 128  # channels of an audio embedding
     cfg.MODEL.AUDIO.WIDTH = 32  # LogMelEncoder: channels of its first convolution
     # "time": a frame hears the second that starts at its time. "released": frame i hears the

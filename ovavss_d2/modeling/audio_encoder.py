@@ -12,13 +12,15 @@ from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovavss_d2.modeling.audio_cache import AudioFeatureCache
+
 AUDIO_ENCODER_REGISTRY = Registry("AUDIO_ENCODER")
 AUDIO_ENCODER_REGISTRY.__doc__ = """
 Audio encoders: modules made from a config, with `forward(waveforms, valid=None)`.
 
 waveforms: float Tensor (N, S) in [-1, 1], mono at 16 kHz, S at least 15,600.
 valid: bool Tensor (N,); where False, the log-mel example is replaced by zeros.
-Returns (N, A); `output_dim` is A.
+Both may lie on any device. Returns (N, A) on the encoder's; `output_dim` is A.
 """
 
 SAMPLE_RATE = 16000
@@ -35,13 +37,21 @@ def build_audio_encoder(cfg) -> nn.Module:
     """The encoder that `MODEL.AUDIO.ENCODER` names.
 
     Raises:
-        ValueError: there is no encoder of this name.
+        ValueError: there is no encoder of this name, or a cache for one that is trained.
     """
     name = cfg.MODEL.AUDIO.ENCODER
     if name not in AUDIO_ENCODER_REGISTRY:
         known = ", ".join(sorted(key for key, _ in AUDIO_ENCODER_REGISTRY))
         raise ValueError(f"MODEL.AUDIO.ENCODER is '{name}', expected one of: {known}")
-    return AUDIO_ENCODER_REGISTRY.get(name)(cfg)
+    encoder = AUDIO_ENCODER_REGISTRY.get(name)(cfg)
+    if cfg.MODEL.AUDIO.CACHE:
+        if not cfg.MODEL.AUDIO.FREEZE:
+            raise ValueError(
+                f"MODEL.AUDIO.CACHE is '{cfg.MODEL.AUDIO.CACHE}', but the encoder is trained: "
+                "set MODEL.AUDIO.FREEZE True, or leave the cache empty"
+            )
+        encoder.cache = AudioFeatureCache(cfg.MODEL.AUDIO.CACHE)
+    return encoder
 
 
 def mel_matrix() -> Tensor:
@@ -96,9 +106,11 @@ class LogMel(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """What the encoders share: waveforms to log-mel examples, and being frozen.
+    """What the encoders share: waveforms to log-mel examples, being frozen, and the cache.
 
-    A subclass has `output_dim` and `encode(log_mel (N, 1, 96, 64)) -> (N, A)`.
+    A subclass has `output_dim` and `encode(log_mel (N, 1, 96, 64)) -> (N, A)`. A frozen encoder
+    takes one sound at a time, in single precision: so an embedding does not depend, not even in its
+    last digit, on what it shares a batch with, nor on whether it comes out of `cache`.
     """
 
     output_dim: int
@@ -106,16 +118,36 @@ class AudioEncoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.log_mel = LogMel()
+        self.cache: AudioFeatureCache | None = None
 
     def freeze(self) -> None:
         """No gradient from now on."""
         self.requires_grad_(False)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether no weight is trained."""
+        return not any(weight.requires_grad for weight in self.parameters())
+
     def forward(self, waveforms: Tensor, valid: Tensor | None = None) -> Tensor:
         """See `AUDIO_ENCODER_REGISTRY`."""
+        device = next(self.parameters()).device
+        if not self.frozen:
+            return self._embed(waveforms.to(device), valid)
+
+        def embed_one(i: int) -> Tensor:
+            count = None if valid is None else valid[i : i + 1]
+            return self._embed(waveforms[i : i + 1].to(device), count)[0]
+
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            if self.cache is not None:
+                return self.cache.embed(self, waveforms, valid, embed_one)
+            return torch.stack([embed_one(i) for i in range(len(waveforms))])
+
+    def _embed(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:
         log_mel = self.log_mel(waveforms)
         if valid is not None:
-            log_mel = log_mel * valid.view(-1, 1, 1, 1).to(log_mel.dtype)
+            log_mel = log_mel * valid.view(-1, 1, 1, 1).to(log_mel)
         return self.encode(log_mel)
 
     def encode(self, log_mel: Tensor) -> Tensor:

@@ -149,8 +149,8 @@ class OVAVSS(nn.Module):
     def _localise(self, frames: ImageList, clips: list[dict]) -> dict:
         """Masks and objectness of the queries, without names."""
         features = self.backbone(frames.tensor.flatten(0, 1))
-        sound = torch.cat([clip["audio"] for clip in clips]).to(self.device)
-        valid = torch.cat([clip["audio_valid"] for clip in clips]).to(self.device)
+        sound = torch.cat([clip["audio"] for clip in clips])  # the encoder moves what it needs
+        valid = torch.cat([clip["audio_valid"] for clip in clips])
         audio = self.audio_encoder(sound, valid)
         return self.sem_seg_head(features, audio, num_clips=len(clips))
 
