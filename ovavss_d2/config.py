@@ -56,8 +56,8 @@ def _add_audio_keys(cfg):
         ""  # file with the encoder's own weights, read where MODEL.WEIGHTS holds none
     )
     cfg.MODEL.AUDIO.FREEZE = True  # no gradient for the encoder
-    # folder in which a frozen encoder's embeddings are kept, so that each sound is embedded once;
-    # empty: none
+    # folder in which training and evaluation keep a frozen encoder's embeddings, so that each sound
+    # is embedded once; empty: none
     cfg.MODEL.AUDIO.CACHE = ""
     cfg.MODEL.AUDIO.DIM = 128  # channels of an audio embedding
     cfg.MODEL.AUDIO.WIDTH = 32  # LogMelEncoder: channels of its first convolution
@@ -116,6 +116,16 @@ def _add_classifier_keys(cfg):
     )
     cfg.MODEL.CLIP.WEIGHTS = ""  # file with CLIP's weights, read where MODEL.WEIGHTS holds none
     cfg.MODEL.CLIP.BATCH = 32  # crops per pass of the image tower
+    # folder in which text embeddings are kept between runs, for any number of processes and models;
+    # it can be deleted at any time; empty: none
+    cfg.MODEL.CLIP.TEXT_CACHE = ""
+    # Approximations that save time (docs/PERFORMANCE.md has their cost); the defaults make none.
+    cfg.MODEL.CLIP.PRECISION = "float32"  # of the image tower; "half" where the device has it
+    # a query whose mask overlaps an earlier one's by this IoU takes its crops; above 1: never
+    cfg.MODEL.CLIP.SAME_MASK = 2.0
+    # a frame takes the crop of the last one seen if the mask overlaps by this IoU; above 1: never
+    cfg.MODEL.CLIP.STILL_MASK = 2.0
+    cfg.MODEL.CLIP.CROP_FRAMES = 0  # most crops of a query in a window, evenly spread; 0: all
 
     cfg.MODEL.CLASSIFIER = CN()
     cfg.MODEL.CLASSIFIER.NAME = "ensemble"  # crop, query or ensemble
@@ -171,6 +181,7 @@ def _add_test_keys(cfg):
     cfg.TEST.SILENCE_RMS = (
         1e-4  # frames whose sound is quieter (of full scale 1) are not painted; 0 turns it off
     )
+    cfg.TEST.WINDOW_OVERLAP = 2  # frames that neighbouring windows of a demo's video share
     cfg.TEST.SOUND = "own"  # what is heard at test time: own, silence, or other (another video's)
     cfg.TEST.SAVE_PREDICTIONS = False  # write the label maps as PNG beside the results
     # --eval-only: score the label maps in this folder (ours or another system's) without a model

@@ -37,21 +37,32 @@ def build_audio_encoder(cfg) -> nn.Module:
     """The encoder that `MODEL.AUDIO.ENCODER` names.
 
     Raises:
-        ValueError: there is no encoder of this name, or a cache for one that is trained.
+        ValueError: there is no encoder of this name.
     """
     name = cfg.MODEL.AUDIO.ENCODER
     if name not in AUDIO_ENCODER_REGISTRY:
         known = ", ".join(sorted(key for key, _ in AUDIO_ENCODER_REGISTRY))
         raise ValueError(f"MODEL.AUDIO.ENCODER is '{name}', expected one of: {known}")
-    encoder = AUDIO_ENCODER_REGISTRY.get(name)(cfg)
-    if cfg.MODEL.AUDIO.CACHE:
-        if not cfg.MODEL.AUDIO.FREEZE:
-            raise ValueError(
-                f"MODEL.AUDIO.CACHE is '{cfg.MODEL.AUDIO.CACHE}', but the encoder is trained: "
-                "set MODEL.AUDIO.FREEZE True, or leave the cache empty"
-            )
-        encoder.cache = AudioFeatureCache(cfg.MODEL.AUDIO.CACHE)
-    return encoder
+    return AUDIO_ENCODER_REGISTRY.get(name)(cfg)
+
+
+def attach_cache(encoder: "AudioEncoder", cfg) -> None:
+    """Let an encoder keep its embeddings in the folder `MODEL.AUDIO.CACHE`, if that is set.
+
+    For data sets, whose sounds come again; what a demo hears comes once.
+
+    Raises:
+        ValueError: the encoder is trained.
+    """
+    folder = cfg.MODEL.AUDIO.CACHE
+    if not folder:
+        return
+    if not encoder.frozen:
+        raise ValueError(
+            f"MODEL.AUDIO.CACHE is '{folder}', but the encoder is trained: set MODEL.AUDIO.FREEZE "
+            "True, or leave the cache empty"
+        )
+    encoder.cache = AudioFeatureCache(folder)
 
 
 def mel_matrix() -> Tensor:
@@ -174,6 +185,7 @@ class VGGish(AudioEncoder):
             embeddings += [nn.Linear(size, width), nn.ReLU(inplace=True)]
             size = width
         self.embeddings = nn.Sequential(*embeddings)
+        _widen_default_start(self)
         if freeze:
             self.freeze()
 
@@ -188,6 +200,16 @@ class VGGish(AudioEncoder):
     def encode(self, log_mel: Tensor) -> Tensor:
         maps = self.features(log_mel)  # (N, 512, time 6, frequency 4)
         return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+
+
+@torch.no_grad()
+def _widen_default_start(module: nn.Module) -> None:
+    """From torch's start weights to He's: sounds stay apart through the ReLUs even where no weights
+    are loaded, as on the toy world."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.weight.mul_(6**0.5)  # variance 1 / (3 fan-in) to 2 / fan-in
+            layer.bias.zero_()
 
 
 def _convolutions(channels) -> list[nn.Module]:

@@ -11,7 +11,7 @@ from small import small_config
 
 from ovavss_d2.modeling import audio_cache
 from ovavss_d2.modeling.audio_cache import AudioFeatureCache
-from ovavss_d2.modeling.audio_encoder import LogMelEncoder, VGGish, build_audio_encoder
+from ovavss_d2.modeling.audio_encoder import LogMelEncoder, VGGish, attach_cache
 
 
 @pytest.fixture
@@ -131,9 +131,12 @@ def test_a_full_disk_costs_only_the_entries(cached, sounds, monkeypatch, caplog)
     assert "No space left" in caplog.text
 
 
-def test_a_trained_encoder_cannot_have_one(tmp_path):
+def test_a_trained_encoder_cannot_have_one(encoder, tmp_path):
+    cfg = small_config(AUDIO__CACHE=str(tmp_path))
+    attach_cache(encoder, cfg)
+    assert encoder.cache.folder == tmp_path
+    trained = LogMelEncoder(width=4, output_dim=8)
     with pytest.raises(ValueError, match="the encoder is trained: set MODEL.AUDIO.FREEZE True"):
-        build_audio_encoder(small_config(AUDIO__CACHE=str(tmp_path)))
-    frozen = small_config(AUDIO__CACHE=str(tmp_path), AUDIO__FREEZE=True)
-    assert build_audio_encoder(frozen).cache.folder == tmp_path
-    assert build_audio_encoder(small_config()).cache is None
+        attach_cache(trained, cfg)
+    attach_cache(trained, small_config())
+    assert trained.cache is None
