@@ -18,8 +18,11 @@ from ovavss_d2.checkpoint import (
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import check_dataset
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
+from ovavss_d2.data.stream import sampler_of
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved import score_saved
+from ovavss_d2.modeling.audio_encoder import attach_cache
+from ovavss_d2.resuming import SeededSteps, restore_stream, stream_state
 from ovavss_d2.solver import build_optimizer
 from ovavss_d2.standalone import describe
 
@@ -28,6 +31,13 @@ logger = logging.getLogger(__name__)
 
 class Trainer(DefaultTrainer):
     """`DefaultTrainer` for clips with sound."""
+
+    @classmethod
+    def build_model(cls, cfg):
+        model = super().build_model(cfg)
+        if cfg.MODEL.AUDIO.CACHE:
+            attach_cache(model.audio_encoder, cfg)
+        return model
 
     @classmethod
     def build_train_loader(cls, cfg):
@@ -57,7 +67,18 @@ class Trainer(DefaultTrainer):
         self.checkpointer = OVAVSSCheckpointer(
             self.checkpointer.model, self.cfg.OUTPUT_DIR, cfg=self.cfg, trainer=weakref.proxy(self)
         )
-        return super().build_hooks()
+        return [SeededSteps(sampler_of(self.data_loader)), *super().build_hooks()]
+
+    def state_dict(self):
+        clips = stream_state(
+            sampler_of(self.data_loader), self.iter + 1, self.cfg.SOLVER.IMS_PER_BATCH
+        )
+        return {**super().state_dict(), "clips": clips}
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        if "clips" in state_dict:  # checkpoints before version 0.2 have none
+            restore_stream(sampler_of(self.data_loader), state_dict["clips"])
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:

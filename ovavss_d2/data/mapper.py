@@ -28,6 +28,7 @@ from ovavss_d2.data.augmentation import (
 )
 from ovavss_d2.data.avsbench import SUBSETS
 from ovavss_d2.data.media import read_audio, released_examples, seconds_at
+from ovavss_d2.data.stream import ClipStream, StreamSampler
 
 PAIRINGS = ("time", "released")
 SOUNDS = ("own", "silence", "other")
@@ -42,8 +43,8 @@ class AVSClipMapper:
     "clip_seed" int, which depends on the video and its frames only. In training also "instances", T
     `Instances` of the same N objects in the same order with `gt_classes` (N,) from 0, `gt_ids` (N,)
     and `gt_masks` (`BitMasks`, empty where the object is not seen), and "labelled" bool (T,), the
-    frames with truth. Random numbers are numpy's global ones, which Detectron2 seeds in each
-    worker.
+    frames with truth. Random numbers are numpy's global ones, which `ClipStream` seeds for each
+    clip.
     """
 
     @configurable
@@ -302,8 +303,10 @@ def build_train_loader(cfg):
     """Detectron2's training loader over `DATASETS.TRAIN`: endless batches, each a list of clips."""
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     return build_detection_train_loader(
-        records,
-        mapper=AVSClipMapper(cfg, is_train=True, records=records),
+        ClipStream(records, AVSClipMapper(cfg, is_train=True, records=records)),
+        mapper=None,
+        sampler=StreamSampler(cfg.SEED),
+        seed=0,  # a generator of its own, so that it draws nothing from the one of dropout
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=False,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
