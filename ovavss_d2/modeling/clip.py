@@ -4,8 +4,10 @@ Shapes: N images or crops, K names, D embedding size, S image size of the tower.
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import open_clip
 import torch
@@ -13,9 +15,14 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from ovavss_d2.modeling.text_cache import TextCache, fingerprint
 from ovavss_d2.vocabulary import PROMPTS
 
+logger = logging.getLogger(__name__)
+
 NAMES_PER_PASS = 16  # bounds the memory of the text tower
+NAMES_PER_FILE = 1024  # of the cache on disk: a run that is cut short keeps what it has
+PRECISIONS = ("float32", "half")
 
 
 def architecture(name: str) -> dict:
@@ -72,6 +79,14 @@ def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
     return open_clip.CLIP(**config), open_clip.SimpleTokenizer(context_length=length)
 
 
+def half_type(device: torch.device) -> torch.dtype | None:
+    """The 16-bit type that a device multiplies fast, None if it has none."""
+    if device.type == "cuda":
+        return torch.float16
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
+
+
 class FrozenClip(nn.Module):
     """CLIP as a fixed function from names and crops to unit vectors.
 
@@ -91,31 +106,50 @@ class FrozenClip(nn.Module):
         tokenizer: Callable[[list[str]], Tensor],
         mean: Sequence[float],
         std: Sequence[float],
+        precision: str = "float32",
+        cache: TextCache | None = None,
+        description: dict | None = None,
     ):
         """
         Args:
             model: `open_clip.CLIP`.
             tokenizer: callable, list of K texts to int64 (K, length).
             mean, std: of RGB in [0, 1], three numbers each.
+            precision: of the image tower: "float32", or "half" where the device has it.
+            cache: text embeddings on disk, None: in memory alone.
+            description: what the text embeddings depend on besides the weights; part of their key
+                in the cache.
+
+        Raises:
+            ValueError: no such precision.
         """
         super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"MODEL.CLIP.PRECISION is '{precision}': expected one of {', '.join(PRECISIONS)}"
+            )
+        self.precision, self.cache, self.description = precision, cache, description
         self.model = model.requires_grad_(False)
         self.tokenizer = tokenizer
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self._names = {}
+        self._forget_names()
         self.model.register_load_state_dict_post_hook(self._forget_names)
         self.eval()
 
     @classmethod
     def from_config(cls, cfg):
-        """Read MODEL.CLIP.ARCHITECTURE."""
-        model, tokenizer = build_clip(cfg.MODEL.CLIP.ARCHITECTURE)
+        """Read MODEL.CLIP.ARCHITECTURE, PRECISION and TEXT_CACHE."""
+        keys = cfg.MODEL.CLIP
+        model, tokenizer = build_clip(keys.ARCHITECTURE)
         return {
             "model": model,
             "tokenizer": tokenizer,
             "mean": open_clip.OPENAI_DATASET_MEAN,
             "std": open_clip.OPENAI_DATASET_STD,
+            "precision": keys.PRECISION,
+            "cache": TextCache(keys.TEXT_CACHE) if keys.TEXT_CACHE else None,
+            "description": architecture(keys.ARCHITECTURE),
         }
 
     @property
@@ -141,14 +175,40 @@ class FrozenClip(nn.Module):
         Returns:
             float32 (K, D) of unit length, on the model's device.
         """
-        missing = [name for name in dict.fromkeys(names) if name not in self._names]
-        for start in range(0, len(missing), NAMES_PER_PASS):
-            chunk = missing[start : start + NAMES_PER_PASS]
-            self._names.update(zip(chunk, self._embed(chunk).cpu(), strict=True))
-        return torch.stack([self._names[name] for name in names]).to(self.mean.device)
+        names = tuple(names)
+        if names != self._last[0]:
+            self._learn([name for name in dict.fromkeys(names) if name not in self._names])
+            embeddings = torch.stack([self._names[name] for name in names])
+            self._last = names, embeddings.to(self.mean.device)
+        return self._last[1].to(self.mean.device)
+
+    def _learn(self, missing):
+        """Have embeddings of these names, from the cache where it holds them."""
+        if self.cache and missing:
+            self._key = self._key or self._cache_key()
+            self._names.update(self.cache.find(self._key, missing))
+            missing = [name for name in missing if name not in self._names]
+        for start in range(0, len(missing), NAMES_PER_FILE):
+            new = {}
+            part = missing[start : start + NAMES_PER_FILE]
+            for first in range(0, len(part), NAMES_PER_PASS):
+                chunk = part[first : first + NAMES_PER_PASS]
+                new.update(zip(chunk, self._embed(chunk).cpu(), strict=True))
+            self._names.update(new)
+            if self.cache:
+                self.cache.add(self._key, new)
+
+    def _cache_key(self):
+        text_tower = {
+            name: tensor
+            for name, tensor in self.model.state_dict().items()
+            if not name.startswith(("visual.", "logit_"))
+        }
+        return fingerprint(text_tower, self.description, PROMPTS, open_clip.__version__)
 
     def _forget_names(self, *_):
-        self._names.clear()  # they were embedded with other weights
+        """Called when weights are loaded: what is known was embedded with others."""
+        self._names, self._last, self._key = {}, (None, None), None
 
     def _embed(self, names):
         texts = [prompt.format(name) for name in names for prompt in PROMPTS]
@@ -180,4 +240,12 @@ class FrozenClip(nn.Module):
         Returns:
             float32 (N, D) of unit length.
         """
-        return F.normalize(self.model.encode_image((crops - self.mean) / self.std).float(), dim=-1)
+        with self.in_precision():
+            embeddings = self.model.encode_image((crops - self.mean) / self.std)
+        return F.normalize(embeddings.float(), dim=-1)
+
+    def in_precision(self) -> AbstractContextManager:
+        """Context in which the image tower computes, see `precision`."""
+        device = self.mean.device
+        half = half_type(device) if self.precision == "half" else None
+        return torch.autocast(device.type, dtype=half, enabled=half is not None)

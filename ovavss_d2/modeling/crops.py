@@ -181,6 +181,15 @@ class CropClassifier:
         self.batch_size = batch_size
         self.savings = CropSavings() if savings is None else savings
 
+    @classmethod
+    def from_config(cls, cfg, clip: FrozenClip) -> "CropClassifier":
+        """Read MODEL.CLIP's BATCH, SAME_MASK, STILL_MASK and CROP_FRAMES."""
+        keys = cfg.MODEL.CLIP
+        savings = CropSavings(
+            same_mask=keys.SAME_MASK, still_mask=keys.STILL_MASK, frames=keys.CROP_FRAMES
+        )
+        return cls(clip=clip, batch_size=keys.BATCH, savings=savings)
+
     @torch.no_grad()
     def similarities(
         self, mask_logits: Tensor, frames: Tensor, text: Tensor

@@ -93,7 +93,7 @@ class OpenVocabularyClassifier(nn.Module):
         clip: FrozenClip,
         query_head: TextEmbeddingClassifier | None,
         choice: str,
-        crop_batch: int,
+        crops: CropClassifier,
         background_names: tuple[str, ...],
         weight_seen: float,
         weight_unseen: float,
@@ -103,14 +103,14 @@ class OpenVocabularyClassifier(nn.Module):
             clip: frozen towers.
             query_head: None for weights without it; then only "crop" is possible.
             choice: see `use`.
-            crop_batch: crops per pass of the image tower.
+            crops: names masks by their image crops.
             background_names: names that take part in the softmax and are never painted.
             weight_seen, weight_unseen: the ensemble's exponent of the crop probability.
         """
         super().__init__()
         self.clip = clip
         self.query_head = query_head
-        self.crops = CropClassifier(clip=clip, batch_size=crop_batch)
+        self.crops = crops
         self.background_names = tuple(background_names)
         self.weight_seen = weight_seen
         self.weight_unseen = weight_unseen
@@ -125,7 +125,7 @@ class OpenVocabularyClassifier(nn.Module):
             "clip": clip,
             "query_head": TextEmbeddingClassifier(cfg, clip.embed_dim) if keys.QUERY_HEAD else None,
             "choice": keys.NAME,
-            "crop_batch": cfg.MODEL.CLIP.BATCH,
+            "crops": CropClassifier.from_config(cfg, clip),
             "background_names": keys.BACKGROUND_NAMES,
             "weight_seen": keys.ENSEMBLE_WEIGHT_SEEN,
             "weight_unseen": keys.ENSEMBLE_WEIGHT_UNSEEN,

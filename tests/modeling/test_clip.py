@@ -12,7 +12,9 @@ from detectron2.config import get_cfg
 from tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
 
 from ovavss_d2.config import add_ovavss_config
+from ovavss_d2.modeling import clip as clip_module
 from ovavss_d2.modeling.clip import PROMPTS, FrozenClip, architecture
+from ovavss_d2.modeling.text_cache import TextCache
 
 ORACLE_PROMPTS = Path(__file__).parents[1] / "data" / "oracle" / "vild_templates.json"
 
@@ -122,3 +124,56 @@ def test_a_wrong_architecture_gets_one_clear_line(tmp_path, name, content, error
     with pytest.raises(error, match=message) as raised:
         architecture(name)
     assert "\n" not in str(raised.value)
+
+
+def a_cached_clip(folder, cache):
+    clip = tiny_clip(folder)
+    clip.cache = TextCache(cache)
+    return clip
+
+
+def test_another_run_finds_the_embeddings_on_disk(tmp_path, monkeypatch):
+    first = a_cached_clip(tmp_path, tmp_path / "cache").encode_text(["cat", "dog"])
+    again = a_cached_clip(tmp_path, tmp_path / "cache")
+    calls, embed = [], again._embed
+    monkeypatch.setattr(again, "_embed", lambda names: calls.append(names) or embed(names))
+    assert torch.equal(again.encode_text(["dog", "cat"]), first[[1, 0]]) and not calls
+    again.encode_text(["cat", "cow"])
+    assert calls == [["cow"]]
+
+
+def test_embeddings_of_other_weights_prompts_or_models_are_not_found(tmp_path, monkeypatch):
+    clip = a_cached_clip(tmp_path, tmp_path / "cache")
+    first = clip.encode_text(["cat"])
+    state = copy.deepcopy(clip.state_dict())
+    clip.load_state_dict({**state, "model.text_projection": -state["model.text_projection"]})
+    assert not torch.allclose(clip.encode_text(["cat"]), first)
+    clip.load_state_dict({**state, "model.visual.proj": state["model.visual.proj"] + 1})
+    assert torch.equal(clip.encode_text(["cat"]), first)  # the image tower has no part in it
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    monkeypatch.setattr(clip_module, "PROMPTS", ("a sound of {}",))
+    clip.load_state_dict(state)
+    assert not torch.allclose(clip.encode_text(["cat"]), first)
+    other = a_cached_clip(tmp_path, tmp_path / "cache")
+    other.description = {"heads": 1}
+    other.encode_text(["cat"])
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_half_precision_is_used_where_the_device_has_it(clip, monkeypatch):
+    images = torch.rand(3, 3, 32, 32)
+    exact = clip.encode_images(images)
+    clip.precision = "half"
+    monkeypatch.setattr(clip_module, "half_type", lambda device: torch.bfloat16)
+    rounded = clip.encode_images(images)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
+    assert torch.allclose(rounded, exact, atol=0.05)
+    monkeypatch.setattr(clip_module, "half_type", lambda device: None)
+    assert torch.equal(clip.encode_images(images), exact)
+
+
+def test_an_unknown_precision_is_refused(clip):
+    with pytest.raises(ValueError, match="'int8': expected one of float32, half"):
+        FrozenClip(
+            model=clip.model, tokenizer=None, mean=[0, 0, 0], std=[1, 1, 1], precision="int8"
+        )

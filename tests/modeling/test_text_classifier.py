@@ -12,6 +12,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from tiny_clip import tiny_clip, write_architecture
 
 from ovavss_d2.config import add_ovavss_config
+from ovavss_d2.modeling.crops import CropClassifier
 from ovavss_d2.modeling.text_classifier import (
     OpenVocabularyClassifier,
     TextEmbeddingClassifier,
@@ -45,7 +46,7 @@ def a_classifier(clip, choice="crop", background=("sky",), query_head=True, **we
         clip=clip,
         query_head=head if query_head else None,
         choice=choice,
-        crop_batch=5,
+        crops=CropClassifier(clip=clip, batch_size=5),
         background_names=background,
         **{"weight_seen": 0.4, "weight_unseen": 0.8, **weights},
     )
