@@ -20,13 +20,16 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from ovavss_d2.vocabulary import voc_palette
+from ovavss_d2.data.media import read_audio
+from ovavss_d2.vocabulary import SAMPLE_RATE, voc_palette
 
 logger = logging.getLogger(__name__)
 
 FRAMES_OF_SUBSET = {"v1s": 5, "v1m": 5, "v2": 10}
 SUBSETS = tuple(FRAMES_OF_SUBSET)
 SPLITS = ("train", "val", "test")
+MISSING_SOUND = "missing sound (silence is used)"
+BROKEN_SOUND = "broken sound (silence is used)"
 UNKNOWN = 255  # mark of a colour outside the palette
 _COLUMNS = ("uid", "a_obj", "split", "label")
 
@@ -167,7 +170,7 @@ def read_labels(path: str | os.PathLike, num_colors: int) -> tuple[np.ndarray, i
             colors = np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"'{path}': no such label picture") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"'{path}': broken label picture ({error})") from error
     return labels_from_colors(colors, num_colors)
 
@@ -201,9 +204,9 @@ def scan_video(
         scan.problems.append(("video without truth (it is left out)", folder))
         return scan
     sound = f"{folder}/audio.wav"
-    if not os.path.isfile(os.path.join(root, sound)):
-        scan.problems.append(("missing sound (silence is used)", sound))
-        sound = None
+    kind = sound_problem(os.path.join(root, sound), last_time=float(max(frames)))
+    if kind:
+        scan.problems.append((kind, sound))
     scan.video = {
         "name": info.uid,
         "label": info.subset,
@@ -214,11 +217,12 @@ def scan_video(
         "times": [float(i) for i in frames],
         "file_names": [f"{folder}/frames/{i}.jpg" for i in frames],
         "label_files": [f"{folder}/labels_rgb/{i}.png" if i in labels else None for i in frames],
-        "audio_file": sound,
+        "audio_file": None if kind in (MISSING_SOUND, BROKEN_SOUND) else sound,
     }
     if with_masks:
         ids = [labels.get(i) for i in frames]
-        scan.annotations = _annotations(ids, scan.video["names"], names)
+        heard = sorted(names.index(name) + 1 for name in scan.video["names"])
+        scan.annotations = annotations_of(ids, heard)
     return scan
 
 
@@ -237,17 +241,47 @@ def _find_frames(
     found = os.listdir(path) if os.path.isdir(path) else []
     stems = (os.path.splitext(name) for name in found)
     numbers = {int(stem) for stem, end in stems if end == ".jpg" and stem.isdecimal()}
-    for i in range(FRAMES_OF_SUBSET.get(info.subset, 0)):
-        if i not in numbers:
-            scan.problems.append(("missing frame", f"{folder}/frames/{i}.jpg"))
+    expected = FRAMES_OF_SUBSET.get(info.subset, 0)
+    for i in sorted(set(range(expected)) ^ numbers):
+        kind = "missing frame" if i < expected else "frame beyond its subset's number (it is used)"
+        if expected:
+            scan.problems.append((kind, f"{folder}/frames/{i}.jpg"))
     sizes = {}
     for i in sorted(numbers):
         try:
-            with Image.open(os.path.join(path, f"{i}.jpg")) as image:
-                sizes[i] = image.size
-        except OSError:
+            sizes[i] = frame_size(os.path.join(path, f"{i}.jpg"))
+        except ValueError:
             scan.problems.append(("broken frame", f"{folder}/frames/{i}.jpg"))
     return sizes
+
+
+def frame_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Decode a frame to its last pixel and give its (width, height).
+
+    Raises:
+        ValueError: it is missing, no picture, or cut off.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"'{path}': broken frame ({error})") from error
+
+
+def sound_problem(path: str | os.PathLike, last_time: float) -> str | None:
+    """What is wrong with a sound file whose video's last frame stands at `last_time` seconds."""
+    if not os.path.isfile(path):
+        return MISSING_SOUND
+    try:
+        audio = read_audio(path)
+    except (ValueError, OSError):
+        return BROKEN_SOUND
+    if not audio.any():
+        return "sound that is digital silence"
+    if len(audio) <= last_time * SAMPLE_RATE:
+        return "sound that ends before the last frame (silence follows)"
+    return None
 
 
 def _find_labels(root, folder, info, frames, names, scan) -> dict[int, np.ndarray]:
@@ -270,18 +304,29 @@ def _find_labels(root, folder, info, frames, names, scan) -> dict[int, np.ndarra
             scan.problems.append(("unknown colour in a label (background is used)", place))
         if ids.shape != (size[1], size[0]):
             scan.problems.append(("label of another size than its frame (it is scaled)", place))
-        if ids.shape != (height, width):
-            ids = np.asarray(Image.fromarray(ids).resize((width, height), Image.NEAREST))
-        labels[i] = ids
+        labels[i] = fit_labels(ids, (height, width))
     return labels
 
 
-def _annotations(
-    labels: Sequence[np.ndarray | None], present: Sequence[str], names: Sequence[str]
-) -> list[dict]:
-    """One instance per class of a video, for the classes that sound in it."""
+def fit_labels(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale class ids (H, W) to a size by nearest neighbours, where they have another."""
+    if ids.shape == size:
+        return ids
+    return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.NEAREST))
+
+
+def annotations_of(labels: Sequence[np.ndarray | None], categories: Sequence[int]) -> list[dict]:
+    """Make one instance per class of a video.
+
+    Args:
+        labels: class ids (H, W) of its L frames; None for a frame without truth.
+        categories: the classes, from 1; those that no frame shows are left out.
+
+    Returns:
+        Dicts of "category_id", "iscrowd", "bboxes" and "segmentations" (L, RLE or None).
+    """
     found = []
-    for category in sorted(names.index(name) + 1 for name in present):
+    for category in categories:
         segmentations = [None if ids is None else encode_mask(ids == category) for ids in labels]
         if any(segmentations):
             boxes = [s and rle.toBbox(s).tolist() for s in segmentations]

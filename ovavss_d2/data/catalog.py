@@ -3,20 +3,22 @@
 They lie under the folder that the environment variable DETECTRON2_DATASETS names (default:
 `datasets`):
 
-    AVSBench-semantic/   AVSBench-openvoc/ (the authors' split)   AVSBench-derived/ (a split of our
-    own) toy/AVSBench-semantic/   toy/openvoc/   toy/views.json
+    AVSBench-semantic/  AVSBench-openvoc/ (the authors' split)  AVSBench-derived/ (one of our own)
+    AVSBench-closed/ (AVSBench-semantic's own)  toy/AVSBench-semantic/  toy/openvoc/  toy/views.json
 """
 
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ovavss_d2.data.authors import AUTHORS_FILES, AUTHORS_TEST_FILE
 from ovavss_d2.data.avsbench import SUBSETS
-from ovavss_d2.data.openvoc import AUTHORS_TEST_FILE, DERIVED_FILES
+from ovavss_d2.data.folder import load_folder
+from ovavss_d2.data.openvoc import CLOSED_FILES, DERIVED_FILES
 from ovavss_d2.data.records import load_records
 from ovavss_d2.vocabulary import (
     AVSBENCH_BASE_IDS,
@@ -45,6 +47,7 @@ class Split:
         view: None for all of it; "base", "novel": the videos with names of one kind only; any other
             word: the videos that `views_file` (JSON, video to view) puts there.
         views_file: path under the data sets' folder.
+        label_pictures: see `load_records`.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Split:
     training: bool = False
     view: str | None = None
     views_file: str | None = None
+    label_pictures: bool = True
 
 
 def datasets_root() -> str:
@@ -68,18 +72,83 @@ def datasets_root() -> str:
 def register_split(split: Split) -> None:
     """Make a data set known by its name, with its metadata; nothing is read yet."""
     DatasetCatalog.register(split.name, functools.partial(load_split, split))
-    MetadataCatalog.get(split.name).set(
-        stuff_classes=["background", *split.names],
-        stuff_colors=[tuple(color) for color in voc_palette(len(split.names) + 1).tolist()],
-        names=list(split.names),
-        base_ids=list(split.base_ids),
-        novel_ids=list(novel_ids(split.names, split.base_ids)),
+    _set_metadata(split.name, split.names, split.base_ids, split.protocol_name, SUBSETS)
+    _CHECKS[split.name] = functools.partial(check_files, split)
+
+
+def register_folder(
+    name: str,
+    folder: str | os.PathLike,
+    names: Sequence[str],
+    *,
+    base_ids: Sequence[int] | None = None,
+    json_file: str | None = None,
+    frames_per_second: float = 1.0,
+    training: bool = False,
+) -> None:
+    """Make a folder of videos of one's own known by a name; nothing is read yet.
+
+    Args:
+        name: for `DATASETS.TRAIN` and `DATASETS.TEST`.
+        folder: holds the videos, see `load_folder`; below the data sets' folder, or absolute.
+        names: the K names; class k is in the k-th colour of `voc_palette(K + 1)`, or category k.
+        base_ids: ids (from 1) of the names to train on; None: all.
+        json_file: YouTube-VIS style list in the folder, whose annotations are then the truth, and
+            to which all its paths are relative; None: there are label pictures.
+        frames_per_second: rate of the frames, where there is no list.
+        training: whether it is trained on.
+
+    Raises:
+        ValueError: the name is taken, or there is no name or no such id.
+    """
+    names = tuple(names)
+    base_ids = tuple(range(1, len(names) + 1)) if base_ids is None else tuple(base_ids)
+    if name in DatasetCatalog.list():
+        raise ValueError(f"the data set '{name}' is registered already; choose another name")
+    if not names or not all(1 <= i <= len(names) for i in base_ids):
+        raise ValueError(f"data set '{name}': {len(names)} names with base ids {base_ids}")
+    origin = f"it was registered as the data set '{name}'"
+    if json_file is not None:
+        place = os.fspath(folder)
+        split = Split(
+            name=name, json_file=os.path.join(place, json_file), image_root=place,
+            sound_root=place, names=names, base_ids=base_ids, protocol_name=name, origin=origin,
+            training=training, label_pictures=False,
+        )  # fmt: skip
+        register_split(split)
+        return
+
+    def load() -> list[dict]:
+        check()
+        return load_folder(_path(folder), names, frames_per_second, training)
+
+    def check() -> None:
+        if not os.path.isdir(_path(folder)):
+            raise FileNotFoundError(f"'{_path(folder)}' is missing: {origin}")
+
+    DatasetCatalog.register(name, load)
+    _set_metadata(name, names, base_ids, name, ("all",))
+    _CHECKS[name] = check
+
+
+def _set_metadata(
+    name: str,
+    names: Sequence[str],
+    base_ids: Sequence[int],
+    protocol_name: str,
+    subsets: Sequence[str],
+) -> None:
+    MetadataCatalog.get(name).set(
+        stuff_classes=["background", *names],
+        stuff_colors=[tuple(color) for color in voc_palette(len(names) + 1).tolist()],
+        names=list(names),
+        base_ids=list(base_ids),
+        novel_ids=list(novel_ids(names, base_ids)),
         ignore_label=255,
         evaluator_type="ovavss",
-        protocol_name=split.protocol_name,
-        subsets=list(SUBSETS),
+        protocol_name=protocol_name,
+        subsets=list(subsets),
     )
-    _SPLITS[split.name] = split
 
 
 def load_split(split: Split) -> list[dict]:
@@ -96,6 +165,7 @@ def load_split(split: Split) -> list[dict]:
         sound_root=_path(split.sound_root),
         names=split.names,
         training=split.training,
+        label_pictures=split.label_pictures,
     )
     records = list(filter(_view_filter(split), records))
     if not records:
@@ -111,9 +181,9 @@ def check_dataset(name: str) -> None:
         ValueError: there is no data set of that name.
     """
     if name not in DatasetCatalog.list():
-        raise ValueError(f"no data set '{name}'; known are {', '.join(sorted(_SPLITS))}")
-    if name in _SPLITS:
-        check_files(_SPLITS[name])
+        raise ValueError(f"no data set '{name}'; known are {', '.join(sorted(_CHECKS))}")
+    if name in _CHECKS:
+        _CHECKS[name]()
 
 
 def check_files(split: Split) -> None:
@@ -123,7 +193,7 @@ def check_files(split: Split) -> None:
             raise FileNotFoundError(f"'{_path(path)}' is missing: {split.origin}")
 
 
-def _path(path: str) -> str:
+def _path(path: str | os.PathLike) -> str:
     return os.path.join(datasets_root(), path)
 
 
@@ -144,7 +214,7 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
     return lambda record: bool(record["names"]) and base.isdisjoint(record["names"])
 
 
-_SPLITS: dict[str, Split] = {}
+_CHECKS: dict[str, Callable[[], None]] = {}  # whether a data set's files are there
 
 
 def _views(split: Split, names: dict[str, str | None]) -> list[Split]:
@@ -156,7 +226,7 @@ def _avsbench_ov() -> list[Split]:
     folder = "AVSBench-openvoc"
     train = Split(
         name="avsbench_ov_train_base",
-        json_file=f"{folder}/avsbench_ov_train_base.json",
+        json_file=f"{folder}/{AUTHORS_FILES['train']}",
         image_root=f"{folder}/train/JPEGImages",
         sound_root="AVSBench-semantic",
         names=AVSBENCH_NAMES,
@@ -167,7 +237,7 @@ def _avsbench_ov() -> list[Split]:
     )
     val = replace(
         train,
-        json_file=f"{folder}/avsbench_ov_val_base_novel.json",
+        json_file=f"{folder}/{AUTHORS_FILES['val']}",
         image_root=f"{folder}/val/JPEGImages",
         training=False,
     )
@@ -213,6 +283,31 @@ def _derived_tests(prefix: str, train: Split) -> list[Split]:
     return [val, *_all_views(f"{prefix}_test", test)]
 
 
+def _avsbench_semantic() -> list[Split]:
+    """The closed set: all names in training and test, as AVSBench-semantic's authors split it."""
+    split = Split(
+        name="avsbench_semantic_train",
+        json_file=f"AVSBench-closed/{CLOSED_FILES['train']}",
+        image_root="AVSBench-semantic",
+        sound_root="AVSBench-semantic",
+        names=AVSBENCH_NAMES,
+        base_ids=tuple(range(1, len(AVSBENCH_NAMES) + 1)),
+        protocol_name="AVSBench-semantic, closed set (IoU over the test set)",
+        origin=f"make it with `{_PREPARE}` from AVSBench-semantic, see datasets/README.md",
+        training=True,
+    )
+    others = [
+        replace(
+            split,
+            name=f"avsbench_semantic_{part}",
+            json_file=f"AVSBench-closed/{CLOSED_FILES[part]}",
+            training=False,
+        )
+        for part in ("val", "test")
+    ]
+    return [split, *others]
+
+
 def _toy() -> list[Split]:
     train = Split(
         name="toy_ov_train_base",
@@ -230,5 +325,5 @@ def _toy() -> list[Split]:
     return [train, val, test, *_views(replace(test, views_file="toy/views.json"), views)]
 
 
-for _split in (*_avsbench_ov(), *_avsbench_derived(), *_toy()):
+for _split in (*_avsbench_ov(), *_avsbench_derived(), *_avsbench_semantic(), *_toy()):
     register_split(_split)

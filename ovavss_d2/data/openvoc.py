@@ -1,23 +1,27 @@
-"""Splits of an AVSBench-shaped tree, as YouTube-VIS style JSON.
+"""Lists of an AVSBench-shaped tree, as YouTube-VIS style JSON.
 
 The authors of AVSBench-OV publish their split as files, not as a rule. Where these are not at hand,
 `derive_openvoc_split` makes one of its own by this rule: training and validation take the videos of
 AVSBench-semantic's training and validation split whose sounding objects all have base names; the
 test takes its whole test split. Figures on it are not comparable with published ones, so its files
 and data sets are called "derived".
+
+The closed set is AVSBench-semantic as its metadata.csv splits it, with all names in all splits.
 """
 
-import functools
 import json
 import logging
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
-from ovavss_d2.data.avsbench import VideoInfo, VideoScan, read_metadata, scan_video
+from ovavss_d2.data.avsbench import SPLITS, VideoInfo, VideoScan, read_metadata, scan_video
 from ovavss_d2.data.parallel import map_in_processes
+from ovavss_d2.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +30,15 @@ DERIVED_FILES = {
     "val": "derived_val_base.json",
     "test": "derived_test_all.json",
 }
-AUTHORS_TEST_FILE = "avsbench_ov_test_all.json"
+CLOSED_FILES = {split: f"closed_{split}.json" for split in SPLITS}
 _EXAMPLES = 3  # places that a report shows per kind of problem
+
+
+class VideoList(NamedTuple):
+    """A list to write: its file, and which videos of the tree it takes."""
+
+    path: str
+    takes: Callable[[VideoInfo], bool]
 
 
 @dataclass
@@ -35,7 +46,7 @@ class SplitReport:
     """Counts of what was made, and of what is wrong with the tree.
 
     Attributes:
-        files: file name -> number of videos, objects and labelled frames in it.
+        files: file name -> numbers of videos, frames, labelled frames and objects in it.
         problems: kind -> how often.
         examples: kind -> the first places.
     """
@@ -52,6 +63,13 @@ class SplitReport:
             if len(examples) < _EXAMPLES:
                 examples.append(place)
 
+    def merge(self, other: "SplitReport") -> None:
+        """Add what another report has."""
+        self.files |= other.files
+        self.problems += other.problems
+        for kind, places in other.examples.items():
+            self.examples[kind] = [*self.examples.get(kind, []), *places][:_EXAMPLES]
+
     def __str__(self) -> str:
         lines = [
             f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
@@ -64,6 +82,27 @@ class SplitReport:
         return "\n".join(lines + ([] if self.problems else ["no problem found"]))
 
 
+def derived_lists(
+    out: str | os.PathLike, names: Sequence[str], base_ids: Sequence[int]
+) -> list[VideoList]:
+    """The three lists of the derived split (see the head of this file), in the folder `out`."""
+    base = {names[i - 1] for i in base_ids}
+
+    def takes(split: str, video: VideoInfo) -> bool:
+        return video.split == split and (split == "test" or base.issuperset(video.names))
+
+    return [VideoList(os.path.join(out, DERIVED_FILES[s]), partial(takes, s)) for s in SPLITS]
+
+
+def closed_lists(out: str | os.PathLike) -> list[VideoList]:
+    """The three lists of the closed set, in the folder `out`."""
+
+    def takes(split: str, video: VideoInfo) -> bool:
+        return video.split == split
+
+    return [VideoList(os.path.join(out, CLOSED_FILES[s]), partial(takes, s)) for s in SPLITS]
+
+
 def derive_openvoc_split(
     root: str | os.PathLike,
     out: str | os.PathLike,
@@ -71,85 +110,61 @@ def derive_openvoc_split(
     base_ids: Sequence[int],
     workers: int = 0,
 ) -> SplitReport:
-    """Write the derived split (see the head of this file) of a tree in AVSBench-semantic's form.
+    """Write the derived split alone; see `write_lists` and `derived_lists`."""
+    return write_lists(root, derived_lists(out, names, base_ids), names, workers)
+
+
+def write_lists(
+    root: str | os.PathLike, lists: Sequence[VideoList], names: Sequence[str], workers: int = 0
+) -> SplitReport:
+    """Look through a tree in AVSBench-semantic's form and write lists of its videos.
 
     The same tree gives the same bytes, with any number of workers. A run that was broken off goes
     on where it was.
 
     Args:
         root: folder with metadata.csv, label2idx.json and the videos.
-        out: folder for the three JSON files; paths in them are relative to `root`.
+        lists: what to write; paths in them are relative to `root`. Videos of the test split get no
+            annotations: their truth is the label pictures.
         names: the K names that label2idx.json must hold.
-        base_ids: ids (from 1) of the base names.
         workers: processes; 0 or 1 works in this one.
 
     Raises:
         FileNotFoundError, ValueError: metadata.csv or label2idx.json is missing, broken or of other
             names.
     """
-    videos = _checked_metadata(root, names)
-    base = {names[i - 1] for i in base_ids}
-    os.makedirs(out, exist_ok=True)
+    videos = checked_metadata(root, names)
+    chosen = [video for video in videos if any(entry.takes(video) for entry in lists)]
     report = SplitReport()
-    for split, file_name in DERIVED_FILES.items():
-        chosen = [
-            video
-            for video in videos
-            if video.split == split and (split == "test" or base.issuperset(video.names))
-        ]
-        scan = functools.partial(
-            scan_video, os.fspath(root), names=tuple(names), with_masks=split != "test"
-        )
-        _write_split(os.path.join(out, file_name), chosen, scan, names, workers, report)
+    report.add_problems(_strangers(root, videos))
+    journal = Journal(lists[0].path, (os.fspath(root), tuple(names), chosen))
+    scan = partial(_scan, os.fspath(root), tuple(names))
+    found = journal.scan(chosen, scan, workers, os.path.basename(os.path.normpath(root)))
+    for video in chosen:
+        report.add_problems(found[video].problems)
+    for path, takes in lists:
+        scans = [found[video] for video in chosen if takes(video)]
+        report.files[os.path.basename(path)] = write_list(path, scans, names)
+    journal.remove()
     return report
 
 
-def add_authors_test(
-    openvoc: str | os.PathLike,
-    root: str | os.PathLike,
-    names: Sequence[str],
-    workers: int = 0,
-) -> SplitReport:
-    """Write the test JSON that the authors' folder lacks, with AVSBench-semantic's truth.
-
-    Args:
-        openvoc: the authors' folder; `test/JPEGImages/<video>/<frame>.jpg` lie in it.
-        root: AVSBench-semantic's folder.
-        names: the 70 names.
-        workers: processes; 0 or 1 works in this one.
-    """
-    videos = {video.uid: video for video in _checked_metadata(root, names)}
-    images = os.path.join(openvoc, "test", "JPEGImages")
-    if not os.path.isdir(images):
-        raise FileNotFoundError(
-            f"'{images}' is missing: it comes with AVSBench-OV, see datasets/README.md"
-        )
-    report = SplitReport()
-    found = sorted(os.listdir(images))
-    report.add_problems(
-        ("test video that metadata.csv lacks", name) for name in found if name not in videos
-    )
-    scan = functools.partial(_scan_authors_video, os.fspath(root), images, tuple(names))
-    chosen = [videos[name] for name in found if name in videos]
-    _write_split(os.path.join(openvoc, AUTHORS_TEST_FILE), chosen, scan, names, workers, report)
-    return report
+def _scan(root: str, names: Sequence[str], info: VideoInfo) -> VideoScan:
+    return scan_video(root, info, names, info.split != "test")
 
 
-def _scan_authors_video(root: str, images: str, names: Sequence[str], info: VideoInfo) -> VideoScan:
-    scan = scan_video(root, replace(info, split="test"), names, with_masks=False)
-    if scan.video is None:
-        return scan
-    files = [f"{info.uid}/{os.path.basename(path)}" for path in scan.video["file_names"]]
-    scan.problems += [
-        ("missing frame", f"test/JPEGImages/{file}")
-        for file in files
-        if not os.path.isfile(os.path.join(images, file))
-    ]
-    scan.video["file_names"] = files
-    return scan
+def _strangers(root: str | os.PathLike, videos: Sequence[VideoInfo]) -> Iterator[tuple[str, str]]:
+    """Folders of the subsets that the metadata do not name."""
+    known = {(video.subset, video.uid) for video in videos}
+    for subset in sorted({video.subset for video in videos}):
+        folder = os.path.join(root, subset)
+        for uid in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            if (subset, uid) not in known and os.path.isdir(os.path.join(folder, uid)):
+                yield "folder that metadata.csv lacks (it is left out)", f"{subset}/{uid}"
 
 
-def _checked_metadata(root: str | os.PathLike, names: Sequence[str]) -> list[VideoInfo]:
+def checked_metadata(root: str | os.PathLike, names: Sequence[str]) -> list[VideoInfo]:
+    """Read AVSBench-semantic's lists; videos by subset and name. Other names are an error."""
     videos, found = read_metadata(root)
     if found != tuple(names):
         other = next((f for f, name in zip(found, names, strict=False) if f != name), None)
@@ -161,18 +176,14 @@ def _checked_metadata(root: str | os.PathLike, names: Sequence[str]) -> list[Vid
     return sorted(videos, key=lambda video: (video.subset, video.uid))
 
 
-def _write_split(path: str, videos, scan, names, workers: int, report: SplitReport) -> None:
-    """Scan videos and write their JSON under its name only when it is whole."""
-    key = zlib.crc32(repr((scan.args, scan.keywords, videos)).encode())
-    journal = f"{path}.partial-{key:08x}"
-    scans = _scan_all(videos, scan, workers, journal, os.path.basename(path))
+def write_list(path: str, scans: Sequence[VideoScan], names: Sequence[str]) -> dict[str, int]:
+    """Write the JSON of scanned videos, those with something to show, and count what is in it."""
     content = {
         "videos": [],
         "annotations": [],
         "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
     }
     for found in scans:
-        report.add_problems(found.problems)
         if found.video is None:
             continue
         video_id = len(content["videos"]) + 1
@@ -180,58 +191,68 @@ def _write_split(path: str, videos, scan, names, workers: int, report: SplitRepo
         for annotation in found.annotations:
             number = {"id": len(content["annotations"]) + 1, "video_id": video_id}
             content["annotations"].append(number | annotation)
-    write_json(path, content)
-    os.remove(journal)
-    report.files[os.path.basename(path)] = {
+    write_json(path, content, indent=None)
+    return {
         "videos": len(content["videos"]),
-        "objects": len(content["annotations"]),
+        "frames": sum(video["length"] for video in content["videos"]),
         "labelled frames": sum(
             f is not None for video in content["videos"] for f in video["label_files"]
         ),
+        "objects": len(content["annotations"]),
     }
 
 
-def _scan_all(videos, scan, workers: int, journal: str, what: str) -> list[VideoScan]:
-    """Scan the videos, in order; what a broken-off run finished is read from its journal."""
-    done = _read_journal(journal)
-    todo = [video for video in videos if video.uid not in done]
-    with open(journal, "w", encoding="utf-8") as file:
-        for uid, found in done.items():
-            _write_line(file, uid, found)
-        scans = map_in_processes(scan, todo, workers, what, "video")
-        for video, found in zip(todo, scans, strict=True):
-            done[video.uid] = found
-            if not found.problems:
-                _write_line(file, video.uid, found)
-    return [done[video.uid] for video in videos]
+class Journal:
+    """Remembers scans of a run in a file beside its result, so that a broken-off run goes on."""
+
+    def __init__(self, path: str, job: tuple):
+        """
+        Args:
+            path: of the result.
+            job: what the scans depend on; another job has another journal.
+        """
+        self.path = f"{path}.partial-{zlib.crc32(repr(job).encode()):08x}"
+
+    def scan(
+        self,
+        videos: Sequence[VideoInfo],
+        scan: Callable[[VideoInfo], VideoScan],
+        workers: int,
+        what: str,
+    ) -> dict[VideoInfo, VideoScan]:
+        """Scan the videos; those that a broken-off run finished without a problem are read."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        done = self._read()
+        found = {video: done[video.uid] for video in videos if video.uid in done}
+        todo = [video for video in videos if video not in found]
+        with open(self.path, "w", encoding="utf-8") as file:
+            for video, scanned in found.items():
+                _write_line(file, video.uid, scanned)
+            scans = map_in_processes(scan, todo, workers, what, "video")
+            for video, scanned in zip(todo, scans, strict=True):
+                found[video] = scanned
+                if not scanned.problems:
+                    _write_line(file, video.uid, scanned)
+        return found
+
+    def _read(self) -> dict[str, VideoScan]:
+        done = {}
+        if os.path.isfile(self.path):
+            with open(self.path, encoding="utf-8") as file:
+                for line in file:
+                    try:
+                        entry = json.loads(line)
+                    except ValueError:
+                        break  # the line at which the run was broken off
+                    done[entry["uid"]] = VideoScan(entry["video"], entry["annotations"])
+            logger.info("Going on with '%s': %d videos are done.", self.path, len(done))
+        return done
+
+    def remove(self) -> None:
+        """The result is written."""
+        os.remove(self.path)
 
 
 def _write_line(file, uid: str, found: VideoScan) -> None:
     entry = {"uid": uid, "video": found.video, "annotations": found.annotations}
     file.write(json.dumps(entry) + "\n")
-
-
-def _read_journal(path: str) -> dict[str, VideoScan]:
-    done = {}
-    if os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break  # the line at which the run was broken off
-                done[entry["uid"]] = VideoScan(entry["video"], entry["annotations"])
-        logger.info("Going on with '%s': %d videos are done.", path, len(done))
-    return done
-
-
-def write_json(path: str, content: dict) -> None:
-    """Write JSON so that the file is there whole or not at all."""
-    partial = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(content, file, separators=(",", ":"))
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)

@@ -14,6 +14,7 @@ def load_records(
     sound_root: str,
     names: Sequence[str],
     training: bool,
+    label_pictures: bool = True,
 ) -> list[dict]:
     """Read a split.
 
@@ -27,6 +28,8 @@ def load_records(
         sound_root: AVSBench-semantic's folder, which sound and label names are relative to.
         names: the K names that category ids stand for.
         training: of v1s keep only the truth of frame 0.
+        label_pictures: where the split does not name label pictures, they are those of
+            AVSBench-semantic; False: there are none, the annotations are the truth.
 
     Returns:
         One dict per video: "video_id", "subset", "height", "width", "file_names" (L paths), "times"
@@ -42,10 +45,15 @@ def load_records(
     try:
         _check_categories(content.get("categories", ()), names)
         objects = _by_video(content["annotations"], len(names))
-        return [
-            _record(video, objects, image_root, sound_root, names, training)
-            for video in content["videos"]
+        records = [
+            _record(video, objects, image_root, sound_root, names) for video in content["videos"]
         ]
+        for record, video in zip(records, content["videos"], strict=True):
+            if not label_pictures and "label_files" not in video:
+                record["label_files"] = None
+            if training and record["subset"] == SUBSETS[0]:
+                _keep_first_truth(record)
+        return records
     except KeyError as error:
         raise ValueError(f"'{json_file}': an entry lacks {error}") from error
     except (TypeError, AttributeError, IndexError) as error:
@@ -83,7 +91,13 @@ def _by_video(annotations: Sequence[dict], num_names: int) -> dict[int, list[dic
     return objects
 
 
-def _record(video, objects, image_root, sound_root, names, training) -> dict:
+def _keep_first_truth(record: dict) -> None:
+    if record["label_files"] is not None:
+        files = record["label_files"]
+        record["label_files"] = [*files[:1], *[None] * (len(files) - 1)]
+
+
+def _record(video, objects, image_root, sound_root, names) -> dict:
     files, subset = video["file_names"], video["label"]
     if not files or len(files) != video["length"]:
         raise ValueError(f"video {video['id']} has {len(files)} frames, its length is another")
@@ -96,9 +110,6 @@ def _record(video, objects, image_root, sound_root, names, training) -> dict:
         heard = [names[i - 1] for i in sorted({a["category_id"] for a in annotations})]
     stems = (os.path.splitext(os.path.basename(file))[0] for file in files)
     labels = video.get("label_files") or [f"{folder}/labels_rgb/{stem}.png" for stem in stems]
-    if training and subset == SUBSETS[0]:
-        labels = [*labels[:1], *[None] * (len(files) - 1)]
-    sound = video.get("audio_file", f"{folder}/audio.wav")
     record = {
         "video_id": name,
         "subset": subset,
@@ -106,10 +117,18 @@ def _record(video, objects, image_root, sound_root, names, training) -> dict:
         "width": video["width"],
         "file_names": [os.path.join(image_root, file) for file in files],
         "times": [float(t) for t in video.get("times", range(len(files)))],
-        "audio_file": sound and os.path.join(sound_root, sound),
+        "audio_file": _sound_file(video, folder, sound_root),
         "names": list(heard),
         "label_files": [file and os.path.join(sound_root, file) for file in labels],
     }
     if objects:
         record["annotations"] = annotations
     return record
+
+
+def _sound_file(video: dict, folder: str, sound_root: str) -> str | None:
+    """The file that the split names; else AVSBench-semantic's, which some videos lack."""
+    if "audio_file" in video:
+        return video["audio_file"] and os.path.join(sound_root, video["audio_file"])
+    path = os.path.join(sound_root, folder, "audio.wav")
+    return path if os.path.isfile(path) else None

@@ -132,7 +132,8 @@ def test_frames_stand_at_the_second_of_their_number(tree):
 def test_faults_are_told_and_survived(tree):
     folder = tree.add("a", "v1m", names=["dog", "unicorn"][:1])
     (folder / "audio.wav").unlink()
-    (folder / "frames/1.jpg").write_bytes(b"")
+    whole = (folder / "frames/1.jpg").read_bytes()
+    (folder / "frames/1.jpg").write_bytes(whole[: len(whole) * 2 // 3])  # its header is sound
     (folder / "labels_rgb/0.png").unlink()
     (folder / "labels_rgb/2.png").write_bytes(b"no picture")
     Image.new("RGB", (64, 48), (1, 2, 3)).save(folder / "labels_rgb/3.png")
@@ -148,6 +149,35 @@ def test_faults_are_told_and_survived(tree):
     assert found.video["audio_file"] is None
     assert found.video["length"] == 4
     assert [f is None for f in found.video["label_files"]] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "samples, kind, used",
+    [
+        (None, "broken sound (silence is used)", False),
+        (np.zeros(80000), "sound that is digital silence", True),
+        (np.ones(64000), "sound that ends before the last frame (silence follows)", True),
+        (np.ones(79000), None, True),
+    ],
+)
+def test_sounds_are_listened_to(tree, wav, samples, kind, used):
+    path = tree.add("a", "v1m") / "audio.wav"
+    path.write_bytes(b"RIFF no sound") if samples is None else wav(path, samples)
+    found = scan(tree, "a")
+    assert kinds(found) == ([kind] if kind else [])
+    assert (found.video["audio_file"] is not None) == used
+
+
+def test_more_frames_than_the_subset_has_are_told(tree):
+    folder = tree.add("a", "v1m")
+    for part, end in (("frames", "jpg"), ("labels_rgb", "png")):
+        (folder / f"{part}/5.{end}").write_bytes((folder / f"{part}/4.{end}").read_bytes())
+    found = scan(tree, "a")
+    assert found.video["length"] == 6
+    assert kinds(found) == [
+        "frame beyond its subset's number (it is used)",
+        "sound that ends before the last frame (silence follows)",
+    ]
 
 
 def test_names_outside_the_list_are_told(tree):

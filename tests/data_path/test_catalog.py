@@ -6,8 +6,8 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ovavss_d2.data.authors import add_authors_test
 from ovavss_d2.data.catalog import Split, check_dataset, load_split, register_split
-from ovavss_d2.data.openvoc import add_authors_test
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, TOY_NAMES
 
 NAMES = [
@@ -15,6 +15,7 @@ NAMES = [
     *("avsbench_ov_val_novel", "avsbench_ov_test_all", "avsbench_ov_test_base"),
     *("avsbench_ov_test_novel", "avsbench_derived_train_base", "avsbench_derived_val_base"),
     *("avsbench_derived_test_all", "toy_ov_train_base", "toy_ov_val_base", "toy_ov_test_all"),
+    *("avsbench_semantic_train", "avsbench_semantic_val", "avsbench_semantic_test"),
     *("toy_ov_test_base", "toy_ov_test_novel_silent", "toy_ov_test_novel_sounding"),
 ]
 
@@ -53,6 +54,7 @@ def test_the_derived_split_has_a_name_of_its_own():
         ("avsbench_ov_train_base", "authors"),
         ("avsbench_ov_test_all", "python datasets/prepare_avsbench_ov.py"),
         ("avsbench_derived_test_all", "python datasets/prepare_avsbench_ov.py"),
+        ("avsbench_semantic_test", "python datasets/prepare_avsbench_ov.py"),
         ("toy_ov_test_base", "python datasets/prepare_toy.py"),
     ],
 )
@@ -67,6 +69,12 @@ def test_missing_data_says_where_it_comes_from(name, hint, tmp_path, monkeypatch
 def test_an_unknown_name_is_one_line():
     with pytest.raises(ValueError, match="no data set 'toy_ov_trian'; known are"):
         check_dataset("toy_ov_trian")
+
+
+def test_the_closed_set_has_no_novel_names():
+    metadata = MetadataCatalog.get("avsbench_semantic_test")
+    assert metadata.novel_ids == [] and len(metadata.base_ids) == 70
+    assert "closed set" in metadata.protocol_name
 
 
 def test_derived_records(derived):

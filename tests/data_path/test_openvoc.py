@@ -1,14 +1,19 @@
 import json
 import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from ovavss_d2.data import openvoc
 from ovavss_d2.data.avsbench import scan_video
-from ovavss_d2.data.openvoc import DERIVED_FILES, add_authors_test, derive_openvoc_split
+from ovavss_d2.data.openvoc import (
+    CLOSED_FILES,
+    DERIVED_FILES,
+    closed_lists,
+    derive_openvoc_split,
+    write_lists,
+)
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES
 
 
@@ -41,7 +46,7 @@ def test_train_and_val_have_base_names_only_and_test_has_all(full_tree, tmp_path
         base = {AVSBENCH_NAMES[i - 1] for i in AVSBENCH_BASE_IDS}
         assert all(base.issuperset(video["names"]) for video in content["videos"])
     assert read(tmp_path / "out", "test")["annotations"] == []
-    counts = {"videos": 3, "objects": 4, "labelled frames": 16}
+    counts = {"videos": 3, "frames": 20, "labelled frames": 16, "objects": 4}
     assert report.files["derived_train_base.json"] == counts
     assert "no problem found" in str(report)
 
@@ -91,45 +96,63 @@ def test_other_names_than_expected_are_one_line(full_tree, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_authors_folder_gets_a_test_list(full_tree, tmp_path):
-    images = tmp_path / "AVSBench-openvoc/test/JPEGImages"
-    for subset, uid in (("v1s", "test_base"), ("v2", "test_mixed")):
-        shutil.copytree(full_tree.root / subset / uid / "frames", images / uid)
-    (images / "stranger").mkdir()
-    report = add_authors_test(tmp_path / "AVSBench-openvoc", full_tree.root, AVSBENCH_NAMES)
-    content = json.loads((tmp_path / "AVSBench-openvoc/avsbench_ov_test_all.json").read_text())
-    assert [v["name"] for v in content["videos"]] == ["test_base", "test_mixed"]
-    assert content["videos"][0]["file_names"][1] == "test_base/1.jpg"
-    assert content["videos"][0]["label_files"][1] == "v1s/test_base/labels_rgb/1.png"
-    assert report.examples["test video that metadata.csv lacks"] == ["stranger"]
+def test_the_closed_set_takes_every_video_with_all_names(full_tree, tmp_path):
+    report = write_lists(full_tree.root, closed_lists(tmp_path / "out"), AVSBENCH_NAMES)
+    content = {
+        split: json.loads((tmp_path / "out" / name).read_text())
+        for split, name in CLOSED_FILES.items()
+    }
+    named = {split: {v["name"] for v in content[split]["videos"]} for split in content}
+    assert named == {
+        "train": {"half", "two", "long", "unfit"},
+        "val": {"val_base", "val_novel"},
+        "test": {"test_base", "test_novel", "test_mixed"},
+    }
+    assert len(content["train"]["annotations"]) == 6 and not content["test"]["annotations"]
+    assert report.files["closed_val.json"]["objects"] == 2
+
+
+def test_folders_that_the_metadata_lack_are_told(full_tree, tmp_path):
+    (full_tree.root / "v2" / "stranger").mkdir()
+    report = derive(full_tree, tmp_path / "out")
+    assert report.examples["folder that metadata.csv lacks (it is left out)"] == ["v2/stranger"]
 
 
 @pytest.fixture
-def run_script(monkeypatch):
-    script = Path(__file__).resolve().parents[2] / "datasets/prepare_avsbench_ov.py"
+def run_script():
+    path = str(Path(__file__).resolve().parents[2] / "datasets/prepare_avsbench_ov.py")
+    script = runpy.run_path(path)
 
     def run(*args):
-        monkeypatch.setattr(sys, "argv", [str(script), *map(str, args), "--workers", "1"])
-        runpy.run_path(str(script), run_name="__main__")
+        script["main"]([*map(str, args), "--workers", "1"])
 
     return run
 
 
-def test_the_script_makes_the_split_beside_the_data(full_tree, tmp_path, run_script, capsys):
+def test_the_script_makes_the_lists_beside_the_data(full_tree, tmp_path, run_script, capsys):
     run_script(full_tree.root)
-    assert "derived_test_all.json: 3 videos" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "derived_test_all.json: 3 videos" in said and "closed_train.json: 4 videos" in said
     assert sorted(contents(tmp_path / "AVSBench-derived")) == sorted(DERIVED_FILES.values())
+    assert sorted(contents(tmp_path / "AVSBench-closed")) == sorted(CLOSED_FILES.values())
+    derive(full_tree, tmp_path / "alone")
+    assert contents(tmp_path / "alone") == contents(tmp_path / "AVSBench-derived")
 
 
-def test_the_script_adds_to_the_authors_files(full_tree, tmp_path, run_script):
+def test_the_script_adds_to_the_authors_files(full_tree, tmp_path, run_script, capsys):
     images = tmp_path / "AVSBench-openvoc/test/JPEGImages"
     shutil.copytree(full_tree.root / "v2/test_mixed/frames", images / "test_mixed")
     run_script(full_tree.root)
     assert (tmp_path / "AVSBench-openvoc/avsbench_ov_test_all.json").is_file()
+    assert (tmp_path / "AVSBench-closed/closed_test.json").is_file()
     assert not (tmp_path / "AVSBench-derived").exists()
+    assert "2 x missing list of the authors: avsbench_ov_train_base.json" in capsys.readouterr().out
 
 
-def test_the_script_says_what_is_missing_in_one_line(tmp_path, run_script):
-    with pytest.raises(SystemExit, match="^error: '.*metadata.csv' is missing") as error:
+def test_the_script_says_what_is_missing_in_one_line(tmp_path, run_script, capsys):
+    with pytest.raises(SystemExit) as end:
         run_script(tmp_path / "nowhere")
-    assert "\n" not in error.value.code
+    said = capsys.readouterr().err
+    assert end.value.code == 1 and said.count("\n") == 1
+    assert said.startswith("error: '") and "metadata.csv' is missing" in said
+    assert not list(tmp_path.iterdir())
