@@ -25,11 +25,16 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except USER_MISTAKES as error:
-        if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+        if debugging():
             raise
         _exit(f"error: {one_line(error)}", 1)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
+
+
+def debugging() -> bool:
+    """Whether the user wants tracebacks."""
+    return os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
 
 
 def one_line(error: BaseException) -> str:

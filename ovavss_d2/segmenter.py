@@ -11,8 +11,6 @@ Shape letters: T frames, S samples of sound, H W pixels of a frame.
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -25,49 +23,20 @@ from ovavss_d2.data.augmentation import (
     build_augmentations,
     transform_frames,
 )
-from ovavss_d2.data.media import released_examples, resample, seconds_at
-from ovavss_d2.data.video import Video, open_video
+from ovavss_d2.data.media import resample
+from ovavss_d2.data.sound import HeardFrame, heard_frames
+from ovavss_d2.data.source import Source, open_source
+from ovavss_d2.inference.ahead import ahead
+from ovavss_d2.inference.results import FrameResult, Segment
+from ovavss_d2.inference.windows import WindowMerger, overlapping_windows
+from ovavss_d2.inference.writing import OUTPUTS, Written, write_results
 from ovavss_d2.vocabulary import parse_vocabulary
+
+__all__ = ["FrameResult", "Segment", "Segmenter"]
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]  # frames done, frames in all (None: not known)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A sounding object in one frame.
-
-    Attributes:
-        name: what it is.
-        score: 0 to 1.
-        mask: bool (H, W), the pixels that it is painted on; no pixel belongs to two segments.
-    """
-
-    name: str
-    score: float
-    mask: np.ndarray
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """What sounds in one frame.
-
-    Attributes:
-        index: its place among the segmented frames, from 0.
-        time: seconds since the first frame.
-        image: uint8 (H, W, 3) RGB.
-        names: the vocabulary.
-        label_map: int32 (H, W): 0 background, k the k-th of `names`.
-        segments: the objects, best first.
-    """
-
-    index: int
-    time: float
-    image: np.ndarray
-    names: tuple[str, ...]
-    label_map: np.ndarray
-    segments: tuple[Segment, ...]
 
 
 class Segmenter:
@@ -79,6 +48,7 @@ class Segmenter:
         model: nn.Module,
         resize: ClipAugmentation,
         window: int,
+        overlap: int = 0,
         pairing: str = "time",
     ):
         """
@@ -86,11 +56,13 @@ class Segmenter:
             model: takes clips and gives label maps, as the meta-architecture `OVAVSS` does.
             resize: brings frames to the model's size.
             window: frames that the model looks at together.
+            overlap: frames that neighbouring windows share, fewer than `window`.
             pairing: "time" or "released", see MODEL.AUDIO.PAIRING.
         """
         self.model = model.eval()
         self.resize = resize
         self.window = window
+        self.overlap = min(overlap, window - 1)
         self.pairing = pairing
 
     @classmethod
@@ -100,6 +72,7 @@ class Segmenter:
         *,
         weights: str | os.PathLike | None = None,
         vocabulary: str | Iterable[str] | None = None,
+        background: str | Iterable[str] | None = None,
         threshold: float | None = None,
         opts: Sequence[str] = (),
     ) -> "Segmenter":
@@ -110,6 +83,7 @@ class Segmenter:
             weights: a checkpoint; None: the config's MODEL.WEIGHTS.
             vocabulary: names to look for (see `parse_vocabulary`); None: the config's, or else
                 those of its test data set.
+            background: names that are recognised but never painted, besides the config's.
             threshold: paint what scores above it, 0 to 1; None: the config's.
             opts: pairs `KEY, VALUE, ...` that override the config.
 
@@ -123,14 +97,16 @@ class Segmenter:
         cfg = config_for_use(os.fspath(config_file), opts)
         if threshold is not None:
             cfg.TEST.PAINT_THRESHOLD = float(threshold)
-        if not 0 <= cfg.TEST.PAINT_THRESHOLD <= 1:
-            raise ValueError(f"the threshold is {cfg.TEST.PAINT_THRESHOLD}, expected 0 to 1")
+        _checked_threshold(cfg.TEST.PAINT_THRESHOLD)
         if not cfg.MODEL.WEIGHTS:
             raise ValueError(
                 "no weights: name a checkpoint as MODEL.WEIGHTS path/to/model_final.pth"
             )
         if vocabulary is not None:
             cfg.MODEL.CLASSIFIER.VOCABULARY = list(parse_vocabulary(vocabulary))
+        if background is not None:
+            known = cfg.MODEL.CLASSIFIER.BACKGROUND_NAMES
+            cfg.MODEL.CLASSIFIER.BACKGROUND_NAMES = [*known, *parse_vocabulary(background)]
         check_weight_files(cfg)
         model = build_model(cfg)
         load_weights(model, cfg)
@@ -138,21 +114,31 @@ class Segmenter:
             model=model,
             resize=ClipAugmentation(build_augmentations(cfg, is_train=False)),
             window=cfg.INPUT.SAMPLING_FRAME_NUM,
+            overlap=cfg.TEST.WINDOW_OVERLAP,
             pairing=cfg.MODEL.AUDIO.PAIRING,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The vocabulary."""
+        """The vocabulary; synonyms of a class are joined by "|"."""
         return tuple(self.model.vocabulary)
+
+    @property
+    def threshold(self) -> float:
+        """Scores above it are painted."""
+        return self.model.postprocessor.threshold
 
     def set_vocabulary(self, vocabulary: str | Iterable[str]) -> None:
         """Look for other names from now on; see `parse_vocabulary` for what it takes."""
         self.model.set_vocabulary(parse_vocabulary(vocabulary))
 
+    def set_threshold(self, threshold: float) -> None:
+        """Paint what scores above it from now on, 0 to 1."""
+        self.model.postprocessor.threshold = _checked_threshold(threshold)
+
     def __call__(
         self,
-        video: str | os.PathLike | Video | np.ndarray,
+        video: str | os.PathLike | Source | np.ndarray,
         *,
         fps: float = 1.0,
         times: Sequence[float] | None = None,
@@ -160,10 +146,10 @@ class Segmenter:
         sample_rate: int | None = None,
         progress: Progress | None = None,
     ) -> Iterator[FrameResult]:
-        """Segment a video file, or frames in memory.
+        """Segment a video, a folder of frames or a still, or frames in memory.
 
         Args:
-            video: a path, an opened `Video`, or frames, uint8 (T, H, W, 3) RGB.
+            video: a path (see `open_source`), an opened source, or frames, uint8 (T, H, W, 3) RGB.
             fps: of a file: how many frames a second are segmented.
             times: of frames in memory: T ascending seconds; None: 0, 1, 2, ...
             audio: of frames in memory: (S,) or (S, channels), int16 or float in [-1, 1], from time
@@ -172,59 +158,98 @@ class Segmenter:
             progress: called after every window with the frames done and in all.
 
         Returns:
-            An iterator that works as it is read.
+            An iterator that works as it is read; it holds one window in memory, however long the
+            video is.
 
         Raises:
             FileNotFoundError: there is no such video.
             ValueError: it cannot be read, or the arguments contradict each other.
         """
         if isinstance(video, np.ndarray):
-            frames = _timed_frames(video, times)
-            return self._segment(frames, _mono(audio, sample_rate), len(video), progress)
-        if not isinstance(video, Video):
-            video = open_video(video)
+            frames = heard_frames(
+                _timed_frames(video, times), [_mono(audio, sample_rate)], self.pairing
+            )
+            return self._segment(frames, len(video), progress)
+        source = open_source(video) if isinstance(video, str | os.PathLike) else video
         if not fps > 0:
             raise ValueError(f"fps is {fps}, expected a positive number of frames a second")
-        total = max(1, round(video.duration * fps)) if video.duration else None
-        return self._segment(video.frames(fps), _sound_of(video), total, progress)
+        total = max(1, round(source.duration * fps)) if source.duration else None
+        frames = heard_frames(source.frames(fps), _sound_of(source), self.pairing)
+        return self._segment(ahead(frames, self.window), total, progress)
+
+    def write(
+        self,
+        video: str | os.PathLike | Source,
+        folder: str | os.PathLike,
+        *,
+        fps: float = 1.0,
+        outputs: Sequence[str] = OUTPUTS,
+        keep_partial: bool = False,
+        progress: Callable[[float, float], None] | None = None,
+    ) -> Written:
+        """Paint a video and write the results beside each other, as `demo/demo.py` does.
+
+        Args:
+            video: a path (see `open_source`), or an opened source.
+            folder: gets `<name>.mp4`, `<name>.jpg` (contact sheet), `<name>_labels/` (a PNG a
+                segmented frame) and `<name>.json`; it is made where it is missing.
+            fps: how many frames a second are segmented; masks follow in the frames between.
+            outputs: which of "video", "sheet", "labels" and "json".
+            keep_partial: when it fails or is interrupted, leave what is done under
+                `<name>.partial.*`; otherwise nothing is left.
+            progress: called with the seconds of video done and in all (0: not known).
+
+        Returns:
+            The written paths and what sounded when.
+
+        Raises:
+            FileNotFoundError: there is no such video.
+            ValueError: it cannot be read or written.
+        """
+        source = open_source(video) if isinstance(video, str | os.PathLike) else video
+        return write_results(
+            source,
+            self(source, fps=fps),
+            folder,
+            names=self.names,
+            fps=fps,
+            outputs=outputs,
+            keep_partial=keep_partial,
+            progress=progress,
+        )
 
     def _segment(
-        self,
-        frames: Iterator[tuple[float, np.ndarray]],
-        audio: np.ndarray,
-        total: int | None,
-        progress: Progress | None,
+        self, frames: Iterator[HeardFrame], total: int | None, progress: Progress | None
     ) -> Iterator[FrameResult]:
-        done = 0
-        while window := list(islice(frames, self.window)):
-            output = self._run_model(window, audio)
-            yield from _results(window, output, done)
-            done += len(window)
+        merger = WindowMerger(overlap=self.overlap, threshold=self.threshold)
+        names, done = self.names, 0
+        for new, window in overlapping_windows(frames, self.window, self.overlap):
+            yield from merger.add(new, window, self._run_model(window))
+            done += new
             if progress is not None:
                 progress(done, total)
+        yield from merger.flush(names)
 
     @torch.no_grad()
-    def _run_model(self, window: list[tuple[float, np.ndarray]], audio: np.ndarray) -> dict:
-        times = [time for time, _ in window]
-        images = [image for _, image in window]
+    def _run_model(self, window: list[HeardFrame]) -> dict:
+        images = [frame.image for frame in window]
         image = transform_frames(self.resize.draw(images[0]), images)
-        seconds, valid = self._hear(audio, times)
         clip = {
             "image": torch.from_numpy(image),
-            "audio": torch.from_numpy(seconds),
-            "audio_valid": torch.from_numpy(valid),
-            "times": times,
+            "audio": torch.from_numpy(np.stack([frame.sound for frame in window])),
+            "audio_valid": torch.tensor([frame.valid for frame in window]),
+            "times": [frame.time for frame in window],
             "height": images[0].shape[0],
             "width": images[0].shape[1],
             "clip_seed": 0,
         }
         return self.model([clip])[0]
 
-    def _hear(self, audio: np.ndarray, times: list[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Sound (T, 16000) of frames at these times, and whether it is there (T,)."""
-        if self.pairing == "released":
-            return released_examples(audio, [round(time) for time in times])  # made for 1 fps
-        return seconds_at(audio, times), np.ones(len(times), bool)
+
+def _checked_threshold(threshold: float) -> float:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold is {threshold}, expected 0 to 1")
+    return float(threshold)
 
 
 def _timed_frames(
@@ -254,42 +279,8 @@ def _mono(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray:
     return resample(np.ascontiguousarray(mono, np.float32), sample_rate)
 
 
-def _sound_of(video: Video) -> np.ndarray:
-    if video.has_sound:
-        return video.sound()
-    logger.warning("'%s' has no sound: it is treated as silence.", video.path)
-    return np.zeros(0, np.float32)
-
-
-def _results(
-    window: list[tuple[float, np.ndarray]], output: dict, first: int
-) -> Iterator[FrameResult]:
-    maps = output["label_map"].cpu().numpy()
-    for i, (time, image) in enumerate(window):
-        yield FrameResult(
-            index=first + i,
-            time=time,
-            image=image,
-            names=tuple(output["names"]),
-            label_map=maps[i],
-            segments=_visible_segments(output["segments"], i, maps[i]),
-        )
-
-
-def _visible_segments(
-    segments: list[dict], frame: int, label_map: np.ndarray
-) -> tuple[Segment, ...]:
-    """Split a frame's label map among the painted pairs; a pixel belongs to the best one."""
-    found = []
-    free = label_map > 0
-    for segment in segments:
-        first, last = segment["window"]
-        if not first <= frame < last:
-            continue
-        mask = (
-            segment["masks"][frame - first].cpu().numpy() & free & (label_map == segment["label"])
-        )
-        if mask.any():
-            free &= ~mask
-            found.append(Segment(segment["name"], float(segment["score"]), mask))
-    return tuple(found)
+def _sound_of(source: Source) -> Iterable[np.ndarray]:
+    if source.sound_source is not None:
+        return source.sound_source.seconds()
+    logger.warning("'%s' has no sound: it is treated as silence.", source.path)
+    return ()

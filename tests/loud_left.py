@@ -1,6 +1,8 @@
 """A stand-in for the model, and small videos for it: it paints the left half of every frame that it
 hears."""
 
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ class LoudLeft(nn.Module):
     def __init__(self, cfg):
         super().__init__()
         self.vocabulary = tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or VOCABULARY
-        self.threshold = cfg.TEST.PAINT_THRESHOLD
+        self.postprocessor = SimpleNamespace(threshold=cfg.TEST.PAINT_THRESHOLD)
         self.clips = []
 
     def set_vocabulary(self, names):
@@ -40,7 +42,7 @@ class LoudLeft(nn.Module):
         for k, (score, mask) in enumerate(
             [(0.9, left), (0.6, top)][: len(self.vocabulary)], start=1
         ):
-            if score > self.threshold:
+            if score > self.postprocessor.threshold:
                 label_map[mask & (label_map == 0)] = k
                 found = {"name": self.vocabulary[k - 1], "label": k, "score": score, "masks": mask}
                 segments.append({"window": (0, length), **found})
@@ -53,6 +55,7 @@ def write_config(folder):
     path.write_text(
         "MODEL: {META_ARCHITECTURE: LoudLeft, DEVICE: cpu, WEIGHTS: stand-in.pth}\n"
         "INPUT: {MIN_SIZE_TEST: 48, SAMPLING_FRAME_NUM: 3}\n"
+        "TEST: {WINDOW_OVERLAP: 1}\n"
         "VERSION: 2\n"
     )
     return path

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from loud_left import VOCABULARY, make_frames, make_sound, write_config, write_video
+from loud_left import VOCABULARY, LoudLeft, make_frames, make_sound, write_config, write_video
 
 from ovavss_d2 import segmenter as module
 from ovavss_d2.segmenter import FrameResult, Segment, Segmenter
@@ -25,6 +25,7 @@ def test_video_file_gives_what_sounds_when(build, tmp_path):
     assert [result.time for result in results] == [0, 1, 2, 3]
     assert [bool(result.segments) for result in results] == [bool(loud) for loud in LOUD]
     first = results[0]
+    assert first.scores() == {"red circle": 0.9, "blue square": 0.6}
     assert first.image.shape == (64, 96, 3) and first.image.dtype == np.uint8
     assert first.names == VOCABULARY
     assert (first.label_map[:, :48] == 1).all() and (first.label_map[20:, 48:] == 0).all()
@@ -58,9 +59,10 @@ def test_works_window_by_window_as_it_is_read(build):
     next(results)
     assert len(segmenter.model.clips) == 1
     assert len(list(results)) == 6
-    assert [len(clip["image"]) for clip in segmenter.model.clips] == [3, 3, 1]
+    times = [clip["times"] for clip in segmenter.model.clips]
+    assert times == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]  # overlapping by one
     assert [clip["image"].shape[1:] for clip in segmenter.model.clips] == [(3, 48, 72)] * 3
-    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert seen == [(3, 7), (5, 7), (7, 7)]
 
 
 def test_released_pairing_hears_the_examples(build):
@@ -83,8 +85,25 @@ def test_vocabulary_and_threshold_are_set(build):
     assert segmenter.names == ("cat", "dog")
     (result,) = segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
     assert [segment.name for segment in result.segments] == ["cat"]
-    segmenter.set_vocabulary(["drum"])
-    assert segmenter.names == ("drum",)
+    segmenter.set_vocabulary(["drum|bongo"])
+    segmenter.set_threshold(0.95)
+    assert segmenter.names == ("drum|bongo",)
+    assert not any(
+        r.segments for r in segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
+    )
+    segmenter.set_threshold(0.5)
+    (result,) = segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
+    assert result.names == ("drum",) and result.scores() == {"drum": 0.9}
+    with pytest.raises(ValueError, match="the threshold is 2"):
+        segmenter.set_threshold(2)
+
+
+def test_background_names_join_those_of_the_config(build, monkeypatch):
+    found = []
+    monkeypatch.setattr(module, "build_model", lambda cfg: found.append(cfg) or LoudLeft(cfg))
+    build(background="crowd, music")
+    assert found[0].MODEL.CLASSIFIER.BACKGROUND_NAMES[-2:] == ["crowd", "music"]
+    assert "sky" in found[0].MODEL.CLASSIFIER.BACKGROUND_NAMES
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Painted frames: the right pixels, stable colours, readable names."""
 
+import cv2
 import numpy as np
 import pytest
 
-from ovavss_d2.segmenter import FrameResult, Segment
+from ovavss_d2.inference.results import Segment
 from ovavss_d2.visualization import (
     FURTHER,
     MASK_OPACITY,
@@ -11,7 +12,6 @@ from ovavss_d2.visualization import (
     Painter,
     colors_of,
     innermost_point,
-    nearest_overlays,
     text_box,
 )
 
@@ -19,14 +19,12 @@ NAMES = ("cat", "dog")
 PALETTE = OKABE_ITO + FURTHER
 
 
-def make_result(time=0.0, size=(240, 320), names=NAMES, masks=None):
-    label_map = np.zeros(size, np.int32)
-    segments = []
-    for k, (name, mask) in enumerate(zip(names, masks or [], strict=False), start=1):
-        label_map[mask] = k
-        segments.append(Segment(name, 0.8, mask))
+def paint(painter=None, size=(240, 320), names=NAMES, masks=()):
     image = np.full((*size, 3), 100, np.uint8)
-    return FrameResult(int(time), time, image, names, label_map, tuple(segments))
+    segments = [Segment(name, 0.8, mask) for name, mask in zip(names, masks, strict=False)]
+    painted = (painter or Painter(names)).paint(image, segments)
+    assert (image == 100).all()  # the frame itself is not painted on
+    return painted
 
 
 def right_half(size=(240, 320)):
@@ -37,7 +35,7 @@ def right_half(size=(240, 320)):
 
 def test_masks_are_tinted_and_the_rest_is_untouched():
     mask = right_half()
-    painted = Painter(NAMES).paint(make_result(masks=[mask]))
+    painted = paint(masks=[mask])
     color = np.array(colors_of(NAMES)["cat"])
     np.testing.assert_allclose(
         painted[200, 300], (1 - MASK_OPACITY) * 100 + MASK_OPACITY * color, atol=1
@@ -47,19 +45,19 @@ def test_masks_are_tinted_and_the_rest_is_untouched():
 
 
 def test_silence_leaves_all_but_the_legend():
-    painted = Painter(NAMES).paint(make_result())
+    painted = paint()
     changed = (painted != 100).any(axis=2)
     assert changed.any() and not changed[60:].any() and not changed[:, 100:].any()
-    low = Painter(NAMES).paint(make_result(size=(72, 96)))
+    low = paint(size=(72, 96))
     assert (low == 100).all()  # no room for it
 
 
 def test_legend_shows_a_long_vocabulary_only_where_it_sounded():
     names = tuple(f"name {i}" for i in range(30))
     painter = Painter(names)
-    assert (painter.paint(make_result(names=names)) == 100).all()
-    painter.paint(make_result(names=names, masks=[right_half()]))
-    assert (painter.paint(make_result(names=names)) != 100).any()
+    assert (paint(painter, names=names) == 100).all()
+    paint(painter, names=names, masks=[right_half()])
+    assert (paint(painter, names=names) != 100).any()
 
 
 def test_colours_are_stable_and_differ_within_a_vocabulary():
@@ -75,9 +73,7 @@ def test_colours_are_stable_and_differ_within_a_vocabulary():
 def test_any_frame_size_and_a_single_pixel_paint(size):
     mask = np.zeros(size, bool)
     mask[-1, -1] = True
-    painted = Painter(("éléphant, 汽车, a very long name indeed",)).paint(
-        make_result(size=size, names=("éléphant, 汽车, a very long name indeed",), masks=[mask])
-    )
+    painted = paint(size=size, names=("éléphant, 汽车, a very long name indeed",), masks=[mask])
     assert painted.shape == (*size, 3)
     assert (painted[-1, -1] != 100).any()
 
@@ -99,26 +95,20 @@ def test_text_is_black_or_white_by_the_background():
     )
 
 
-def test_frames_between_take_the_nearest_result():
-    results = [make_result(time) for time in (0.0, 1.0, 2.0)]
-    results[1] = make_result(1.0, masks=[right_half()])
-    frames = [(time, results[0].image) for time in (0.0, 0.4, 0.6, 1.4, 1.6, 5.0)]
-    overlays = list(nearest_overlays(results, frames, Painter(NAMES)))
-    assert [time for time, _, _ in overlays] == [time for time, _ in frames]
-    assert [overlay.opacity[100, 250] > 0 for _, _, overlay in overlays] == [
-        False, False, True, True, False, False
-    ]  # fmt: skip
+# Viénot, Brettel and Mollon (1999): linear RGB as those see it who lack a kind of cones.
+BLIND_TO = {
+    "nothing": np.eye(3),
+    "red": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+    "green": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+}
 
 
-def test_results_are_read_only_as_needed():
-    read = []
-
-    def results():
-        for time in range(100):
-            read.append(time)
-            yield make_result(float(time), size=(8, 8))
-
-    overlays = nearest_overlays(results(), [(0.0, None), (1.1, None), (9.0, None)], Painter(NAMES))
-    next(overlays)
-    next(overlays)
-    assert len(read) <= 3
+@pytest.mark.parametrize("kind", BLIND_TO)
+@pytest.mark.parametrize("palette", [OKABE_ITO, PALETTE])
+def test_colours_stay_apart_for_the_colour_blind(kind, palette):
+    linear = (np.array(palette) / 255) ** 2.2
+    seen = np.clip(linear @ BLIND_TO[kind].T, 0, 1) ** (1 / 2.2)
+    lab = cv2.cvtColor(seen[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    apart = distance[~np.eye(len(palette), dtype=bool)].min()
+    assert apart > (15 if palette is OKABE_ITO else 8)

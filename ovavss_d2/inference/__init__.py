@@ -1,0 +1,1 @@
+"""From a source to results: windows merged, masks carried along, files written."""
