@@ -126,9 +126,12 @@ def _add_classifier_keys(cfg):
     # a frame takes the crop of the last one seen if the mask overlaps by this IoU; above 1: never
     cfg.MODEL.CLIP.STILL_MASK = 2.0
     cfg.MODEL.CLIP.CROP_FRAMES = 0  # most crops of a query in a window, evenly spread; 0: all
+    cfg.MODEL.CLIP.DENSE_SIZE = 0  # "dense": short side of the frames CLIP sees; 0: its image size
+    cfg.MODEL.CLIP.DENSE_COVER = True  # "dense": black out what lies under none of the masks
 
     cfg.MODEL.CLASSIFIER = CN()
-    cfg.MODEL.CLASSIFIER.NAME = "ensemble"  # crop, query or ensemble
+    cfg.MODEL.CLASSIFIER.NAME = "ensemble"  # crop, query, ensemble or dense
+    cfg.MODEL.CLASSIFIER.ENSEMBLE_WITH = "crop"  # what the ensemble sees pixels by: crop or dense
     cfg.MODEL.CLASSIFIER.QUERY_HEAD = True  # build and train the text-embedding classifier head
     cfg.MODEL.CLASSIFIER.ENSEMBLE_WEIGHT_SEEN = (
         0.4  # exponent of the crop probability, names seen in training

@@ -1,4 +1,4 @@
-"""Naming of masks with CLIP's text embeddings: from crops, from queries, or from both.
+"""Naming of masks with CLIP's text embeddings: by their pixels, by their queries, or by both.
 
 Shapes: Q queries, T frames, K names, C query channels, D embedding size, H W padded frames, H' W'
 frames before padding.
@@ -7,6 +7,7 @@ frames before padding.
 import logging
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,31 +17,53 @@ from torch import Tensor, nn
 
 from ovavss_d2.modeling.clip import FrozenClip
 from ovavss_d2.modeling.crops import CROP_SCALE, CropClassifier
+from ovavss_d2.modeling.dense import DenseClassifier
 from ovavss_d2.vocabulary import synonyms_of
 
 logger = logging.getLogger(__name__)
 
-CHOICES = ("crop", "query", "ensemble")
+CHOICES = ("crop", "query", "ensemble", "dense")
+SIGHTS = ("crop", "dense")  # the ways to look at pixels, and to do without a query head
 START_SCALE = math.log(1 / 0.07)
 
 
-def ensemble(query_probabilities: Tensor, crop_probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Geometric mixture p_query^(1-w) p_crop^w, renormalised over the names.
+def ensemble(query_probabilities: Tensor, seen_probabilities: Tensor, weights: Tensor) -> Tensor:
+    """Geometric mixture p_query^(1-w) p_seen^w, renormalised over the names.
 
     Args:
-        query_probabilities, crop_probabilities: (Q, K).
-        weights: w of each name, (K,), from 0 (query alone) to 1 (crop alone).
+        query_probabilities, seen_probabilities: (Q, K), by the queries and by the pixels.
+        weights: w of each name, (K,), from 0 (query alone) to 1 (pixels alone).
 
     Returns:
         (Q, K).
     """
-    mixed = query_probabilities ** (1 - weights) * crop_probabilities**weights
+    mixed = query_probabilities ** (1 - weights) * seen_probabilities**weights
     return mixed / mixed.sum(-1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
 
 
-def best_synonyms(logits: Tensor, names: Sequence[str]) -> Tensor:
+class Lexicon(NamedTuple):
+    """What a vocabulary means to the classifier, worked out once for all windows."""
+
+    words: tuple[str, ...]  # of all classes, one class after the other, background classes last
+    counts: tuple[int, ...]  # synonyms of each class
+    seen: tuple[bool, ...]  # classes that the query head was trained on
+
+    @classmethod
+    def of(cls, names, background_names, training_names) -> "Lexicon":
+        """Of names to look for, and names that compete with them unless they are among them."""
+        named = {word for name in names for word in synonyms_of(name)}
+        classes = [*names, *(name for name in background_names if name not in named)]
+        synonyms = [synonyms_of(name) for name in classes]
+        trained = set(training_names)
+        return cls(
+            words=tuple(word for words in synonyms for word in words),
+            counts=tuple(len(words) for words in synonyms),
+            seen=tuple(not trained.isdisjoint(words) for words in synonyms),
+        )
+
+
+def best_synonyms(logits: Tensor, counts: Sequence[int]) -> Tensor:
     """Logits of classes, (Q, K), from those of all their synonyms, one class after the other."""
-    counts = [len(synonyms_of(name)) for name in names]
     if max(counts) == 1:
         return logits
     return torch.stack([part.amax(-1) for part in logits.split(counts, dim=-1)], dim=-1)
@@ -76,14 +99,15 @@ class TextEmbeddingClassifier(nn.Module):
 
 
 class OpenVocabularyClassifier(nn.Module):
-    """The three classifiers over any vocabulary.
+    """The four classifiers over any vocabulary.
 
     Background names compete in the softmax and are never returned.
 
     Attributes:
         clip: `FrozenClip`.
         query_head: `TextEmbeddingClassifier` or None.
-        choice: "crop", "query" or "ensemble".
+        choice: "crop", "query", "ensemble" or "dense".
+        sight: what the ensemble looks at pixels with, "crop" or "dense".
     """
 
     @configurable
@@ -94,6 +118,8 @@ class OpenVocabularyClassifier(nn.Module):
         query_head: TextEmbeddingClassifier | None,
         choice: str,
         crops: CropClassifier,
+        dense: DenseClassifier,
+        sight: str = "crop",
         background_names: tuple[str, ...],
         weight_seen: float,
         weight_unseen: float,
@@ -101,19 +127,28 @@ class OpenVocabularyClassifier(nn.Module):
         """
         Args:
             clip: frozen towers.
-            query_head: None for weights without it; then only "crop" is possible.
+            query_head: None for weights without it; then there is no "query".
             choice: see `use`.
             crops: names masks by their image crops.
+            dense: names masks by CLIP's map of the frame.
+            sight: which of the two takes part in the ensemble.
             background_names: names that take part in the softmax and are never painted.
-            weight_seen, weight_unseen: the ensemble's exponent of the crop probability.
+            weight_seen, weight_unseen: the ensemble's exponent of the pixels' probability.
         """
         super().__init__()
         self.clip = clip
         self.query_head = query_head
         self.crops = crops
+        self.dense = dense
+        if sight not in SIGHTS:
+            raise ValueError(
+                f"MODEL.CLASSIFIER.ENSEMBLE_WITH is '{sight}': expected one of {', '.join(SIGHTS)}"
+            )
+        self.sight = sight
         self.background_names = tuple(background_names)
         self.weight_seen = weight_seen
         self.weight_unseen = weight_unseen
+        self._lexicon = (None, None)
         self.use(choice)
 
     @classmethod
@@ -126,13 +161,16 @@ class OpenVocabularyClassifier(nn.Module):
             "query_head": TextEmbeddingClassifier(cfg, clip.embed_dim) if keys.QUERY_HEAD else None,
             "choice": keys.NAME,
             "crops": CropClassifier.from_config(cfg, clip),
+            "dense": DenseClassifier.from_config(cfg, clip),
+            "sight": keys.ENSEMBLE_WITH,
             "background_names": keys.BACKGROUND_NAMES,
             "weight_seen": keys.ENSEMBLE_WEIGHT_SEEN,
             "weight_unseen": keys.ENSEMBLE_WEIGHT_UNSEEN,
         }
 
     def use(self, choice: str) -> None:
-        """Choose the classifier; without a query head it is "crop", said in one log line.
+        """Choose the classifier; without a query head it is "crop", said in one log line, unless it
+        is "dense".
 
         Raises:
             ValueError: no such classifier.
@@ -141,7 +179,7 @@ class OpenVocabularyClassifier(nn.Module):
             raise ValueError(
                 f"MODEL.CLASSIFIER.NAME is '{choice}': expected one of {', '.join(CHOICES)}"
             )
-        if choice != "crop" and self.query_head is None:
+        if choice not in SIGHTS and self.query_head is None:
             logger.info("The model has no query head: names come from crops, not by '%s'.", choice)
             choice = "crop"
         self.choice = choice
@@ -169,7 +207,7 @@ class OpenVocabularyClassifier(nn.Module):
                 them.
 
         Returns:
-            float32 (Q, K). A row falls short of 1 by the background names' share; with crops, a
+            float32 (Q, K). A row falls short of 1 by the background names' share; by pixels, a
             query that has no pixel above 0.5 has zeros.
 
         Raises:
@@ -177,27 +215,43 @@ class OpenVocabularyClassifier(nn.Module):
         """
         if not names:
             raise ValueError("the vocabulary is empty: expected at least one name to look for")
-        named = {word for name in names for word in synonyms_of(name)}
-        every = (*names, *(name for name in self.background_names if name not in named))
-        text = self.clip.encode_text([word for name in every for word in synonyms_of(name)])
-        by_choice = {"crop": self._by_crops, "query": self._by_queries, "ensemble": self._by_both}
-        probabilities = by_choice[self.choice](
-            queries, mask_logits, frames, text, every, training_names
+        lexicon = self._lexicon_of(tuple(names), tuple(training_names))
+        text = self.clip.encode_text(lexicon.words)
+        probabilities = self._by_choice[self.choice](
+            self, queries, mask_logits, frames, text, lexicon
         )
         return probabilities[:, : len(names)]
 
-    def _by_queries(self, queries, mask_logits, frames, text, names, training_names):
-        return best_synonyms(self.query_head(queries, text).float(), names).softmax(-1)
+    def _lexicon_of(self, *names):
+        if self._lexicon[0] != names:
+            self._lexicon = names, Lexicon.of(names[0], self.background_names, names[1])
+        return self._lexicon[1]
 
-    def _by_crops(self, queries, mask_logits, frames, text, names, training_names):
-        logits, visible = self.crops(mask_logits, frames, text)
-        return best_synonyms(logits, names).softmax(-1) * visible.unsqueeze(1)
+    def _by_queries(self, queries, mask_logits, frames, text, lexicon):
+        logits = self.query_head(queries, text).float()
+        return best_synonyms(logits, lexicon.counts).softmax(-1)
+
+    def _by_crops(self, queries, mask_logits, frames, text, lexicon):
+        return self._by_pixels(self.crops(mask_logits, frames, text), lexicon)
+
+    def _by_dense(self, queries, mask_logits, frames, text, lexicon):
+        return self._by_pixels(self.dense(mask_logits, frames, text), lexicon)
+
+    @staticmethod
+    def _by_pixels(found, lexicon):
+        logits, visible = found
+        return best_synonyms(logits, lexicon.counts).softmax(-1) * visible.unsqueeze(1)
 
     def _by_both(self, *inputs):
-        by_queries, by_crops = self._by_queries(*inputs), self._by_crops(*inputs)
-        return ensemble(by_queries, by_crops, self._weights(*inputs[-2:]).to(by_crops.device))
+        by_queries = self._by_queries(*inputs)
+        by_pixels = self._by_choice[self.sight](self, *inputs)
+        seen = torch.tensor(inputs[-1].seen, device=by_pixels.device)
+        weights = torch.where(seen, self.weight_seen, self.weight_unseen)
+        return ensemble(by_queries, by_pixels, weights)
 
-    def _weights(self, names, training_names):
-        seen = set(training_names)
-        known = [not seen.isdisjoint(synonyms_of(name)) for name in names]
-        return torch.tensor([self.weight_seen if k else self.weight_unseen for k in known])
+    _by_choice = {
+        "crop": _by_crops,
+        "query": _by_queries,
+        "ensemble": _by_both,
+        "dense": _by_dense,
+    }

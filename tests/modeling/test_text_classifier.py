@@ -13,7 +13,9 @@ from tiny_clip import tiny_clip, write_architecture
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling.crops import CropClassifier
+from ovavss_d2.modeling.dense import DenseClassifier
 from ovavss_d2.modeling.text_classifier import (
+    Lexicon,
     OpenVocabularyClassifier,
     TextEmbeddingClassifier,
     ensemble,
@@ -47,6 +49,7 @@ def a_classifier(clip, choice="crop", background=("sky",), query_head=True, **we
         query_head=head if query_head else None,
         choice=choice,
         crops=CropClassifier(clip=clip, batch_size=5),
+        dense=DenseClassifier(clip=clip, cover=False),
         background_names=background,
         **{"weight_seen": 0.4, "weight_unseen": 0.8, **weights},
     )
@@ -61,7 +64,7 @@ def test_empty_and_one_pixel_masks_are_classified(clip, window, pixels):
     assert (found.sum(1) > 0).sum() == pixels
 
 
-@pytest.mark.parametrize("choice", ["crop", "query", "ensemble"])
+@pytest.mark.parametrize("choice", ["crop", "query", "ensemble", "dense"])
 def test_probabilities_do_not_depend_on_the_order_of_names_or_queries_or_on_the_others(
     clip, window, choice
 ):
@@ -79,7 +82,7 @@ def test_probabilities_do_not_depend_on_the_order_of_names_or_queries_or_on_the_
     assert torch.allclose(found, ours[[3, 1]], atol=1e-4)
 
 
-@pytest.mark.parametrize("choice", ["crop", "query", "ensemble"])
+@pytest.mark.parametrize("choice", ["crop", "query", "ensemble", "dense"])
 def test_background_names_compete_and_are_not_returned(clip, window, choice):
     alone = a_classifier(clip, choice, background=())
     assert torch.allclose(
@@ -99,7 +102,7 @@ def test_background_names_compete_and_are_not_returned(clip, window, choice):
     )
 
 
-@pytest.mark.parametrize("choice", ["crop", "query", "ensemble"])
+@pytest.mark.parametrize("choice", ["crop", "query", "ensemble", "dense"])
 def test_one_frame_and_no_query_work(clip, window, choice):
     classifier = a_classifier(clip, choice)
     window["mask_logits"], window["frames"] = window["mask_logits"][:, :1], window["frames"][:1]
@@ -144,7 +147,7 @@ def test_without_a_query_head_names_come_from_crops_and_one_line_says_so(clip, c
 
 
 def test_wrong_choices_and_empty_vocabularies_are_refused(clip, window):
-    with pytest.raises(ValueError, match="'clip': expected one of crop, query, ensemble"):
+    with pytest.raises(ValueError, match="'clip': expected one of crop, query, ensemble, dense"):
         a_classifier(clip, "clip")
     with pytest.raises(ValueError, match="vocabulary is empty"):
         a_classifier(clip).name_probabilities(**window, names=())
@@ -196,7 +199,40 @@ def test_a_class_is_as_likely_as_its_likeliest_synonym(clip, window, choice):
 def test_a_synonym_of_the_training_vocabulary_makes_its_class_known(clip, window):
     build = a_classifier(clip, "ensemble", background=("dog",), weight_seen=0.0, weight_unseen=1.0)
     names = ("cat|dog",)
-    assert build._weights((*names, "bird"), ("dog",)).tolist() == [0.0, 1.0]
+    lexicon = Lexicon.of((*names, "bird"), build.background_names, ("dog",))
+    assert lexicon == (("cat", "dog", "bird"), (2, 1), (True, False))
     # A synonym of a name to look for does not compete as a background word too.
     found = build.name_probabilities(**window, names=names)
     torch.testing.assert_close(found.sum(1), torch.ones(QUERIES))
+
+
+def test_the_ensemble_takes_crops_or_the_dense_map(clip, window):
+    classifier = a_classifier(clip, "dense", background=())
+    by_dense = classifier.name_probabilities(**window, names=NAMES)
+    classifier.use("query")
+    by_queries = classifier.name_probabilities(**window, names=NAMES)
+    classifier.use("ensemble")
+    classifier.sight = "dense"
+    both = classifier.name_probabilities(**window, names=NAMES)
+    expected = ensemble(by_queries, by_dense, torch.full((len(NAMES),), 0.8))
+    torch.testing.assert_close(both, expected)
+
+
+def test_dense_needs_no_query_head(clip, window, caplog):
+    with caplog.at_level(logging.INFO):
+        classifier = a_classifier(clip, "dense", query_head=False)
+    assert classifier.choice == "dense" and not caplog.records
+    assert classifier.name_probabilities(**window, names=NAMES).shape == (QUERIES, len(NAMES))
+
+
+def test_an_unknown_partner_of_the_ensemble_is_refused(clip):
+    with pytest.raises(ValueError, match="ENSEMBLE_WITH is 'query': expected one of crop, dense"):
+        a_classifier(clip, "ensemble", sight="query")
+
+
+def test_another_vocabulary_is_not_taken_for_the_last_one(clip, window):
+    classifier = a_classifier(clip, "ensemble")
+    first = classifier.name_probabilities(**window, names=NAMES)
+    other = classifier.name_probabilities(**window, names=NAMES, training_names=NAMES)
+    assert not torch.allclose(first, other)
+    assert torch.equal(first, classifier.name_probabilities(**window, names=NAMES))
