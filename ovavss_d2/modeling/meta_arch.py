@@ -191,30 +191,42 @@ class OVAVSS(nn.Module):
         return {"label_map": torch.cat(maps), "names": self.vocabulary, "segments": segments}
 
     def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
+        """Label map (T, H, W) and painted pairs of one window.
+
+        Whatever cannot be painted is dropped before it costs more: silent windows, queries that are
+        hardly an object, masks without a pixel in a frame that sounds. That changes no result.
+        """
+        size = (clip["height"], clip["width"])
+        audio = clip["audio"].to(self.device)
+        audible = self.postprocessor.audible(audio)
+        if not audible.any():
+            return torch.zeros(len(audio), *size, dtype=torch.int32, device=self.device), []
         frames = self._normalised([clip])
         outputs = self._localise(frames, [clip])
         objectness = outputs["pred_logits"][0].softmax(-1)[:, 0]
-        keep = self.postprocessor.paintable(objectness)
+        queries = self.postprocessor.paintable(objectness).nonzero()[:, 0]
+        height, width = frames.image_sizes[0]
         masks = F.interpolate(
-            outputs["pred_masks"][0, keep],
+            outputs["pred_masks"][0, queries],
             size=frames.tensor.shape[-2:],
             mode="bilinear",
             align_corners=False,
         )
-        height, width = frames.image_sizes[0]
+        showing = self.postprocessor.showing(masks[..., :height, :width], audible)
+        queries, masks = queries[showing], masks[showing]
         names = self.classifier.name_probabilities(
-            queries=outputs["pred_queries"][0, keep],
+            queries=outputs["pred_queries"][0, queries],
             mask_logits=masks,
             frames=clip["image"].to(self.device),
             names=self.vocabulary,
             training_names=self.training_vocabulary,
         )
         return self.postprocessor(
-            objectness=objectness[keep],
+            objectness=objectness[queries],
             name_probabilities=names,
             mask_logits=masks[..., :height, :width],
-            audio=clip["audio"].to(self.device),
-            size=(clip["height"], clip["width"]),
+            audio=audio,
+            size=size,
             names=self.vocabulary,
         )
 

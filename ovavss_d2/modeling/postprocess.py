@@ -4,6 +4,7 @@ Shapes: Q queries, K names, N pairs, T frames of a window, S sound samples, h w 
 output.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,11 +24,15 @@ class Pairs(NamedTuple):
     names: Tensor
 
 
-def rank_pairs(scores: Tensor, limit: int | None = None) -> Pairs:
-    """The best (query, name) pairs of scores (Q, K), all or `limit` of them, best first."""
-    values, order = scores.flatten().sort(descending=True, stable=True)
-    values, order = values[:limit], order[:limit]
-    return Pairs(values, order // scores.shape[1], order % scores.shape[1])
+def rank_pairs(scores: Tensor, limit: int | None = None, above: float = -math.inf) -> Pairs:
+    """The (query, name) pairs of scores (Q, K) above a score, all or `limit` of them, best first.
+
+    Weak pairs are left out before sorting: there are many of them in a large vocabulary.
+    """
+    queries, names = (scores > above).nonzero(as_tuple=True)
+    values, order = scores[queries, names].sort(descending=True, stable=True)
+    order = order[:limit]
+    return Pairs(values[:limit], queries[order], names[order])
 
 
 def audible_frames(audio: Tensor, silence_rms: float) -> Tensor:
@@ -118,6 +123,22 @@ class PostProcessor:
             return torch.ones_like(objectness, dtype=torch.bool)
         return objectness > self.threshold
 
+    def audible(self, audio: Tensor) -> Tensor:
+        """Frames that can be painted at all, bool (T,), from their sound (T, S)."""
+        return audible_frames(audio, self.silence_rms)
+
+    def showing(self, mask_logits: Tensor, audible: Tensor) -> Tensor:
+        """Queries that have a pixel in a frame that can be painted, bool (Q,); others need no name.
+
+        Args:
+            mask_logits: (Q, T, h, w), without padding.
+            audible: bool (T,).
+        """
+        if self.scoring == "released":  # there a query that shows nothing can still be among ten
+            return torch.ones(len(mask_logits), dtype=torch.bool, device=mask_logits.device)
+        peaks = mask_logits.amax((-2, -1))  # a resized mask exceeds 0 only where this one does
+        return ((peaks > 0) & audible).any(1)
+
     def pairs(self, objectness: Tensor, name_probabilities: Tensor) -> Pairs:
         """The pairs to paint, best first.
 
@@ -126,11 +147,8 @@ class PostProcessor:
             name_probabilities: (Q, K).
         """
         if self.scoring == "released":
-            ranked = rank_pairs(name_probabilities, RELEASED_PAIRS)
-        else:
-            ranked = rank_pairs(objectness.unsqueeze(1) * name_probabilities)
-        strong = ranked.scores > self.threshold
-        return Pairs(*(x[strong] for x in ranked))
+            return rank_pairs(name_probabilities, RELEASED_PAIRS, self.threshold)
+        return rank_pairs(objectness.unsqueeze(1) * name_probabilities, above=self.threshold)
 
     @torch.no_grad()
     def __call__(
@@ -159,7 +177,7 @@ class PostProcessor:
             that bear it.
         """
         pairs = self.pairs(objectness, name_probabilities)
-        audible = audible_frames(audio, self.silence_rms).to(mask_logits.device)
+        audible = self.audible(audio).to(mask_logits.device)
         label_map, painted = paint(pairs, mask_logits, size, audible)
         segments = [
             {

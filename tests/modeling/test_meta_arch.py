@@ -93,6 +93,13 @@ def test_silence_paints_nothing(model):
     assert not output["label_map"].any() and output["segments"] == []
 
 
+def test_a_silent_window_costs_nothing(model, monkeypatch):
+    model.eval()
+    monkeypatch.setattr(model, "_localise", None)
+    (output,) = model([make_clip(5, loudness=0.0)])
+    assert output["label_map"].shape == (5, *SIZE) and not output["segments"]
+
+
 def test_only_loud_frames_are_painted(model):
     model.eval()
     clip = make_clip(3)

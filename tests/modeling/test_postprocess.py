@@ -149,3 +149,30 @@ def test_it_is_built_from_a_config():
     add_ovavss_config(cfg)
     cfg.TEST.SCORING = "released"
     assert PostProcessor(cfg).scoring == "released"
+
+
+def test_queries_that_show_nothing_change_nothing(window):
+    window["mask_logits"][1] = -1
+    window["mask_logits"][2, :2] = -1  # has pixels in the silent frame alone
+    window["audio"][2] = 0
+    painter = a_postprocessor()
+    showing = painter.showing(window["mask_logits"], painter.audible(window["audio"]))
+    assert showing.tolist() == [True, False, False, True, True, True]
+    fewer = {
+        key: value[showing] if key in ("objectness", "name_probabilities", "mask_logits") else value
+        for key, value in window.items()
+    }
+    label_map, segments = painter(**window)
+    other_map, others = painter(**fewer)
+    assert torch.equal(label_map, other_map)
+    assert [s["score"] for s in segments] == [s["score"] for s in others]
+    released = a_postprocessor("released")
+    assert released.showing(window["mask_logits"], painter.audible(window["audio"])).all()
+
+
+def test_pairs_below_a_score_are_left_out_of_the_ranking():
+    scores = torch.rand(5, 7)
+    every, strong = rank_pairs(scores), rank_pairs(scores, above=0.6)
+    count = int((scores > 0.6).sum())
+    assert len(strong.scores) == count
+    assert all(torch.equal(a[:count], b) for a, b in zip(every, strong, strict=True))
