@@ -4,6 +4,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,43 @@ import torch
 
 from ovavss_d2.unpickling import ARRAY_GLOBALS, ArrayUnpickler, check_members, read_torchscript
 
-# Where the files come from that training starts with.
-ORIGINS = {
-    "model_final_3c8ec9.pkl": "Mask2Former's model zoo, COCO instance segmentation, R50 "
-    "(github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
-    "model_final_83d103.pkl": "Mask2Former's model zoo, COCO instance segmentation, Swin-B "
-    "(github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
-    "vggish-10086976.pth": "torchvggish's releases "
-    "(github.com/harritaylor/torchvggish/releases/tag/v0.1)",
-    "ViT-B-16.pt": "OpenAI's CLIP, ViT-B/16 (github.com/openai/CLIP)",
-    "ViT-L-14-336px.pt": "OpenAI's CLIP, ViT-L/14@336px (github.com/openai/CLIP)",
+
+@dataclass(frozen=True)
+class Published:
+    """A file that others publish."""
+
+    origin: str
+    layout: str  # see `weight_layouts`
+    sha256: str = ""  # how its sum starts, where the publisher says so
+
+
+# What training starts with.
+PUBLISHED = {
+    "model_final_3c8ec9.pkl": Published(
+        "Mask2Former's model zoo, COCO instance segmentation, R50 "
+        "(github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
+        "COCO",
+    ),
+    "model_final_83d103.pkl": Published(
+        "Mask2Former's model zoo, COCO instance segmentation, Swin-B "
+        "(github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
+        "COCO",
+    ),
+    "vggish-10086976.pth": Published(
+        "torchvggish's releases (github.com/harritaylor/torchvggish/releases/tag/v0.1)",
+        "AUDIO",
+        "10086976",
+    ),
+    "ViT-B-16.pt": Published(
+        "OpenAI's CLIP, ViT-B/16 (github.com/openai/CLIP)",
+        "CLIP",
+        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    ),
+    "ViT-L-14-336px.pt": Published(
+        "OpenAI's CLIP, ViT-L/14@336px (github.com/openai/CLIP)",
+        "CLIP",
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+    ),
 }
 LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # in the first bytes of files of torch before 1.6
 
@@ -37,8 +65,8 @@ def require_file(path: str, key: str) -> None:
     """
     if os.path.isfile(path) or "://" in path:
         return
-    origin = ORIGINS.get(os.path.basename(path))
-    source = f"; get it from {origin}" if origin else ""
+    known = PUBLISHED.get(os.path.basename(path))
+    source = f"; get it from {known.origin}" if known else ""
     raise FileNotFoundError(f"no weight file '{path}' ({key}){source}")
 
 

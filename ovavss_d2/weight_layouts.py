@@ -78,7 +78,7 @@ PARTS = (
 # What a file of a layout holds, by the starts of our names.
 WHOLE = ("backbone.", "sem_seg_head.", *(part.prefix for part in PARTS))
 HOLDS = {
-    "own": WHOLE,
+    "own": (),  # any part
     "released": WHOLE,
     "COCO": ("backbone.", "sem_seg_head."),
     **{part.key: (part.prefix,) for part in PARTS},
@@ -96,6 +96,8 @@ def layout_of(names: Iterable[str]) -> str:
         return "released"
     if any(name.startswith("sem_seg_head.") for name in names):
         return "COCO"
+    if any(name.startswith("audio_encoder.") for name in names):
+        return "own"
     return next((part.key for part in PARTS if part.mark in names), "unknown")
 
 
@@ -154,7 +156,7 @@ def to_layout(
 
 
 def _check_holds(weights: Mapping[str, Tensor], layout: str) -> None:
-    marks = {part.prefix: part.prefix + part.mark for part in PARTS} if layout != "own" else {}
+    marks = {part.prefix: part.prefix + part.mark for part in PARTS}
     needed = [marks.get(prefix, prefix) for prefix in HOLDS[layout]]
     absent = [start for start in needed if not any(name.startswith(start) for name in weights)]
     if absent:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from test_checkpoint import Classifier, make_model, released_state
+from small_weights import Classifier, make_model, released_state
 from tiny_world import CONFIG
 
 from ovavss_d2.checkpoint import OVAVSSCheckpointer, config_for_use, load_weights
