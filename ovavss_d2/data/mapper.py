@@ -103,7 +103,7 @@ class AVSClipMapper:
 
     def __call__(self, record: dict) -> dict:
         indices = self._draw_frames(record) if self.is_train else range(len(record["file_names"]))
-        frames = [_read_frame(record["file_names"][i], record) for i in indices]
+        frames = [read_frame(record["file_names"][i], record) for i in indices]
         transforms = self.augmentation.draw(frames[0])
         image = transform_frames(transforms, frames)
         foreign = self._draw_foreign(record)
@@ -210,7 +210,7 @@ def _differ(a: dict, b: dict) -> bool:
     return not set(a["names"]) & set(b["names"])
 
 
-def _read_frame(path: str, record: dict) -> np.ndarray:
+def read_frame(path: str, record: dict) -> np.ndarray:
     """Read a frame, uint8 (height, width, 3) RGB, at the size that the record gives."""
     try:
         frame = d2_utils.read_image(path, format="RGB")

@@ -17,7 +17,7 @@ INK = (20, 20, 20)
 _NO_FRAME = 96  # grey of a frame that cannot be read
 
 
-def read_frame(path: str, box: tuple[int, int]) -> np.ndarray:
+def thumbnail(path: str, box: tuple[int, int]) -> np.ndarray:
     """Read a frame, scaled into a box (h, w) with its sides in proportion: uint8 (H, W, 3) RGB.
 
     A frame that is missing or broken is grey, because a page of the others is still of use.
@@ -27,9 +27,15 @@ def read_frame(path: str, box: tuple[int, int]) -> np.ndarray:
             frame = image.convert("RGB")
     except (OSError, ValueError, SyntaxError):
         frame = Image.new("RGB", box[::-1], (_NO_FRAME,) * 3)
-    scale = min(box[0] / frame.height, box[1] / frame.width)
-    size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    return np.asarray(frame.resize(size, Image.Resampling.BILINEAR))
+    return resize_into(np.asarray(frame), box)
+
+
+def resize_into(frame: np.ndarray, box: tuple[int, int]) -> np.ndarray:
+    """Scale a frame, uint8 (H, W, 3), into a box (h, w) with its sides in proportion."""
+    height, width = frame.shape[:2]
+    scale = min(box[0] / height, box[1] / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
 
 
 def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -64,10 +70,10 @@ def paint_ids(frame: np.ndarray, ids: np.ndarray, palette: np.ndarray) -> np.nda
     return painted
 
 
-def text_line(text: str, width: int, size: int = 12) -> np.ndarray:
+def text_line(text: str, width: int, size: int = 12, ink: tuple[int, int, int] = INK) -> np.ndarray:
     """Write a line of text on white, cut where it leaves the width: uint8 (h, width, 3)."""
     image = Image.new("RGB", (width, size + 6), (PAPER,) * 3)
-    ImageDraw.Draw(image).text((2, 1), text, INK, _font(size))
+    ImageDraw.Draw(image).text((2, 1), text, ink, _font(size))
     return np.asarray(image)
 
 

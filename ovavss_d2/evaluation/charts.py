@@ -88,7 +88,8 @@ def confusion_chart(matrix: np.ndarray, results: dict[str, Any]) -> Figure:
         labels = [f"{names[i]} \N{RIGHTWARDS ARROW} {names[j]}" for i, j, _ in pairs]
         _finish(axes, labels, "thousands of pixels (frames at 224 x 224)")
         axes.set_title(title, fontsize=10)
-    figure.suptitle(f"{results['dataset']}: true \N{RIGHTWARDS ARROW} predicted", fontsize=11)
+    title = f"{results['dataset']}: true \N{RIGHTWARDS ARROW} predicted"
+    figure.suptitle(f"{title}  (blue: base, orange: novel object)", fontsize=11)
     return figure
 
 

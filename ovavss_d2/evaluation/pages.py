@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovavss_d2.data.sheets import PAPER, pad, paint_ids, read_frame, resize_ids, text_line
+from ovavss_d2.data.sheets import PAPER, pad, paint_ids, resize_ids, text_line, thumbnail
 from ovavss_d2.evaluation import charts
 from ovavss_d2.evaluation.extremes import FRAMES_KEPT, Extremes, VideoCase
 from ovavss_d2.files import atomic_path
@@ -80,7 +80,7 @@ def _row(case: VideoCase, metadata: Any, predicted: bool) -> np.ndarray:
     palette = np.asarray(metadata.stuff_colors, np.uint8)
     cells = []
     for frame in case.frames:
-        picture = read_frame(frame.file_name, CELL)
+        picture = thumbnail(frame.file_name, CELL)
         ids = resize_ids(frame.prediction if predicted else frame.truth, picture.shape[:2])
         cells.append(pad(paint_ids(picture, ids, palette), CELL))
     blank = np.full((*CELL, 3), PAPER, np.uint8)

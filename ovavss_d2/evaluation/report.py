@@ -112,19 +112,18 @@ def summary_table(results: dict[str, Any]) -> str:
     """One row per protocol, each under its own name: they are not comparable. Markdown."""
     titles = {"avsbench_ov": results["protocol_name"], **_AVSS_TITLES}
     rows = [[titles[protocol], *_cells(results, protocol)] for protocol in PROTOCOLS]
-    return tabulate(rows, ("protocol", *FIGURES), "pipe", disable_numparse=True)
+    return _table(rows, ("protocol", *FIGURES), words=1)
 
 
 def subset_table(results: dict[str, Any]) -> str:
     """One row per subset and protocol. Markdown."""
     titles = {"avsbench_ov": results["protocol_name"], **_AVSS_TITLES}
     rows = [
-        [subset, part["videos"], part["frames"], titles[protocol], *_cells(part, protocol)]
+        [subset, titles[protocol], part["videos"], part["frames"], *_cells(part, protocol)]
         for subset, part in results["per_subset"].items()
         for protocol in PROTOCOLS
     ]
-    header = ("subset", "videos", "frames", "protocol", *FIGURES)
-    return tabulate(rows, header, "pipe", disable_numparse=True)
+    return _table(rows, ("subset", "protocol", "videos", "frames", *FIGURES), words=2)
 
 
 def _cells(section: dict[str, Any], protocol: str) -> list[str]:
@@ -152,8 +151,13 @@ def class_table(results: dict[str, Any]) -> str:
         ]
         for row in results["per_class"]
     ]
-    header = ("class", "group", "IoU", "AVSS IoU", "AVSS F", "frames")
-    return tabulate(rows, header, "pipe", disable_numparse=True)
+    return _table(rows, ("class", "group", "IoU", "AVSS IoU", "AVSS F", "frames"), words=2)
+
+
+def _table(rows: list[list], header: Sequence[str], words: int) -> str:
+    """A Markdown table whose columns after the first `words` hold numbers."""
+    align = ["left"] * words + ["right"] * (len(header) - words)
+    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
 
 
 def _cell(value: float | None) -> str:
