@@ -1,10 +1,15 @@
-"""Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159, equation 3) in pure PyTorch.
+"""Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159, equation 3).
+
+In pure PyTorch, and on a GPU by a Triton kernel (`deformable_kernel.py`) where Triton is installed.
 
 Shape letters: N frames, L places of all levels, R of them that ask (queries), C channels, M heads,
 d = C / M, V levels, P points per head and level, h w places of one level.
 """
 
+import importlib.util
 import math
+from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +19,19 @@ from torch.nn import functional as F
 CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
 
 
+@cache
+def kernel_for(device: torch.device) -> ModuleType | None:
+    """The module with the kernel for a device, None where there is none."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    kernel = importlib.import_module("ovavss_d2.modeling.deformable_kernel")
+    return kernel if kernel.works_on(device) else None
+
+
 def deformable_attention(
     value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Weighted sums of bilinear samples; a kernel can replace this one function.
+    """Weighted sums of bilinear samples, by the kernel where there is one.
 
     Args:
         value: (N, L, M, d), the levels one after the other, each row by row.
@@ -28,6 +42,15 @@ def deformable_attention(
     Returns:
         (N, R, M * d).
     """
+    kernel = kernel_for(value.device)
+    function = sampled_attention if kernel is None else kernel.deformable_attention
+    return function(value, shapes, locations, weights)
+
+
+def sampled_attention(
+    value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """`deformable_attention` in PyTorch; fastest if the last axis but that of (x, y) is R, L."""
     n, places, heads, depth = value.shape
     rows, asking = n * heads, locations.shape[1]
     value = value.permute(0, 2, 3, 1).reshape(rows, depth, places)
@@ -145,23 +168,26 @@ class MultiScaleDeformableAttention(nn.Module):
             (N, R, C).
         """
         heads, levels, points = self.sizes
-        value = _channels_first(self.value_proj, value).unflatten(1, (heads, -1))
-        offsets = _channels_first(self.sampling_offsets, query)
-        offsets = offsets.unflatten(1, (heads, levels, points, 2))  # (N, M, V, P, 2, R)
-        weights = _channels_first(self.attention_weights, query)
-        weights = weights.unflatten(1, (heads, levels * points)).softmax(2)
-        weights = weights.unflatten(2, (levels, points))  # (N, M, V, P, R)
+        # The order of axes in memory that is read fastest: places last, for the kernel first.
+        project = _channels_first if kernel_for(query.device) is None else _channels_last
+        value = project(self.value_proj, value, (heads, -1))
+        offsets = project(self.sampling_offsets, query, (heads, levels, points, 2))
+        weights = project(self.attention_weights, query, (heads, levels * points), softmax=True)
+        weights = weights.unflatten(3, (levels, points))
         size = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
-        locations = reference.T + offsets / size[:, None, :, None]
-        out = deformable_attention(
-            value.permute(0, 3, 1, 2),
-            shapes,
-            locations.permute(0, 5, 1, 2, 3, 4),
-            weights.permute(0, 4, 1, 2, 3),
-        )
+        locations = reference[:, None, None, None] + offsets / size[:, None]
+        out = deformable_attention(value, shapes, locations, weights)
         return self.output_proj(out)
 
 
-def _channels_first(linear: nn.Linear, x: Tensor) -> Tensor:
-    """A linear layer from (N, L, C) to (N, channels, L), the order that sampling reads."""
-    return torch.matmul(linear.weight, x.transpose(1, 2)) + linear.bias[:, None]
+def _channels_last(linear: nn.Linear, x: Tensor, split: tuple[int, ...], softmax=False) -> Tensor:
+    """A linear layer from (N, L, C) to (N, L, *split), softmax over the last axis if asked for."""
+    y = linear(x).unflatten(2, split)
+    return y.softmax(-1) if softmax else y
+
+
+def _channels_first(linear: nn.Linear, x: Tensor, split: tuple[int, ...], softmax=False) -> Tensor:
+    """The same, with L as the last axis in memory."""
+    y = torch.matmul(linear.weight, x.transpose(1, 2)) + linear.bias[:, None]
+    y = y.unflatten(1, split)  # (N, *split, L)
+    return (y.softmax(-2) if softmax else y).movedim(-1, 1)
