@@ -103,9 +103,17 @@ def _reader_for(path: str) -> Callable[[str, bool], Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The line of an error's text that says what is wrong."""
+    """The line of an error's text that says what is wrong.
+
+    torch's own text advises to read the file without its protection; that is not passed on.
+    """
     text = str(error) or type(error).__name__
+    named = re.search(r"GLOBAL (\S+)", text)
+    if named:
+        return f"it names {named[1]}; only arrays, tensors and plain containers are read"
     specific = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
+    if not specific and "weights_only" in text:
+        return "it holds more than arrays, tensors and plain containers"
     return specific[1] if specific else text.splitlines()[0]
 
 
