@@ -15,6 +15,7 @@ import numpy as np
 from ovavss_d2.inference.results import FrameResult
 
 _FLOW_SIZE = 256  # the longer side, in pixels, at which the flow is found
+_FLOW_LEAST = 32  # the shorter side: OpenCV's pyramid breaks on narrower ones
 _CUT = 40.0  # mean grey levels between a frame and the carried one: another scene
 _EARLY = 0.0005  # seconds that file formats round times by
 
@@ -54,8 +55,7 @@ class Follower:
 def _small_grey(image: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     scale = min(1.0, _FLOW_SIZE / max(grey.shape))
-    # The flow needs some pixels to look at.
-    size = tuple(max(16, round(side * scale)) for side in grey.shape[::-1])
+    size = tuple(max(_FLOW_LEAST, round(side * scale)) for side in grey.shape[::-1])
     if size == grey.shape[::-1]:
         return grey
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)

@@ -1,8 +1,8 @@
 """Overlapping windows over a stream of frames, merged so that nothing jumps at their borders.
 
 A model looks at T frames together and gives each object one name in all of them. Where two windows
-overlap, both speak for a frame, each with a weight that falls towards its ends. A pixel takes the
-name with the most weighted score.
+overlap, objects keep the names that they have (`names.py`), and both windows speak for a frame,
+each with a weight that falls towards its ends: a pixel takes the name with the most weighted score.
 
 Shape letters: T frames of a window, H W pixels.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ovavss_d2.data.sound import HeardFrame
+from ovavss_d2.inference.names import NameKeeper
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.vocabulary import display_name
 
@@ -68,6 +69,7 @@ class WindowMerger:
         """
         self.overlap = overlap
         self.threshold = threshold
+        self._keeper = NameKeeper(overlap)
         self._pending: list[_Pending] = []
         self._done = 0
 
@@ -80,11 +82,26 @@ class WindowMerger:
             output: with "label_map" (T, H, W), "names" and "segments", as `OVAVSS` gives it.
         """
         self._pending += [_Pending(frame) for frame in window[len(window) - new :]]
-        votes = _votes_of(output, len(window))
+        votes = _votes_of(self._settled(new, output), len(window))
         for pending, vote in zip(self._pending[::-1], votes[::-1], strict=False):
             pending.votes.append(vote)
         ready = max(len(self._pending) - self.overlap, 0)
         yield from self._finish(ready, output["names"])
+
+    def _settled(self, new: int, output: dict) -> dict:
+        """The output with the names that its objects keep."""
+        segments = [
+            {**segment, "masks": segment["masks"].cpu().numpy()} for segment in output["segments"]
+        ]
+        labels = self._keeper.settle(
+            new,
+            [segment["label"] for segment in segments],
+            [segment["score"] for segment in segments],
+            [segment["masks"] for segment in segments],
+        )
+        for segment, label in zip(segments, labels, strict=True):
+            segment |= {"label": label, "name": output["names"][label - 1]}
+        return {**output, "segments": segments}
 
     def flush(self, names: tuple[str, ...]) -> Iterator[FrameResult]:
         """Give the last frames."""
@@ -107,20 +124,16 @@ class WindowMerger:
 
 
 def _votes_of(output: dict, length: int) -> list[_Vote]:
-    """What an output says about each frame of its window; a pixel belongs to one segment."""
-    maps = output["label_map"].cpu().numpy()
+    """What an output says about each frame of its window; a pixel belongs to the best segment."""
+    painted = output["label_map"].cpu().numpy() > 0
     votes = []
     for place in range(length):
-        free = maps[place] > 0
+        free = painted[place]
         found = []
         for segment in output["segments"]:
-            first, last = segment["window"]
-            if not first <= place < last:
-                continue
-            mask = segment["masks"][place - first].cpu().numpy() & free
-            mask &= maps[place] == segment["label"]
+            mask = segment["masks"][place] & free
             if mask.any():
-                free &= ~mask
+                free = free & ~mask
                 name = display_name(segment["name"])
                 found.append((segment["label"], Segment(name, float(segment["score"]), mask)))
         votes.append(_Vote(min(place + 1, length - place), found))
