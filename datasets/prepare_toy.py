@@ -10,17 +10,19 @@ datasets/README.md.
 import argparse
 from pathlib import Path
 
+from ovavss_d2.checkpoint import load_weights
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.openvoc import derive_openvoc_split
 from ovavss_d2.data.toy import SPLITS, toy_root, write_toy
 from ovavss_d2.data.toy_clip import STEPS, train_toy_clip
-from ovavss_d2.data.toy_start import STEPS as START_STEPS
-from ovavss_d2.data.toy_start import train_toy_start
+from ovavss_d2.data.toy_start import PICTURE_STEPS, train_toy_start
 from ovavss_d2.data.toy_video import write_toy_videos
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.modeling import build_backbone
+from ovavss_d2.modeling import build_model
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
+
+CONFIG = Path(__file__).parent.parent / "configs" / "ovavss_toy.yaml"
 
 
 def parse_arguments(arguments=None):
@@ -35,7 +37,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--workers", type=_side, default=2, help="processes")
     parser.add_argument("--clip-steps", type=_side, default=STEPS, help="training of the toy CLIP")
     parser.add_argument(
-        "--start-steps", type=_side, default=START_STEPS, help="training of the start weights"
+        "--start-steps", type=_side, default=PICTURE_STEPS, help="training of the start weights"
     )
     return parser.parse_args(arguments)
 
@@ -65,16 +67,27 @@ def main(arguments=None):
     print(report)
     write_toy_videos(args.root, seed=args.seed)
     train_toy_clip(home / "clip", seed=args.seed, steps=args.clip_steps)
-    cfg = load_config(Path(__file__).parent.parent / "configs" / "ovavss_toy.yaml")
-    train_toy_start(
-        home / "start" / "toy_start.pth",
-        build_backbone(cfg),
-        mean=cfg.MODEL.PIXEL_MEAN,
-        std=cfg.MODEL.PIXEL_STD,
-        seed=args.seed,
-        steps=args.start_steps,
-    )
+    start = home / "start" / "toy_start.pth"
+    train_toy_start(start, _deaf_model(home), seed=args.seed, steps=args.start_steps)
     print(f"The toy world is in {home}")
+
+
+def _deaf_model(home: Path):
+    """The toy configuration's model without what joins sound and sight."""
+    clip = home / "clip" / "toy_clip"
+    settings = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        "MODEL.FUSION.ENABLED": False,
+        "MODEL.MASK_FORMER.AUDIO_QUERIES": False,
+        "MODEL.AUDIO.FREEZE": False,
+        "MODEL.CLIP.ARCHITECTURE": f"{clip}.json",
+        "MODEL.CLIP.WEIGHTS": f"{clip}.pt",
+    }
+    cfg = load_config(CONFIG, [x for pair in settings.items() for x in pair])
+    model = build_model(cfg)
+    load_weights(model, cfg)
+    return model
 
 
 if __name__ == "__main__":

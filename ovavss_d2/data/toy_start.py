@@ -1,9 +1,11 @@
-"""Start weights for the toy world's backbone, as COCO's are for the real configurations.
+"""Start weights for the toy world, as ImageNet's, COCO's and VGGish's are for the real one.
 
-The backbone learns to tell shape and colour of what each cell of its maps shows, on still pictures
-of base classes alone: it sees no novel class and hears nothing.
+The backbone learns shape and colour of what each cell of its maps shows, then the localiser to find
+and name all that is in sight, both on still pictures without sound. The audio encoder learns to
+tell timbre and pitch, without pictures. All know base classes alone, and none learns what sounding
+looks like.
 
-Shapes: N pictures, C channels, h w cells of a map, H W pixels.
+Shapes: N pictures or sounds, h w cells of a map, H W pixels, S samples of a second.
 """
 
 from pathlib import Path
@@ -11,81 +13,160 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 from tqdm import trange
 
-from ovavss_d2.data.toy_clip import draw_pictures
+from ovavss_d2.data.toy_cast import draw_cast
+from ovavss_d2.data.toy_clip import Pictures, draw_pictures
+from ovavss_d2.data.toy_scene import color_of, shape_of
+from ovavss_d2.data.toy_sound import draw_soundtrack
 from ovavss_d2.files import atomic_path
-from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
+from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 PICTURES = 3000
-STEPS = 450
-BATCH = 48
-LEARNING_RATE = 3e-3
+CELL_STEPS, CELL_BATCH, CELL_RATE = 450, 48, 3e-3
+PICTURE_STEPS, PICTURE_BATCH, PICTURE_RATE = 600, 32, 1e-3
+SOUND_CLIPS, SOUND_SECONDS = 250, 10
+SOUND_STEPS, SOUND_BATCH, SOUND_RATE = 150, 64, 2e-3
+LARGEST_GRADIENT = 1.0
+WEIGHT_DECAY = 0.05
+KINDS = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # the first of each is background
+_LEARNT = ("backbone.", "sem_seg_head.", "classifier.query_head.", "audio_encoder.")
+_DROPPED = "class_embed"  # what counts as an object is for the sound to say
 _STREAM = 97  # of random numbers, apart from the data set's
 
 
 def train_toy_start(
-    path: Path,
-    backbone: nn.Module,
-    *,
-    mean: list[float],
-    std: list[float],
-    seed: int = 0,
-    steps: int = STEPS,
-    pictures: int = PICTURES,
+    path: Path, model: nn.Module, *, seed: int = 0, steps: int = PICTURE_STEPS
 ) -> None:
-    """Train a backbone and write its weights as a checkpoint of the project's form.
+    """Train a model that does not hear, and an audio encoder; write their weights.
 
     Args:
-        path: the file; one that is there is kept.
-        backbone: pictures (N, 3, H, W) to a dict of maps (N, C, h, w).
-        mean, std: of RGB in 0..255, as the model has them.
-        seed: of scenes, batches and start values.
-        steps: optimiser steps.
-        pictures: scenes to draw, if the steps need as many.
+        path: the file, a checkpoint of the project's form; one that is there is kept.
+        model: the meta-architecture without fusion and audio queries, its CLIP loaded.
+        seed: of scenes, sounds, batches and start values of what is thrown away.
+        steps: optimiser steps of the localiser; the other two take at most as many.
     """
     if path.exists():
         return
     rng = np.random.default_rng([seed, _STREAM])
-    scenes = draw_pictures(rng, min(pictures, steps * BATCH), TOY_BASE_IDS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _fit(backbone, scenes.frames, scenes.ids.long(), mean, std, steps)
-    weights = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+        pictures = draw_pictures(rng, min(PICTURES, steps * CELL_BATCH), TOY_BASE_IDS)
+        _learn_cells(model, pictures, min(steps, CELL_STEPS))
+        _learn_to_see(model, pictures, rng, steps)
+        _learn_to_hear(model.audio_encoder, rng, min(steps, SOUND_STEPS))
+    weights = {
+        key: value
+        for key, value in model.state_dict().items()
+        if key.startswith(_LEARNT) and _DROPPED not in key
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as draft:
         torch.save({"model": weights}, draft)
 
 
-def _fit(backbone: nn.Module, frames: Tensor, ids: Tensor, mean, std, steps: int) -> None:
-    kinds = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # the first of each is background
+def _learn_cells(model: nn.Module, pictures: Pictures, steps: int) -> None:
+    backbone, ids = model.backbone, pictures.ids.long()
     heads = nn.ModuleDict(
-        {name: nn.Conv2d(s.channels, sum(kinds), 1) for name, s in backbone.output_shape().items()}
+        {name: nn.Conv2d(s.channels, sum(KINDS), 1) for name, s in backbone.output_shape().items()}
     )
-    parameters = [*backbone.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+
+    def loss():
+        batch = torch.randint(len(ids), (CELL_BATCH,))
+        maps = backbone((pictures.frames[batch] - model.pixel_mean) / model.pixel_std)
+        return sum(cell_loss(heads[name](maps[name]), ids[batch]) for name in sorted(maps))
+
     backbone.train()
-    with trange(steps, desc="toy start weights", unit="step") as progress:
-        for _ in progress:
-            batch = torch.randint(len(frames), (BATCH,))
-            maps = backbone((frames[batch] - mean) / std)
-            loss = sum(
-                _cell_loss(heads[name](maps[name]), ids[batch], kinds) for name in sorted(maps)
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress.set_postfix(loss=f"{loss.item():.3f}")
+    parameters = [*backbone.parameters(), *heads.parameters()]
+    _fit(parameters, loss, steps, CELL_RATE, "toy start weights: cells")
 
 
-def _cell_loss(logits: Tensor, ids: Tensor, kinds: tuple[int, int]) -> Tensor:
-    """Cross-entropy of shape and of colour of each cell: logits (N, kinds, h, w), ids (N, H, W)."""
+def cell_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """Cross-entropy of cells' shapes and colours: logits (N, sum(KINDS), h, w), ids (N, H, W)."""
     cells = F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
     shapes = torch.where(cells > 0, (cells - 1) % len(TOY_SHAPES) + 1, 0)
     colors = torch.where(cells > 0, (cells - 1) // len(TOY_SHAPES) + 1, 0)
-    shape_logits, color_logits = logits.split(kinds, dim=1)
+    shape_logits, color_logits = logits.split(KINDS, dim=1)
     return F.cross_entropy(shape_logits, shapes) + F.cross_entropy(color_logits, colors)
+
+
+def _learn_to_see(
+    model: nn.Module, pictures: Pictures, rng: np.random.Generator, steps: int
+) -> None:
+    classes = [[] for _ in pictures.frames]
+    for number, class_id in pictures.objects.tolist():
+        classes[number].append(class_id)
+
+    def loss():
+        chosen = rng.integers(len(classes), size=PICTURE_BATCH)
+        losses = model([_still(pictures, i, classes[i], rng.random() < 0.5) for i in chosen])
+        return sum(losses.values())
+
+    model.train()
+    _fit(model.parameters(), loss, steps, PICTURE_RATE, "toy start weights: pictures")
+
+
+def _still(pictures: Pictures, number: int, classes: list[int], mirrored: bool) -> dict:
+    """A picture as a silent clip of one frame, as `AVSClipMapper` makes them."""
+    image = pictures.frames[number]
+    masks = pictures.ids[number] == torch.tensor(classes)[:, None, None]
+    if mirrored:
+        image, masks = image.flip(-1), masks.flip(-1)
+    instances = Instances(tuple(image.shape[-2:]))
+    instances.gt_classes = torch.tensor(classes) - 1
+    instances.gt_ids = torch.arange(len(classes))
+    instances.gt_masks = BitMasks(masks)
+    return {
+        "image": image[None],
+        "audio": torch.zeros(1, SECOND),
+        "audio_valid": torch.ones(1, dtype=torch.bool),
+        "labelled": torch.ones(1, dtype=torch.bool),
+        "instances": [instances],
+        "clip_seed": int(number),
+    }
+
+
+def _learn_to_hear(encoder: nn.Module, rng: np.random.Generator, steps: int) -> None:
+    sounds, truths = _draw_sounds(rng, min(SOUND_CLIPS, steps * SOUND_BATCH // SOUND_SECONDS))
+    log_mel = encoder.log_mel(sounds)
+    head = nn.Linear(encoder.output_dim, truths.shape[1])
+
+    def loss():
+        batch = torch.from_numpy(rng.integers(len(sounds), size=SOUND_BATCH))
+        logits = head(encoder.encode(log_mel[batch]))
+        return F.binary_cross_entropy_with_logits(logits, truths[batch])
+
+    parameters = [*encoder.parameters(), *head.parameters()]
+    _fit(parameters, loss, steps, SOUND_RATE, "toy start weights: sounds")
+
+
+def _draw_sounds(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
+    """Seconds as they occur in training clips: (N, S), and which shapes and colours are heard."""
+    tracks, truths = [], []
+    for _ in range(clips):
+        heard = draw_cast(rng, "base", SOUND_SECONDS).heard()
+        tracks.append(draw_soundtrack(rng, heard))
+        for now in heard:
+            there = {word for i in now for word in (shape_of(i), color_of(i))}
+            truths.append([float(word in there) for word in (*TOY_SHAPES, *TOY_COLORS)])
+    sounds = np.concatenate(tracks).reshape(-1, SECOND).astype(np.float32) / 32768
+    return torch.from_numpy(sounds), torch.tensor(truths)
+
+
+def _fit(parameters, loss_of_batch, steps: int, rate: float, title: str) -> None:
+    parameters = [p for p in parameters if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.1
+    )
+    with trange(steps, desc=title, unit="step") as progress:
+        for _ in progress:
+            loss = loss_of_batch()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+            optimizer.step()
+            schedule.step()
+            progress.set_postfix(loss=f"{loss.item():.3f}")

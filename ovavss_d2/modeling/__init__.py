@@ -1,6 +1,6 @@
 """The model; importing it registers its parts with Detectron2."""
 
-from detectron2.modeling import build_backbone
+from detectron2.modeling import build_model
 
 from ovavss_d2.modeling import (  # noqa: F401  (each registers its parts)
     audio_encoder,
@@ -11,4 +11,4 @@ from ovavss_d2.modeling import (  # noqa: F401  (each registers its parts)
     text_classifier,
 )
 
-__all__ = ["build_backbone"]
+__all__ = ["build_model"]
