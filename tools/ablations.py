@@ -25,8 +25,7 @@ from ovavss_d2.files import atomic_path, write_json
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WHOLE = "whole model"
-FIGURES = ("base", "novel", "harmonic")
+WHOLE, FIGURES = "whole model", ("base", "novel", "harmonic")
 
 
 class Row(NamedTuple):
@@ -130,8 +129,7 @@ def table(measured):
 def main(arguments=None):
     """Measure the rows one after the other, and write the table after each."""
     args = parse_arguments(arguments)
-    cfg = load_config(args.config_file, args.opts)
-    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
+    metadata = MetadataCatalog.get(load_config(args.config_file, args.opts).DATASETS.TEST[0])
     rows = rows_of(metadata.names, metadata.base_ids)
     unknown = set(args.rows or ()) - {row.name for row in rows}
     if unknown:
