@@ -1,0 +1,103 @@
+"""A batch of clips is its clips: forward, losses, gradients; frames and sound of any number."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from small import small_config
+from test_meta_arch import NAMES, losses_of, make_clip
+from tiny_clip import write_architecture
+
+from ovavss_d2.data.media import released_examples, seconds_at
+
+TOLERANCE = 1e-5  # of the largest number
+ONLY_FIRST = torch.tensor([True, False, False, False, False])  # truth of a v1s clip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    cfg = small_config()
+    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(tmp_path_factory.mktemp("clip"))
+    cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = ["red circle", "blue triangle"]
+    cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
+    cfg.MODEL.FUSION.DROPOUT = 0.0
+    cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
+    cfg.TEST.PAINT_THRESHOLD = 1e-9
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def clips():
+    """Clips of two objects each, so that every normaliser of the batch is the mean of theirs."""
+    return [make_clip(11), make_clip(12, labelled=ONLY_FIRST), make_clip(13)]
+
+
+def losses_and_gradients(model, batch):
+    model.zero_grad()
+    losses = losses_of(model, batch)
+    sum(losses.values()).backward()
+    grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return {name: loss.item() for name, loss in losses.items()}, grads
+
+
+def test_losses_and_gradients_of_a_batch_are_the_mean_of_its_clips(model):
+    losses, gradients = losses_and_gradients(model, clips())
+    alone = [losses_and_gradients(model, [clip]) for clip in clips()]
+    for name, loss in losses.items():
+        mean = sum(one[name] for one, _ in alone) / len(alone)
+        assert loss == pytest.approx(mean, rel=TOLERANCE), name
+    largest = max(x.abs().max() for x in gradients.values())
+    for name, gradient in gradients.items():
+        mean = sum(one[name] for _, one in alone) / len(alone)
+        assert (gradient - mean).abs().max() <= TOLERANCE * largest, name
+
+
+@torch.no_grad()
+def test_outputs_of_a_batch_are_those_of_its_clips(model):
+    model.eval()
+    together = model._localise(model._normalised(clips()), clips())
+    for i, clip in enumerate(clips()):
+        alone = model._localise(model._normalised([clip]), [clip])
+        for key in ("pred_logits", "pred_masks", "pred_queries"):
+            error = (together[key][i] - alone[key][0]).abs().max()
+            assert error <= TOLERANCE * alone[key].abs().max(), key
+
+
+@pytest.mark.parametrize("frames", [1, 3, 10])
+def test_clips_of_other_lengths_train_and_are_segmented(model, frames):
+    losses, gradients = losses_and_gradients(model, [make_clip(21, frames), make_clip(22, frames)])
+    assert all(torch.isfinite(torch.tensor(loss)) for loss in losses.values())
+    assert all(torch.isfinite(x).all() for x in gradients.values())
+    model.eval()
+    (output,) = model([make_clip(21, frames)])
+    assert output["label_map"].shape[0] == frames
+
+
+def segmented(model, clip):
+    model.eval()
+    return model([clip])[0]["label_map"]
+
+
+@torch.no_grad()
+def test_windows_beyond_the_ninth_frame_are_as_those_before(model):
+    clip = make_clip(31, 5)
+    long = {**clip, "times": [float(i) for i in range(15)]}
+    for key in ("image", "audio", "audio_valid"):
+        long[key] = torch.cat([clip[key]] * 3)
+    found = segmented(model, long)
+    assert found.any()
+    for first in (0, 5, 10):
+        assert torch.equal(found[first : first + 5], segmented(model, clip))
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 3, 20])
+def test_sound_may_be_absent_shorter_or_longer_than_the_video(model, seconds):
+    sound = torch.randn(int(16000 * seconds)).mul(0.1).numpy()
+    clip = make_clip(41, 12)
+    clip["audio"] = torch.from_numpy(seconds_at(sound, [float(i) for i in range(12)]))
+    found = segmented(model, clip)
+    heard = min(12, -(-int(16000 * seconds) // 16000))
+    assert not found[heard:].any()
+    examples, valid = released_examples(sound, list(range(12)))
+    assert examples.shape == (12, 16000)
+    assert valid.sum() == min(12, int(16000 * seconds // (96 * 160)))
