@@ -19,6 +19,10 @@ def add_ovavss_config(cfg):
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.280, 103.530]  # RGB
     cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
+    # training: compute the backbone's stages and the layers of both decoders again for the gradient
+    # instead of keeping what is in between: less memory, more time, the same losses
+    cfg.MODEL.CHECKPOINTING = False
+    cfg.MODEL.COMPILE = False  # the backbone by torch.compile, which needs a C++ compiler
     cfg.MODEL.BACKBONE.NAME = "TimmBackbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     _add_backbone_keys(cfg)

@@ -4,6 +4,8 @@ Shape letters: N frames (B * T), H W pixels, C channels of a stage, h w places o
 s places along a window.
 """
 
+import logging
+
 import timm
 import torch
 from detectron2.config import configurable
@@ -13,6 +15,8 @@ from timm.layers import freeze_batch_norm_2d
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+logger = logging.getLogger(__name__)
 
 FIRST_STAGE = 2  # the first feature is called res2
 
@@ -52,6 +56,8 @@ class TimmBackbone(Backbone):
             pad_before_shift(net)
         if keys.FREEZE_NORM:
             net = freeze_batch_norm_2d(net)
+        if cfg.MODEL.CHECKPOINTING:
+            recompute_stages(net)
         return {"net": net, "channels_last": str(getattr(net, "output_fmt", "")).endswith("NHWC")}
 
     @property
@@ -106,6 +112,19 @@ def build_timm_network(name: str, out_indices, drop_path: float, options: dict) 
             f"timm cannot build '{name}' with MODEL.TIMM.OUT_INDICES {list(out_indices)} "
             f"and MODEL.TIMM.KWARGS {options}: {error}"
         ) from error
+
+
+def recompute_stages(net: nn.Module) -> None:
+    """Have a timm network compute its stages again for the gradient; said in a log line if not.
+
+    Batch norms that learn would count each clip twice, so that such a network is left as it is.
+    """
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+        logger.info("MODEL.CHECKPOINTING leaves the backbone out: its batch norms are trained.")
+    elif hasattr(net, "set_grad_checkpointing"):
+        net.set_grad_checkpointing(True)
+    else:
+        logger.info("MODEL.CHECKPOINTING leaves the backbone out: %s cannot.", type(net).__name__)
 
 
 def pad_before_shift(net: nn.Module) -> None:

@@ -11,6 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import ovavss_d2.modeling.pixel_decoder  # noqa: F401  (registers it)
 from ovavss_d2.modeling.position_encoding import volume_code
@@ -128,6 +129,7 @@ class AudioConditionedMaskDecoder(nn.Module):
         feedforward_dim: int,
         num_audio_tokens: int,
         hears: bool = True,
+        checkpointing: bool = False,
     ):
         """
         Args:
@@ -141,11 +143,13 @@ class AudioConditionedMaskDecoder(nn.Module):
             feedforward_dim: width of the feed-forward nets.
             num_audio_tokens: learnt audio positions.
             hears: the queries attend to the sound.
+            checkpointing: in training, layers are computed again for the gradient.
         """
         super().__init__()
         heads = {"dim": dim, "num_heads": num_heads}
         layers = range(num_rounds)
         self.hears, self.num_levels, self.dim = hears, num_levels, dim
+        self.checkpointing = checkpointing
         self.transformer_self_attention_layers = nn.ModuleList(
             SelfAttentionLayer(**heads) for _ in layers
         )
@@ -188,6 +192,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             "feedforward_dim": keys.DIM_FEEDFORWARD,
             "num_audio_tokens": keys.NUM_AUDIO_TOKENS,
             "hears": keys.AUDIO_QUERIES,
+            "checkpointing": cfg.MODEL.CHECKPOINTING,
         }
 
     def forward(
@@ -222,7 +227,11 @@ class AudioConditionedMaskDecoder(nn.Module):
         for i in range(len(self.transformer_ffn_layers)):
             level = i % self.num_levels
             allowed = self._allowed(predictions[-1]["pred_masks"], shapes[level])
-            queries = self._round(i, queries, position, memory[level], sound, allowed)
+            inputs = (i, queries, position, memory[level], sound, allowed)
+            if self.checkpointing and self.training:
+                queries = checkpoint(self._round, *inputs, use_reentrant=False)
+            else:
+                queries = self._round(*inputs)
             predictions.append(self._predict(queries, mask_features))
         return {**predictions[-1], "aux_outputs": predictions[:-1]}
 

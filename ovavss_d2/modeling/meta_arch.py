@@ -80,6 +80,8 @@ class OVAVSS(nn.Module):
     @classmethod
     def from_config(cls, cfg):
         backbone = build_backbone(cfg)
+        if cfg.MODEL.COMPILE:
+            backbone.compile(dynamic=True)  # clips come in several sizes
         divisibility = max(cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY, backbone.size_divisibility)
         return {
             "backbone": backbone,

@@ -11,6 +11,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ovavss_d2.modeling.deformable_attention import MultiScaleDeformableAttention
 from ovavss_d2.modeling.fusion import AudioVisualFusion
@@ -56,6 +57,7 @@ class DeformableEncoder(nn.Module):
         fusion: AudioVisualFusion | None,
         dim: int,
         num_levels: int,
+        checkpointing: bool = False,
     ):
         """
         Args:
@@ -63,10 +65,11 @@ class DeformableEncoder(nn.Module):
             fusion: built early fusion, or None for an encoder that does not hear.
             dim: channels C.
             num_levels: V.
+            checkpointing: in training, layers are computed again for the gradient.
         """
         super().__init__()
         self.level_embed = nn.Parameter(torch.randn(num_levels, dim))
-        self.fusion = fusion
+        self.fusion, self.checkpointing = fusion, checkpointing
         self.layers = nn.ModuleList(layers)
 
     def forward(self, maps: list[Tensor], audio: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -85,7 +88,10 @@ class DeformableEncoder(nn.Module):
         if self.fusion is not None:
             tokens, audio = self.fusion(tokens, audio)
         for layer in self.layers:
-            tokens = layer(tokens, position, reference, shapes)
+            if self.checkpointing and self.training:
+                tokens = checkpoint(layer, tokens, position, reference, shapes, use_reentrant=False)
+            else:
+                tokens = layer(tokens, position, reference, shapes)
         levels = tokens.split([h * w for h, w in shapes], dim=1)
         maps = [x.transpose(1, 2).unflatten(2, s) for x, s in zip(levels, shapes, strict=True)]
         return maps, audio
@@ -178,6 +184,7 @@ class AudioConditionedPixelDecoder(nn.Module):
                 fusion=_fusion(cfg) if cfg.MODEL.FUSION.ENABLED else None,
                 dim=head.CONVS_DIM,
                 num_levels=levels,
+                checkpointing=cfg.MODEL.CHECKPOINTING,
             ),
             "conv_dim": head.CONVS_DIM,
             "mask_dim": head.MASK_DIM,
