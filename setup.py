@@ -41,5 +41,8 @@ setup(
         "tensorboard>=2.18,<3",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"test": ["pytest>=8,<10", "ruff>=0.14,<1"]},
+    extras_require={
+        "app": ["gradio>=6,<7"],  # demo/app.py
+        "test": ["pytest>=8,<10", "ruff>=0.14,<1"],
+    },
 )

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Measure the demo on toy videos with known truth: borders of windows, masks between segmented
+frames, speed, and the memory of an hour-long video.
+
+    python tools/measure_demo.py --weights output/ovavss_toy/model_final.pth
+
+Prints one line a figure; docs/DEMO.md quotes them.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ovavss_d2.data.sound import open_sound
+from ovavss_d2.data.toy import write_wav
+from ovavss_d2.data.toy_scene import draw_scene, render
+from ovavss_d2.data.toy_sound import draw_soundtrack
+from ovavss_d2.data.video import Video, VideoWriter
+from ovavss_d2.inference.following import Follower, hold_results
+from ovavss_d2.segmenter import Segmenter
+from ovavss_d2.vocabulary import TOY_NAMES
+
+SIZE = (96, 128)
+
+
+def make_scene(seed: int, seconds: int, rate: int):
+    """Frames (L, H, W, 3), sound, the names heard in each second, and the truth (L, H, W)."""
+    rng = np.random.default_rng([seed, 7])
+    count = int(rng.integers(2, 5))
+    ids = [int(i) for i in rng.choice(np.arange(1, len(TOY_NAMES) + 1), count, replace=False)]
+    scene = draw_scene(rng, ids, SIZE, min(seconds, 30))
+    frames, labels = render(scene, np.arange(seconds * rate) / rate)
+    heard: list[tuple[int, ...]] = []
+    while len(heard) < seconds:
+        chosen = tuple(int(i) for i in rng.choice(ids, int(rng.integers(0, 3)), replace=False))
+        heard += [chosen] * int(rng.integers(4, 12))
+    heard = heard[:seconds]
+    truth = [np.where(np.isin(x, heard[i // rate]), x, 0) for i, x in enumerate(labels)]
+    return frames, draw_soundtrack(rng, heard), heard, np.stack(truth)
+
+
+def mean_iou(pairs) -> float:
+    """Mean over classes, of (prediction, truth) label maps."""
+    both, either = np.zeros(len(TOY_NAMES) + 1), np.zeros(len(TOY_NAMES) + 1)
+    for prediction, truth in pairs:
+        joint = np.bincount(prediction[prediction == truth], minlength=len(both))
+        sizes = [np.bincount(x.ravel(), minlength=len(both)) for x in (prediction, truth)]
+        both, either = both + joint, either + sum(sizes) - joint
+    return float((both / np.maximum(either, 1))[1:][either[1:] > 0].mean())
+
+
+def measure_borders(segmenter: Segmenter, videos: int, overlap: int) -> None:
+    """How often labels change from one frame to the next while the sound stays, where other
+    windows speak for the next frame (border) and where the same do (inside)."""
+    segmenter.overlap, size = overlap, segmenter.window
+    stride = size - overlap
+    changes: dict[bool, list[tuple[float, bool]]] = {True: [], False: []}
+    pairs = []
+    for seed in range(videos):
+        frames, sound, heard, truth = make_scene(seed, 90, 1)
+        results = list(segmenter(frames, audio=sound, sample_rate=16000))
+        maps = [result.label_map for result in results]
+        pairs += zip(maps, truth, strict=True)
+        for i in range(len(maps) - 1):
+            if heard[i] != heard[i + 1]:
+                continue
+            windows = [
+                {k for k in range(len(maps)) if k * stride <= j < k * stride + size}
+                for j in (i, i + 1)
+            ]
+            union = np.count_nonzero((maps[i] > 0) | (maps[i + 1] > 0))
+            changed = np.count_nonzero(maps[i] != maps[i + 1]) / max(union, 1)
+            renamed = set(np.unique(maps[i])) != set(np.unique(maps[i + 1]))
+            changes[windows[0] != windows[1]].append((changed, renamed))
+    border, inside = (np.mean(changes[key], axis=0) for key in (True, False))
+    print(
+        f"overlap {overlap}: painted pixels that change: {border[0]:.3f} at borders, "
+        f"{inside[0]:.3f} inside; frames whose names change: {border[1]:.3f}, {inside[1]:.3f}; "
+        f"mIoU {100 * mean_iou(pairs):.1f}"
+    )
+
+
+def measure_following(segmenter: Segmenter, videos: int, rate: int = 12) -> None:
+    """mIoU on the segmented frames (1 a second), and on the frames between them."""
+    on, between = [], []
+    for seed in range(videos):
+        frames, sound, _, truth = make_scene(100 + seed, 20, rate)
+        results = segmenter(frames[::rate], audio=sound, sample_rate=16000)
+        follower = Follower()
+        timed = ((i / rate, frame) for i, frame in enumerate(frames))
+        for i, (_, image, fresh) in enumerate(hold_results(timed, results)):
+            for result in fresh:
+                follower.start(result.image, result.label_map)
+            found = follower.carry(image).astype(np.int64)
+            (between if i % rate else on).append((found, truth[i]))
+    figures = mean_iou(on), mean_iou(between)
+    print("mIoU on segmented frames {:.3f}, between them {:.3f}".format(*figures), end=" ")
+    print(f"(ratio {figures[1] / figures[0]:.3f})")
+
+
+def write_long_video(path: Path, seconds: int, rate: int, size=SIZE) -> None:
+    """A toy video of any length: ten seconds again and again."""
+    frames, sound, _, _ = make_scene(3, 10, rate)
+    write_wav(path.with_suffix(".wav"), np.tile(sound, -(-seconds // 10))[: seconds * 16000])
+    source = Video(
+        str(path), *size, rate, seconds, 0.0, True, other_sound=open_sound(path.with_suffix(".wav"))
+    )
+    with VideoWriter(path, rate=rate, sound_of=source) as writer:
+        for i in range(seconds * rate):
+            writer.write(frames[i % len(frames)])
+
+
+def measure_files() -> None:
+    """Time and peak memory of `Segmenter.write`, each video in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for seconds, rate in ((60, 12), (60, 2), (3600, 2)):
+            path = Path(folder) / f"{seconds}s_{rate}.mp4"
+            write_long_video(path, seconds, rate)
+            subprocess.run([sys.executable, __file__, "--file", path, *sys.argv[1:]], check=True)
+
+
+def measure_file(segmenter: Segmenter, path: str) -> None:
+    """Write one video's results and say what it took."""
+    list(segmenter(np.zeros((5, *SIZE, 3), np.uint8)))  # the first pass takes longer
+    start = time.perf_counter()
+    segmenter.write(path, Path(path).with_suffix(""))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{Path(path).stem}: {seconds:.1f} s, peak memory {peak:.0f} MB")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config-file", default="configs/ovavss_toy.yaml")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--videos", type=int, default=6)
+    parser.add_argument("--file", help="only write this video's results")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[])
+    args = parser.parse_args()
+    segmenter = Segmenter.from_config_file(args.config_file, weights=args.weights, opts=args.opts)
+    if args.file:
+        measure_file(segmenter, args.file)
+        return
+    overlap = segmenter.overlap
+    for each in (0, overlap):
+        measure_borders(segmenter, args.videos, each)
+    measure_following(segmenter, args.videos)
+    measure_files()
+
+
+if __name__ == "__main__":
+    main()
