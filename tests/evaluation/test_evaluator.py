@@ -1,6 +1,7 @@
 """The evaluator: truth and predictions brought together, processes merged, results written."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -143,6 +144,15 @@ def test_the_best_and_the_worst_videos_are_kept_whatever_the_order(tmp_path, tru
     assert kept[0][1] == [f"v{i:02}" for i in range(14, 8, -1)]
     page = best_worst_page(ends, MetadataCatalog.get(DATASET))
     assert page.shape[2] == 3 and page.shape[0] > 6 * 2 * 96
+
+
+def test_memory_does_not_grow_with_the_number_of_videos(tmp_path, truth):
+    video = make_video(tmp_path / "a", truth)
+    evaluator, sizes = AVSSEvaluator(DATASET), []
+    for i in range(60):
+        evaluator.process([{**video, "video_id": f"{i:03}"}], [output_of(truth)])
+        sizes.append(len(pickle.dumps((evaluator._by_subset, evaluator._extremes))))
+    assert sizes[59] < sizes[19] + 2000
 
 
 def test_pairs_are_ranked_by_pixels():
