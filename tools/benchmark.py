@@ -56,6 +56,8 @@ def parse_arguments(arguments=None):
     args = parser.parse_args(arguments)
     if unknown := [s for s in args.suites if s not in SUITES]:
         raise ValueError(f"no suite '{unknown[0]}': expected some of {', '.join(SUITES)}")
+    if args.page and not args.page.is_file():
+        raise ValueError(f"no page '{args.page}': expected a Markdown file to put the tables into")
     if args.repeats < 1 or min(args.counts) < 1 or (args.videos or 1) < 1:
         raise ValueError("--repeats, --counts and --videos must be at least 1")
     return args

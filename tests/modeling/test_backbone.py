@@ -1,13 +1,22 @@
 """Backbones: any timm feature network under Detectron2's interface."""
 
 import copy
+import logging
 
 import pytest
 import timm
 import torch
 from small import small_config
+from timm.layers import freeze_batch_norm_2d
 
-from ovavss_d2.modeling.backbone import TimmBackbone, from_windows, pad_before_shift, to_windows
+from ovavss_d2.modeling.backbone import (
+    TimmBackbone,
+    build_timm_network,
+    from_windows,
+    pad_before_shift,
+    recompute_stages,
+    to_windows,
+)
 
 SWIN = {
     "embed_dim": 16,
@@ -131,3 +140,12 @@ def test_what_timm_cannot_build_is_said_in_one_line(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         TimmBackbone(small_config(**changes), None)
     assert "\n" not in str(error.value)
+
+
+def test_a_backbone_whose_batch_norms_learn_is_not_computed_twice(caplog):
+    net = build_timm_network("resnet18", [1, 2, 3, 4], 0.0, {})
+    with caplog.at_level(logging.INFO):
+        recompute_stages(net)
+    assert not net.grad_checkpointing and "its batch norms are trained" in caplog.text
+    recompute_stages(freeze_batch_norm_2d(net))
+    assert net.grad_checkpointing

@@ -11,18 +11,28 @@ NAMES = ["red circle", "blue square", "green star"]
 SIZE = (40, 56)
 
 
+@pytest.fixture
+def model_config(tmp_path):
+    return config_in(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    cfg = config_in(tmp_path_factory.mktemp("clip"))
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def config_in(folder):
     cfg = small_config()
-    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(tmp_path_factory.mktemp("clip"))
+    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(folder)
     cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
     cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = ["red circle", "blue triangle"]
     cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
     cfg.MODEL.FUSION.DROPOUT = 0.0
     cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
     cfg.TEST.PAINT_THRESHOLD = 1e-9  # random weights are not sure of anything
-    torch.manual_seed(0)
-    return build_model(cfg)
+    return cfg
 
 
 def make_clip(seed, frames=5, objects=2, labelled=None, loudness=0.1, size=SIZE):
@@ -158,3 +168,25 @@ def test_names_outside_the_training_vocabulary_have_no_name_loss(model):
     model.eval()
     clip = make_clip(10, objects=2)
     assert model._targets(clip, SIZE)["labels"].tolist() == [0, -1]
+
+
+def test_compiling_is_asked_of_the_backbone_alone(model_config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **keys: asked.append((self, keys)))
+    model_config.MODEL.COMPILE = True
+    model = build_model(model_config)
+    assert asked == [(model.backbone, {"dynamic": True})]
+
+
+def test_checkpointing_changes_no_loss_and_no_gradient(model_config):
+    found = []
+    for again in (False, True):
+        model_config.MODEL.CHECKPOINTING = again
+        torch.manual_seed(0)
+        model = build_model(model_config)
+        losses = losses_of(model, [make_clip(1)])
+        sum(losses.values()).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append((*losses.values(), *gradients))
+    for plain, recomputed in zip(*found, strict=True):
+        torch.testing.assert_close(plain, recomputed)
