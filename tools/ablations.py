@@ -61,9 +61,9 @@ def rows_of(names, base_ids):
 
 
 def parse_arguments(arguments=None):
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    config = str(REPOSITORY / "configs" / "ovavss_toy.yaml")
-    parser.add_argument("--config-file", default=config, help="the whole model's")
+    parser.add_argument("--config-file", default=f"{REPOSITORY}/configs/ovavss_toy.yaml")
     parser.add_argument("--output", type=Path, default=Path("output/ablations"), help="kept here")
     parser.add_argument("--rows", nargs="+", help="only these, by name (default: all)")
     parser.add_argument("--weights", type=Path, help="a trained whole model, to save its training")
