@@ -101,18 +101,17 @@ def _learn_to_see(
 
     def loss():
         chosen = rng.integers(len(classes), size=PICTURE_BATCH)
-        losses = model([_still(pictures, i, classes[i], rng.random() < 0.5) for i in chosen])
-        return sum(losses.values())
+        return sum(model([_still(pictures, i, classes[i], rng) for i in chosen]).values())
 
     model.train()
     _fit(model.parameters(), loss, steps, PICTURE_RATE, "toy start weights: pictures")
 
 
-def _still(pictures: Pictures, number: int, classes: list[int], mirrored: bool) -> dict:
-    """A picture as a silent clip of one frame, as `AVSClipMapper` makes them."""
+def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.Generator) -> dict:
+    """A picture, perhaps mirrored, as a silent clip of one frame in `AVSClipMapper`'s form."""
     image = pictures.frames[number]
     masks = pictures.ids[number] == torch.tensor(classes)[:, None, None]
-    if mirrored:
+    if rng.random() < 0.5:
         image, masks = image.flip(-1), masks.flip(-1)
     instances = Instances(tuple(image.shape[-2:]))
     instances.gt_classes = torch.tensor(classes) - 1
@@ -124,7 +123,7 @@ def _still(pictures: Pictures, number: int, classes: list[int], mirrored: bool) 
         "audio_valid": torch.ones(1, dtype=torch.bool),
         "labelled": torch.ones(1, dtype=torch.bool),
         "instances": [instances],
-        "clip_seed": int(number),
+        "clip_seed": int(rng.integers(2**31)),  # other points to compare at, each time
     }
 
 
