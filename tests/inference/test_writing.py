@@ -1,0 +1,122 @@
+"""One video's results on disk: all or none, at its own times, with its own sound, in bounded
+memory."""
+
+import tracemalloc
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from flash_and_click import write_flash
+
+from ovavss_d2.data.source import open_source
+from ovavss_d2.inference.results import FrameResult, Segment
+from ovavss_d2.inference.writing import OUTPUTS, output_paths, write_results
+
+NAMES = ("cat", "dog")
+
+
+def results_of(source, fps=1.0, broken_at=None):
+    """The left half is a cat in every second second."""
+    for i, (time, image) in enumerate(source.frames(fps)):
+        if i == broken_at:
+            raise OSError("no space left on device")
+        mask = np.zeros(image.shape[:2], bool)
+        mask[:, : image.shape[1] // 2] = i % 2 == 0
+        segments = (Segment("cat", 0.8, mask),) if mask.any() else ()
+        yield FrameResult(i, time, image, NAMES, mask.astype(np.int32), segments)
+
+
+def write(source, folder, fps=1.0, broken_at=None, **options):
+    found = results_of(source, fps, broken_at)
+    return write_results(source, found, folder, names=NAMES, fps=fps, **options)
+
+
+def sound_packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+@pytest.mark.parametrize("times", [None, (0, 0.04, 0.3, 0.33, 0.9, 1.1, 1.45, 1.5, 1.52, 2.6, 2.9)])
+def test_times_size_and_sound_are_the_inputs_own(tmp_path, times):
+    path = write_flash(tmp_path / "a.mp4", times=times, size=(33 * 2, 50), tracks=[{}])
+    source = open_source(path)
+    written = write(source, tmp_path / "out")
+    painted = open_source(written.paths["video"])
+    assert (painted.height, painted.width) == (66, 50)
+    found = [time for time, _ in painted.frames()]
+    assert found == pytest.approx([time for time, _ in source.frames()], abs=1e-3)
+    copied, own = sound_packets(written.paths["video"]), sound_packets(path)
+    assert set(copied) <= set(own) and len(copied) >= len(own) - 1  # all but the encoder's lead-in
+    assert [(span.name, span.start, span.end) for span in written.spans] == [
+        ("cat", 0, 1), ("cat", 2, 3)
+    ]  # fmt: skip
+
+
+def test_pixels_keep_their_shape(tmp_path):
+    source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
+    wide = replace(source, aspect=Fraction(4, 3))
+    assert open_source(write(wide, tmp_path / "out").paths["video"]).aspect == wide.aspect
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_each_output_can_be_had_alone(tmp_path, output):
+    source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
+    written = write(source, tmp_path / "out", outputs=(output,))
+    assert list((tmp_path / "out").iterdir()) == list(written.paths.values())
+
+
+def test_a_second_run_replaces_the_first_and_a_failing_one_leaves_it(tmp_path):
+    source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
+    write(source, tmp_path / "out", fps=2.0)
+    written = write(source, tmp_path / "out")
+    assert len(list(written.paths["labels"].iterdir())) == 3
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    with pytest.raises(OSError, match="no space"):
+        write(source, tmp_path / "out", broken_at=2)
+    after = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_progress_ends_at_the_end(tmp_path):
+    source, seen = open_source(write_flash(tmp_path / "a.mp4", tracks=())), []
+    write(source, tmp_path / "out", progress=lambda *told: seen.append(told))
+    assert seen == sorted(seen) and seen[-1] == pytest.approx((3, 3))
+
+
+def test_unknown_outputs_and_overwritten_inputs_are_one_line(tmp_path):
+    source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
+    with pytest.raises(ValueError, match="outputs are gif: expected some of video, sheet"):
+        output_paths(source, tmp_path / "out", ["gif"])
+    with pytest.raises(ValueError, match="would be overwritten"):
+        output_paths(source, tmp_path)
+
+
+@dataclass
+class Endless:
+    """A source of any length that lies nowhere."""
+
+    duration: float
+    path: str = "endless.mp4"
+    height: int = 48
+    width: int = 64
+    rate: float = 2.0
+    sound_source: None = None
+
+    def frames(self, fps=None):
+        shade = np.zeros((self.height, self.width, 3), np.uint8)
+        for k in range(round(self.duration * (fps or self.rate))):
+            yield k / (fps or self.rate), shade + np.uint8(k % 200)
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    def peak(seconds):
+        tracemalloc.start()
+        write(Endless(seconds), tmp_path / str(seconds))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(30)  # what is loaded once
+    assert peak(240) < 1.1 * peak(40)
