@@ -1,6 +1,7 @@
 """Whole trainings by `DefaultTrainer`: figures, resuming, processes."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -161,6 +162,43 @@ def test_an_interrupted_training_ends_with_the_same_weights(whole, tmp_path):
     second = train(tmp_path, resume=True)
     assert second.start_iter == 3
     torch.testing.assert_close(parameters(second), parameters(whole[1]))
+
+
+@pytest.mark.parametrize("writer", ["checkpoint", "checkpoint_standalone"])
+def test_what_either_runtime_wrote_is_trained_further(whole, tmp_path, writer):
+    """Checkpoints of Detectron2 and of the standalone runtime, both after step 2."""
+    source = RECORDED.parent / f"{writer}.pth"
+    written = torch.load(source, weights_only=True)
+    assert ("standalone" in written["written_by"]) == ("standalone" in writer)
+    shutil.copy(source, tmp_path / "model_0000002.pth")
+    (tmp_path / "last_checkpoint").write_text("model_0000002.pth")
+    trainer = train(tmp_path, resume=True)
+    assert trainer.start_iter == 3
+    torch.testing.assert_close(parameters(trainer), parameters(whole[1]))
+    last, expected = (
+        json.loads((folder / "metrics.json").read_text().splitlines()[-1])
+        for folder in (tmp_path, whole[0])
+    )
+    assert last["iteration"] == expected["iteration"] == 6
+    assert last["line/mean"] == pytest.approx(expected["line/mean"])
+
+
+def test_both_runtimes_write_the_same_things(whole):
+    """All of a checkpoint's keys, and the types and shapes below them."""
+    folder, _ = whole
+    ours = torch.load(folder / "model_0000002.pth", weights_only=True)
+    for writer in ("checkpoint", "checkpoint_standalone"):
+        written = torch.load(RECORDED.parent / f"{writer}.pth", weights_only=True)
+        written.pop("written_by")
+        assert outline(ours) == outline(written)
+
+
+def outline(content):
+    if isinstance(content, dict):
+        return {key: outline(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [outline(value) for value in content]
+    return tuple(content.shape) if isinstance(content, torch.Tensor) else type(content).__name__
 
 
 def test_without_resume_a_training_starts_anew(whole, tmp_path):

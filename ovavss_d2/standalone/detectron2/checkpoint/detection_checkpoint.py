@@ -106,6 +106,8 @@ class DetectionCheckpointer(Checkpointer):
             raise
         except Exception as error:  # what is no checkpoint fails in many ways while it is read
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if "weights_only" in reason:  # torch's advice is to read it without protection
+                reason = "it holds more than weights and plain containers"
             raise ValueError(f"'{f}' is no readable checkpoint: {reason}") from error
         if self._match_by_ends:
             checkpoint[HEURISTICS] = True

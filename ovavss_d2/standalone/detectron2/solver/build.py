@@ -48,6 +48,7 @@ def build_optimizer(cfg, model: nn.Module) -> Optimizer:
         momentum=solver.MOMENTUM,
         nesterov=solver.NESTEROV,
         weight_decay=solver.WEIGHT_DECAY,
+        foreach=True,
     )
 
 
