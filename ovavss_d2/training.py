@@ -77,7 +77,7 @@ class Trainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict):
         super().load_state_dict(state_dict)
-        if "clips" in state_dict:  # checkpoints before version 0.2 have none
+        if "clips" in state_dict:  # those that Detectron2 alone wrote have none
             restore_stream(sampler_of(self.data_loader), state_dict["clips"])
 
 

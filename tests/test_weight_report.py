@@ -110,3 +110,9 @@ def test_a_config_names_the_files_to_check(tmp_path, tool, capsys):
     for name in ("model_final_83d103.pkl", "vggish-10086976.pth", "ViT-L-14-336px.pt"):
         assert name in said
     assert "get it from" in said
+
+
+def test_the_docs_name_every_published_file():
+    with open(f"{ROOT}/docs/WEIGHTS.md", encoding="utf-8") as file:
+        text = file.read()
+    assert [name for name in PUBLISHED if f"`{name}`" not in text] == []
