@@ -51,7 +51,7 @@ def write_screenshot(url: str, video: str, at: float, path: str) -> None:
 
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1300,1120"):
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1300,1270"):
         options.add_argument(f"--{argument}")
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
@@ -65,6 +65,7 @@ def write_screenshot(url: str, video: str, at: float, path: str) -> None:
         driver.execute_script(
             "document.querySelector('#painted video').currentTime = arguments[0]", at
         )
+        driver.execute_script("window.scrollTo(0, 0)")
         time.sleep(3)  # the browser seeks
         driver.save_screenshot(path)
     finally:

@@ -339,7 +339,8 @@ class VideoWriter:
         try:
             yield
         except av.FFmpegError as error:
-            raise ValueError(f"'{self.path}': cannot be written ({error.strerror})") from error
+            name = os.path.basename(self.path)  # it may grow in a hidden folder
+            raise ValueError(f"'{name}': cannot be written ({error.strerror})") from error
 
     def _remove_partial(self) -> None:
         if os.path.exists(self._partial):

@@ -167,6 +167,9 @@ def test_in_a_browser_a_visitor_uploads_runs_and_provokes_each_error(browser, tm
     visitor.remove()
     visitor.upload(write_video(tmp_path / "long.mp4", (1,) * 6, size=(64, 64)))
     visitor.run("lasts 6 s, at most 4 s are taken")
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    elsewhere = [name for name in browser.execute_script(script) if "://127.0.0.1" not in name]
+    assert [name for name in elsewhere if not name.startswith(("blob:", "data:"))] == []
 
 
 def test_it_listens_on_loopback_alone(page, monkeypatch):
