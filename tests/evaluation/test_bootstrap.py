@@ -26,9 +26,9 @@ def bootstrap_of(matrices):
 
 
 def test_intervals_equal_those_of_replicates_made_one_by_one(matrices):
-    figures = []
+    figures, counts = [], {name: replicate_counts(name) for name in matrices}
     for r in range(REPLICATES):
-        drawn = sum(replicate_counts(name)[r] * matrix for name, matrix in matrices.items())
+        drawn = sum(counts[name][r] * matrix for name, matrix in matrices.items())
         figures.append(avsbench_ov_figures(drawn, BASE, NOVEL))
     intervals = bootstrap_of(matrices).intervals(BASE, NOVEL)
     for name in ("mIoU", "base", "novel", "harmonic"):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from tiny_world import ROOT
 
 from ovavss_d2.data.catalog import DatasetCatalog
+from ovavss_d2.data.openvoc import closed_lists, write_lists
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved import read_label_map, score_saved
 from ovavss_d2.launching import launch
@@ -19,25 +21,27 @@ from ovavss_d2.vocabulary import AVSBENCH_NAMES, voc_palette
 DATASET = "avsbench_derived_test_all"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder of data sets, to be read only."""
-    return prepare(tmp_path_factory.mktemp("datasets"))
+    with pytest.MonkeyPatch.context() as patch:
+        folder = prepare(tmp_path_factory.mktemp("datasets"))
+        patch.setenv("DETECTRON2_DATASETS", str(folder))
+        yield folder
 
 
-@pytest.fixture
-def predictions(prepared, monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def predictions(prepared, tmp_path_factory):
     """Wrong label maps for every frame, as a model's evaluation saves them, and its reports."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(prepared))
-    random = np.random.default_rng(0)
-    evaluator = AVSSEvaluator(DATASET, output_dir=tmp_path / "model", save_predictions=True)
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("model")
+    evaluator = AVSSEvaluator(DATASET, output_dir=folder, save_predictions=True)
     for record in DatasetCatalog.get(DATASET):
         size = len(record["file_names"]), record["height"], record["width"]
         ids = random.choice([0, 16, 39], size).repeat(2, 1).repeat(2, 2)
         output = {"label_map": torch.from_numpy(ids.astype(np.int32)), "names": AVSBENCH_NAMES}
         evaluator.process([record], [output])
     evaluator.evaluate()
-    return tmp_path / "model"
+    return folder
 
 
 def reports(folder):
@@ -66,8 +70,21 @@ def test_the_command_line_scores_without_a_model(predictions, tmp_path):
     assert reports(tmp_path / "out" / "scored" / DATASET) == reports(predictions)
 
 
-def test_missing_maps_are_counted_before_anything_is_scored(predictions, tmp_path):
+def test_a_closed_set_is_scored_without_novel_names(predictions, prepared, tmp_path):
+    write_lists(
+        prepared / "AVSBench-semantic", closed_lists(prepared / "AVSBench-closed"), AVSBENCH_NAMES
+    )
     folder = predictions / "predictions"
+    results = score_saved("avsbench_semantic_test", folder, tmp_path / "closed")
+    derived = json.loads((predictions / "results.json").read_text())
+    assert results["avss"]["mIoU"] == derived["avss"]["mIoU"]
+    assert np.isnan(results["avsbench_ov"]["novel"])
+    assert "closed set" in (tmp_path / "closed" / "results.md").read_text()
+
+
+def test_missing_maps_are_counted_before_anything_is_scored(predictions, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(predictions / "predictions", folder)
     for name in ("0.png", "3.png"):
         (folder / "test_mixed" / name).unlink()
     with pytest.raises(FileNotFoundError, match="lacks 2 of 20 label maps, the first is") as error:
@@ -77,14 +94,14 @@ def test_missing_maps_are_counted_before_anything_is_scored(predictions, tmp_pat
         score_saved(DATASET, tmp_path / "nowhere", None)
 
 
-@pytest.mark.parametrize("mode", ["L", "I", "I;16", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "I;16", "P", "RGB", "RGBA"])
 def test_pictures_of_other_systems_are_read_by_value_or_colour(tmp_path, mode):
     ids = np.arange(70).reshape(7, 10)
     if mode in ("P", "RGB", "RGBA"):
         picture = Image.fromarray(voc_palette(71)[ids])
         picture = picture.quantize(256) if mode == "P" else picture.convert(mode)
     else:
-        types = {"L": np.uint8, "I": np.int32, "I;16": np.uint16}
+        types = {"L": np.uint8, "I;16": np.uint16}
         picture = Image.fromarray(ids.astype(types[mode]))
     picture.save(tmp_path / "a.png")
     assert (read_label_map(tmp_path / "a.png", 71) == ids).all()
