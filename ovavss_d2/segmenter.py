@@ -4,6 +4,7 @@ everyone's way in.
     segmenter = Segmenter.from_config_file("configs/ovavss_toy.yaml", weights="model_final.pth")
     for frame in segmenter("video.mp4"):
         print(frame.time, [(segment.name, segment.score) for segment in frame.segments])
+    segmenter.write("video.mp4", "output/demo")  # painted video, contact sheet, label maps, JSON
 
 Shape letters: T frames, S samples of sound, H W pixels of a frame.
 """
