@@ -168,7 +168,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         self._load_state(convert_release(state), self._source, layout)
 
     def _report_settings(self) -> None:
-        own, other = [], []
+        own: list[str] = []
+        other: list[str] = []
         for key, released in RELEASED_SETTINGS.items():
             value = functools.reduce(getattr, key.split("."), self.cfg)
             (own if value == released else other).append(f"{key} {value}")
@@ -240,11 +241,11 @@ def _check_sizes(fitting: dict[str, Tensor], own: dict[str, Tensor], source: str
 
 def _check_backbone(fitting: dict[str, Tensor], odd: set[str], source: str) -> None:
     """A backbone is taken as a whole or not at all."""
-    odd = sorted(name for name in odd if name.startswith("backbone."))
-    if odd and any(name.startswith("backbone.") for name in fitting):
+    wrong = sorted(name for name in odd if name.startswith("backbone."))
+    if wrong and any(name.startswith("backbone.") for name in fitting):
         raise ValueError(
-            f"'{source}' has another backbone: {len(odd)} weights are missing or left over, such "
-            f"as '{odd[0]}'; check MODEL.TIMM.NAME"
+            f"'{source}' has another backbone: {len(wrong)} weights are missing or left over, such "
+            f"as '{wrong[0]}'; check MODEL.TIMM.NAME"
         )
 
 

@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ class Weights:
         own = layout == "own"
         if layout == self.origin and not own:
             weights |= self.extra
-        content = {"model": weights}
+        content: dict[str, Any] = {"model": weights}
         if own and self.origin != "own":
             content |= {ORIGIN: self.origin, EXTRA: dict(self.extra)}
         _write(path, weights if layout in PART_LAYOUTS else content)

@@ -4,7 +4,7 @@ Shapes: B clips, Q queries, T frames, K names, M matched objects of a batch, R r
 x labelled frame), P points, h w and H W map sizes.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -138,7 +138,7 @@ class SetCriterion(nn.Module):
         device = outputs["pred_masks"].device
         with torch.autocast(device.type, enabled=False):
             batch = TargetBatch.pack(targets, device)
-            keys = [
+            keys: list[dict[str, Any]] = [
                 {"step": step, "clip_seeds": clip_seeds, "prediction": i}
                 for i in range(len(predictions))
             ]
@@ -148,11 +148,10 @@ class SetCriterion(nn.Module):
             ]
             divisors = self._normalisers(predictions, batch, matches)
             losses = {}
-            for key, *each in zip(keys, predictions, matches, divisors, strict=True):
-                i = key["prediction"]
+            for i, key in enumerate(keys):
                 suffix = "" if i == len(predictions) - 1 else f"_{i}"
-                found = self._losses(*each, batch, key)
-                losses.update({name + suffix: value for name, value in found.items()})
+                values = self._losses(predictions[i], matches[i], divisors[i], batch, key)
+                losses.update({name + suffix: value for name, value in values.items()})
         return losses
 
     def _losses(self, prediction, matches, divisors, batch, key):
