@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 
 from ovavss_d2.data.sound import open_sound
@@ -104,24 +105,42 @@ def measure_following(segmenter: Segmenter, videos: int, rate: int = 12) -> None
     print(f"(ratio {figures[1] / figures[0]:.3f})")
 
 
-def write_long_video(path: Path, seconds: int, rate: int, size=SIZE) -> None:
-    """A toy video of any length: ten seconds again and again."""
-    frames, sound, _, _ = make_scene(3, 10, rate)
-    write_wav(path.with_suffix(".wav"), np.tile(sound, -(-seconds // 10))[: seconds * 16000])
-    source = Video(
-        str(path), *size, rate, seconds, 0.0, True, other_sound=open_sound(path.with_suffix(".wav"))
-    )
+def write_minute(path: Path, rate: int) -> None:
+    """A toy video of a minute, with sound."""
+    frames, sound, _, _ = make_scene(3, 60, rate)
+    wav = path.with_suffix(".wav")
+    write_wav(wav, sound)
+    source = Video(str(path), *SIZE, rate, 60, 0.0, True, other_sound=open_sound(wav))
     with VideoWriter(path, rate=rate, sound_of=source) as writer:
-        for i in range(seconds * rate):
-            writer.write(frames[i % len(frames)])
+        for image in frames:
+            writer.write(image)
+
+
+def repeat(path: Path, target: Path, times: int, seconds: float) -> None:
+    """Write a video again and again behind itself, its packets as they are."""
+    with av.open(str(target), "w") as output:
+        with av.open(str(path)) as source:
+            streams = {x.index: output.add_stream_from_template(x) for x in source.streams}
+        for i in range(times):
+            with av.open(str(path)) as source:
+                for packet in source.demux():
+                    if packet.dts is None or packet.pts * packet.time_base >= seconds:
+                        continue
+                    shift = round(i * seconds / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    packet.stream = streams[packet.stream.index]
+                    output.mux(packet)
 
 
 def measure_files() -> None:
     """Time and peak memory of `Segmenter.write`, each video in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        for seconds, rate in ((60, 12), (60, 2), (3600, 2)):
-            path = Path(folder) / f"{seconds}s_{rate}.mp4"
-            write_long_video(path, seconds, rate)
+        minutes = [Path(folder) / f"minute_{rate}_fps.mp4" for rate in (12, 1)]
+        for path, rate in zip(minutes, (12, 1), strict=True):
+            write_minute(path, rate)
+        hour = Path(folder) / "hour_1_fps.mp4"
+        repeat(minutes[1], hour, 60, 60.0)
+        for path in (*minutes, hour):
             subprocess.run([sys.executable, __file__, "--file", path, *sys.argv[1:]], check=True)
 
 
