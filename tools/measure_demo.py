@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measure the demo on toy videos with known truth: borders of windows, masks between segmented
-frames, speed, and the memory of an hour-long video.
+"""Measure the demo on toy videos with known truth: how often labels change at borders of windows
+and inside them, and how good masks are on and between segmented frames.
 
     python tools/measure_demo.py --weights output/ovavss_toy/model_final.pth
 
@@ -8,21 +8,11 @@ Prints one line a figure; docs/DEMO.md quotes them.
 """
 
 import argparse
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 
-import av
 import numpy as np
 
-from ovavss_d2.data.sound import open_sound
-from ovavss_d2.data.toy import write_wav
 from ovavss_d2.data.toy_scene import draw_scene, render
 from ovavss_d2.data.toy_sound import draw_soundtrack
-from ovavss_d2.data.video import Video, VideoWriter
 from ovavss_d2.inference.following import Follower, hold_results
 from ovavss_d2.segmenter import Segmenter
 from ovavss_d2.vocabulary import TOY_NAMES
@@ -105,73 +95,19 @@ def measure_following(segmenter: Segmenter, videos: int, rate: int = 12) -> None
     print(f"(ratio {figures[1] / figures[0]:.3f})")
 
 
-def write_minute(path: Path, rate: int) -> None:
-    """A toy video of a minute, with sound."""
-    frames, sound, _, _ = make_scene(3, 60, rate)
-    wav = path.with_suffix(".wav")
-    write_wav(wav, sound)
-    source = Video(str(path), *SIZE, rate, 60, 0.0, True, other_sound=open_sound(wav))
-    with VideoWriter(path, rate=rate, sound_of=source) as writer:
-        for image in frames:
-            writer.write(image)
-
-
-def repeat(path: Path, target: Path, times: int, seconds: float) -> None:
-    """Write a video again and again behind itself, its packets as they are."""
-    with av.open(str(target), "w") as output:
-        with av.open(str(path)) as source:
-            streams = {x.index: output.add_stream_from_template(x) for x in source.streams}
-        for i in range(times):
-            with av.open(str(path)) as source:
-                for packet in source.demux():
-                    if packet.dts is None or packet.pts * packet.time_base >= seconds:
-                        continue
-                    shift = round(i * seconds / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = streams[packet.stream.index]
-                    output.mux(packet)
-
-
-def measure_files() -> None:
-    """Time and peak memory of `Segmenter.write`, each video in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        minutes = [Path(folder) / f"minute_{rate}_fps.mp4" for rate in (12, 1)]
-        for path, rate in zip(minutes, (12, 1), strict=True):
-            write_minute(path, rate)
-        hour = Path(folder) / "hour_1_fps.mp4"
-        repeat(minutes[1], hour, 60, 60.0)
-        for path in (*minutes, hour):
-            subprocess.run([sys.executable, __file__, "--file", path, *sys.argv[1:]], check=True)
-
-
-def measure_file(segmenter: Segmenter, path: str) -> None:
-    """Write one video's results and say what it took."""
-    list(segmenter(np.zeros((5, *SIZE, 3), np.uint8)))  # the first pass takes longer
-    start = time.perf_counter()
-    segmenter.write(path, Path(path).with_suffix(""))
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{Path(path).stem}: {seconds:.1f} s, peak memory {peak:.0f} MB")
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", default="configs/ovavss_toy.yaml")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--videos", type=int, default=6)
-    parser.add_argument("--file", help="only write this video's results")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[])
     args = parser.parse_args()
     segmenter = Segmenter.from_config_file(args.config_file, weights=args.weights, opts=args.opts)
-    if args.file:
-        measure_file(segmenter, args.file)
-        return
     overlap = segmenter.overlap
     for each in (0, overlap):
         measure_borders(segmenter, args.videos, each)
     measure_following(segmenter, args.videos)
-    measure_files()
 
 
 if __name__ == "__main__":
