@@ -16,6 +16,7 @@ from ovavss_d2.data.video import VideoWriter, open_video
 from ovavss_d2.modeling.meta_arch import OVAVSS
 
 GIGA = 1e9
+VIDEO = "benchmark.mp4"
 CHOICES = ("crop", "dense", "query")
 
 
@@ -57,6 +58,7 @@ def stages(
                 "GPU MiB": memory.gpu,
             }
         )
+    (folder / VIDEO).unlink()
     return rows
 
 
@@ -122,7 +124,7 @@ def stage_runs(
 
 def video_runs(images: np.ndarray, folder: Path) -> dict[str, Callable[[], object]]:
     """Encoding and decoding of the frames (T, H, W, 3) as a video of one frame a second."""
-    path = folder / "benchmark.mp4"
+    path = folder / VIDEO
     even = images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2]
 
     def encode():

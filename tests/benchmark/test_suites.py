@@ -29,6 +29,7 @@ def test_stages_cover_a_clip_and_count_operations(options, tmp_path):
     by_stage = {row["stage"]: row for row in rows}
     assert {"decode", "audio", "backbone", "pixel decoder", "query head", "encode"} <= set(by_stage)
     assert {"names by crop", "names by dense", "names by query"} <= set(by_stage)
+    assert not list(tmp_path.iterdir())
     assert by_stage["backbone"]["GFLOP"] > 0 and all(row["ms"] > 0 for row in rows)
 
 
