@@ -18,6 +18,7 @@ from ovavss_d2.weight_report import check_file
 
 
 def parse_arguments(arguments=None):
+    """What the user asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -19,6 +19,7 @@ CHOICES = {name.lower(): name for name in LAYOUTS if name != "unknown"}
 
 
 def parse_arguments(arguments=None):
+    """What the user asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
