@@ -49,7 +49,7 @@ def repeat(path: Path, target: Path, times: int, seconds: float) -> None:
         for i in range(times):
             with av.open(str(path)) as source:
                 for packet in source.demux():
-                    if packet.dts is None or packet.pts * packet.time_base >= seconds:
+                    if packet.dts is None or not 0 <= packet.pts * packet.time_base < seconds:
                         continue
                     shift = round(i * seconds / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
