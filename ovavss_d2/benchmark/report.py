@@ -17,7 +17,7 @@ MARK = re.compile(r"(<!-- benchmark (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Rows as Markdown; numbers keep three digits, columns without any value are left out."""
+    """Rows as Markdown; numbers keep three digits or two places, columns without any value are left out."""
     columns = [c for c in rows[0] if any(row.get(c) not in (None, "") for row in rows)]
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     numeric = [all(_is_number(row.get(c)) for row in rows) for c in columns]
@@ -33,8 +33,8 @@ def _cell(value) -> str:
     if value is None or isinstance(value, float) and not math.isfinite(value):
         return "-"
     if isinstance(value, float):
-        digits = 2 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-        return f"{value:,.{min(digits, 3)}f}"
+        size = 0 if value == 0 else math.floor(math.log10(abs(value)))
+        return f"{value:,.{2 if size == 1 else min(max(0, 2 - size), 3)}f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
