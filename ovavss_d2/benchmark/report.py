@@ -17,7 +17,7 @@ MARK = re.compile(r"(<!-- benchmark (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Rows as Markdown; numbers keep three digits or two places, columns without any value are left out."""
+    """Rows as Markdown; numbers keep three digits or two places, empty columns are left out."""
     columns = [c for c in rows[0] if any(row.get(c) not in (None, "") for row in rows)]
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     numeric = [all(_is_number(row.get(c)) for row in rows) for c in columns]
