@@ -9,10 +9,11 @@ An animated picture of painted videos beside each other:
 A screenshot of the page (demo/app.py has to run; needs Chromium, chromedriver and Selenium):
 
     python tools/demo_pictures.py --page http://127.0.0.1:7860 --upload VIDEO --at 3.5 \\
-        --screenshot docs/page.png
+        --screenshot docs/page.jpg
 """
 
 import argparse
+import io
 import shutil
 import time
 
@@ -67,7 +68,8 @@ def write_screenshot(url: str, video: str, at: float, path: str) -> None:
         )
         driver.execute_script("window.scrollTo(0, 0)")
         time.sleep(3)  # the browser seeks
-        driver.save_screenshot(path)
+        picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+        picture.save(path, quality=90)
     finally:
         driver.quit()
 
@@ -84,7 +86,7 @@ def main() -> None:
     parser.add_argument("--page", help="address of the page")
     parser.add_argument("--upload", help="an absolute path of a video")
     parser.add_argument("--at", type=float, default=3.5, help="seconds into the painted video")
-    parser.add_argument("--screenshot", help="the picture to write, .png")
+    parser.add_argument("--screenshot", help="the picture to write, .jpg or .png")
     args = parser.parse_args()
     if args.animation:
         write_animation(args.videos, args.animation, args.fps, args.quality)
