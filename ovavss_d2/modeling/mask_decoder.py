@@ -146,8 +146,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             checkpointing: in training, layers are computed again for the gradient.
         """
         super().__init__()
-        heads = {"dim": dim, "num_heads": num_heads}
-        layers = range(num_rounds)
+        heads, layers = {"dim": dim, "num_heads": num_heads}, range(num_rounds)
         self.hears, self.num_levels, self.dim = hears, num_levels, dim
         self.checkpointing = checkpointing
         self.transformer_self_attention_layers = nn.ModuleList(
