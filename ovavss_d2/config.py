@@ -228,6 +228,18 @@ def load_config(config_file, opts=()):
     return cfg
 
 
+def first_data_set(cfg, part: str) -> str:
+    """The first name in `DATASETS.TRAIN` or `DATASETS.TEST` (part: "TRAIN" or "TEST").
+
+    Raises:
+        ValueError: there is none.
+    """
+    names = cfg.DATASETS[part]
+    if not names:
+        raise ValueError(f"DATASETS.{part} is empty, expected a data set: name one there")
+    return names[0]
+
+
 def keys_set_by(config_file, opts=()):
     """Full names of the keys that a YAML with its bases, and `KEY VALUE` pairs, set."""
     return {*_leaves(CN.load_yaml_with_base(config_file), ""), *opts[::2]}

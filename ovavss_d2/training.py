@@ -15,7 +15,7 @@ from ovavss_d2.checkpoint import (
     config_for_use,
     load_weights,
 )
-from ovavss_d2.config import load_config
+from ovavss_d2.config import first_data_set, load_config
 from ovavss_d2.data.catalog import check_dataset
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
 from ovavss_d2.data.stream import sampler_of
@@ -102,6 +102,7 @@ def read_config(args):
         raise ValueError("TEST.PREDICTIONS scores saved label maps: add --eval-only")
     if args.eval_only and not (cfg.MODEL.WEIGHTS or cfg.TEST.PREDICTIONS):
         raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
+    first_data_set(cfg, "TEST" if args.eval_only else "TRAIN")
     if not cfg.TEST.PREDICTIONS:
         check_weight_files(cfg)
     for name in (*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):

@@ -100,6 +100,7 @@ def test_demo_paints_a_video_and_keeps_its_sound(run, trained, tmp_path):
     [
         ("MODEL.WEIGHTS", "missing.pth", "missing.pth"),
         ("DATASETS.TRAIN", "('no_such_set',)", "no_such_set"),
+        ("DATASETS.TRAIN", "()", "DATASETS.TRAIN"),
         ("SOLVER.NO_SUCH_KEY", 1, "NO_SUCH_KEY"),
         ("MODEL.CLASSIFIER.NAME", "guess", "guess"),
         ("TEST.SCORING", "luck", "luck"),

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from ovavss_d2.config import load_config
+from ovavss_d2.config import first_data_set, load_config
 from ovavss_d2.data.catalog import MetadataCatalog
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.files import atomic_path, write_json
@@ -129,7 +129,7 @@ def table(measured):
 def main(arguments=None):
     """Measure the rows one after the other, and write the table after each."""
     args = parse_arguments(arguments)
-    metadata = MetadataCatalog.get(load_config(args.config_file, args.opts).DATASETS.TEST[0])
+    metadata = MetadataCatalog.get(first_data_set(load_config(args.config_file, args.opts), "TEST"))
     rows = rows_of(metadata.names, metadata.base_ids)
     unknown = set(args.rows or ()) - {row.name for row in rows}
     if unknown:

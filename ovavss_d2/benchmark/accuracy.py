@@ -7,7 +7,7 @@ import torch
 
 from ovavss_d2.benchmark.models import Variant, build, build_variant
 from ovavss_d2.benchmark.timing import PeakMemory, Timing, timed
-from ovavss_d2.config import load_config
+from ovavss_d2.config import first_data_set, load_config
 from ovavss_d2.data.mapper import build_test_loader
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.modeling.meta_arch import OVAVSS
@@ -82,7 +82,7 @@ def compare(
     """
     cfg = load_config(config_file, [str(x) for x in opts])
     model = build(config_file, opts)
-    dataset = cfg.DATASETS.TEST[0]
+    dataset = first_data_set(cfg, "TEST")
     contestants = [
         Contestant(v, build_variant(model, config_file, opts, v), dataset) for v in variants
     ]

@@ -8,17 +8,18 @@ import logging
 
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_encoder import build_audio_encoder
 from ovavss_d2.modeling.criterion import SetCriterion
 from ovavss_d2.modeling.postprocess import PostProcessor
-from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier
+from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 class OVAVSS(nn.Module):
     """Finds the objects that sound, class-agnostically, and names them (arXiv 2407.21721)."""
 
+    training_labels: Tensor  # each training class's place in the training vocabulary, or -1
+    pixel_mean: Tensor  # (3, 1, 1)
+    pixel_std: Tensor
+
     @configurable
     def __init__(
         self,
@@ -34,7 +39,7 @@ class OVAVSS(nn.Module):
         backbone: nn.Module,
         audio_encoder: nn.Module,
         sem_seg_head: nn.Module,
-        criterion: nn.Module,
+        criterion: SetCriterion,
         classifier: OpenVocabularyClassifier,
         postprocessor: PostProcessor,
         vocabulary: tuple[str, ...],
@@ -92,7 +97,7 @@ class OVAVSS(nn.Module):
             "postprocessor": PostProcessor(cfg),
             "vocabulary": vocabulary_of(cfg),
             "training_vocabulary": training_vocabulary_of(cfg),
-            "training_classes": tuple(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).names),
+            "training_classes": tuple(_metadata_of(cfg, "TRAIN").names),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": divisibility,
@@ -130,8 +135,9 @@ class OVAVSS(nn.Module):
     def _losses(self, clips: list[dict]) -> dict[str, Tensor]:
         frames = self._normalised(clips)
         outputs = self._localise(frames, clips)
-        if self.classifier.query_head is not None:
-            self._add_name_logits(outputs)
+        query_head = self.classifier.query_head
+        if query_head is not None:
+            self._add_name_logits(query_head, outputs)
         step = get_event_storage().iter if has_event_storage() else 0
         losses = self.criterion(
             outputs,
@@ -156,10 +162,10 @@ class OVAVSS(nn.Module):
         audio = self.audio_encoder(sound, valid)
         return self.sem_seg_head(features, audio, num_clips=len(clips))
 
-    def _add_name_logits(self, outputs: dict) -> None:
+    def _add_name_logits(self, query_head: TextEmbeddingClassifier, outputs: dict) -> None:
         text = self.classifier.clip.encode_text(self.training_vocabulary)
         for prediction in (outputs, *outputs["aux_outputs"]):
-            prediction["pred_names"] = self.classifier.query_head(prediction["pred_queries"], text)
+            prediction["pred_names"] = query_head(prediction["pred_queries"], text)
 
     def _targets(self, clip: dict, padded_size: tuple[int, int]) -> dict[str, Tensor]:
         """Objects visible in a labelled frame.
@@ -241,14 +247,25 @@ def _cut(video: dict, first: int, last: int) -> dict:
 
 def vocabulary_of(cfg) -> tuple[str, ...]:
     """Names to look for: the config's, or those of the first test set."""
-    return tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or tuple(
-        MetadataCatalog.get(cfg.DATASETS.TEST[0]).names
-    )
+    return tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or tuple(_metadata_of(cfg, "TEST").names)
 
 
 def training_vocabulary_of(cfg) -> tuple[str, ...]:
     """Names to train on: the config's, or the base names of the first training set."""
     if cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY:
         return tuple(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY)
-    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    metadata = _metadata_of(cfg, "TRAIN")
     return tuple(metadata.names[i - 1] for i in metadata.base_ids)
+
+
+def _metadata_of(cfg, part: str) -> Metadata:
+    """What is known of the first data set in `DATASETS.TRAIN` or `DATASETS.TEST`.
+
+    Raises:
+        ValueError: there is none, or it is not one of ours.
+    """
+    name = first_data_set(cfg, part)
+    metadata = MetadataCatalog.get(name)
+    if not hasattr(metadata, "names"):
+        raise ValueError(f"DATASETS.{part} has '{name}', which is not registered with its names")
+    return metadata

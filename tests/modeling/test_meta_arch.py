@@ -137,6 +137,16 @@ def test_an_empty_vocabulary_is_refused(model):
         model.set_vocabulary(())
 
 
+@pytest.mark.parametrize("names", [(), ("nowhere",)])
+@pytest.mark.parametrize("part", ["TRAIN", "TEST"])
+def test_a_data_set_that_is_not_there_is_asked_for_by_its_key(model_config, part, names):
+    model_config.MODEL.CLASSIFIER.VOCABULARY = []
+    model_config.DATASETS.TEST = ("toy_ov_test_all",)
+    model_config.DATASETS[part] = names
+    with pytest.raises(ValueError, match=f"DATASETS.{part}"):
+        build_model(model_config)
+
+
 def test_losses_are_finite_and_reach_every_trainable_parameter(model):
     model.zero_grad()
     losses = losses_of(model, [make_clip(5), make_clip(6, objects=0)])
