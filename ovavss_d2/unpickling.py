@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray, numeric
 
 _ENCODINGS = ("latin1", "latin-1", "utf-8")
 
@@ -24,9 +25,9 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 
 _ARRAY_PARTS = {
-    ("multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("multiarray", "scalar"): np._core.multiarray.scalar,
-    ("numeric", "_frombuffer"): np._core.numeric._frombuffer,
+    ("multiarray", "_reconstruct"): multiarray._reconstruct,
+    ("multiarray", "scalar"): multiarray.scalar,
+    ("numeric", "_frombuffer"): numeric._frombuffer,  # type: ignore[attr-defined]  # not in the stubs
 }
 _PLAIN = {
     ("numpy", "ndarray"): np.ndarray,
@@ -37,8 +38,8 @@ _PLAIN = {
 # What `torch.load(weights_only=True)` may use besides its own: a training state holds figures as
 # numpy scalars.
 ARRAY_GLOBALS = [
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
+    multiarray._reconstruct,
+    multiarray.scalar,
     np.ndarray,
     np.dtype,
     *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),

@@ -17,12 +17,16 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ovavss_d2.files import atomic_path
+
+if TYPE_CHECKING:  # it imports this file
+    from ovavss_d2.modeling.audio_encoder import AudioEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ class AudioFeatureCache:
 
     def embed(
         self,
-        encoder: nn.Module,
+        encoder: "AudioEncoder",
         sounds: Tensor,
         valid: Tensor | None,
         compute: Callable[[int], Tensor],
@@ -68,10 +72,12 @@ class AudioFeatureCache:
         found: dict[str, Tensor] = {}
         for i, key in enumerate(keys):
             if key not in found:
-                found[key] = self._find(place / key[:2] / f"{key}.bin", encoder.output_dim)
-                if found[key] is None:
-                    found[key] = compute(i).cpu()
-                    _write(place / key[:2] / f"{key}.bin", found[key])
+                path = place / key[:2] / f"{key}.bin"
+                entry = self._find(path, encoder.output_dim)
+                if entry is None:
+                    entry = compute(i).cpu()
+                    _write(path, entry)
+                found[key] = entry
         return torch.stack([found[key] for key in keys]).to(_device(encoder))
 
     def _find(self, path: Path, channels: int) -> Tensor | None:
@@ -103,7 +109,7 @@ def encoder_digest(encoder: nn.Module) -> str:
 def sound_digest(samples: np.ndarray, valid: bool) -> str:
     """A digest of a waveform, float32 (S,), and of whether it counts."""
     digest = hashlib.blake2b(repr((samples.shape, samples.dtype.str, valid)).encode())
-    digest.update(samples)
+    digest.update(samples.data)
     return digest.hexdigest()[: 2 * _DIGEST_BYTES]
 
 

@@ -209,11 +209,11 @@ def _widen_default_start(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             layer.weight.mul_(6**0.5)  # variance 1 / (3 fan-in) to 2 / fan-in
-            layer.bias.zero_()
+            layer.get_parameter("bias").zero_()
 
 
 def _convolutions(channels) -> list[nn.Module]:
-    layers = []
+    layers: list[nn.Module] = []
     current = channels[0]
     for width in channels[1:]:
         if width == "pool":
@@ -258,7 +258,7 @@ class LogMelEncoder(AudioEncoder):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.get_parameter("bias"))
         if freeze:
             self.freeze()
 

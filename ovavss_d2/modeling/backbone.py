@@ -12,6 +12,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import freeze_batch_norm_2d
+from timm.models import FeatureInfo
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,7 +40,8 @@ class TimmBackbone(Backbone):
         super().__init__()
         self.net = net
         self.channels_last = channels_last
-        channels, strides = net.feature_info.channels(), net.feature_info.reduction()
+        info: FeatureInfo = net.feature_info  # type: ignore[assignment]  # timm says nn.Module
+        channels, strides = info.channels(), info.reduction()
         self._shapes = {
             f"res{FIRST_STAGE + i}": ShapeSpec(channels=c, stride=s)
             for i, (c, s) in enumerate(zip(channels, strides, strict=True))
@@ -121,8 +123,8 @@ def recompute_stages(net: nn.Module) -> None:
     """
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         logger.info("MODEL.CHECKPOINTING leaves the backbone out: its batch norms are trained.")
-    elif hasattr(net, "set_grad_checkpointing"):
-        net.set_grad_checkpointing(True)
+    elif switch := getattr(net, "set_grad_checkpointing", None):
+        switch(True)
     else:
         logger.info("MODEL.CHECKPOINTING leaves the backbone out: %s cannot.", type(net).__name__)
 
@@ -146,7 +148,7 @@ class PadFirstBlock(SwinTransformerBlock):
         height, width = x.shape[1:3]
         (rows, columns), (down, right) = self.window_size, self.shift_size
         x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
-        padded, mask = x.shape[1:3], None
+        padded, mask = (x.shape[1], x.shape[2]), None
         if down or right:
             x = x.roll((-down, -right), dims=(1, 2))
             mask = window_mask(padded, self.window_size, self.shift_size, x.device)

@@ -98,6 +98,11 @@ class FrozenClip(nn.Module):
         image_size: S.
     """
 
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor
+    _names: dict[str, Tensor]  # (D,) each
+    _last: tuple[tuple[str, ...] | None, Tensor | None]  # what was asked for last, and the answer
+
     @configurable
     def __init__(
         self,
@@ -176,11 +181,12 @@ class FrozenClip(nn.Module):
             float32 (K, D) of unit length, on the model's device.
         """
         names = tuple(names)
-        if names != self._last[0]:
+        known, embeddings = self._last
+        if embeddings is None or names != known:
             self._learn([name for name in dict.fromkeys(names) if name not in self._names])
-            embeddings = torch.stack([self._names[name] for name in names])
-            self._last = names, embeddings.to(self.mean.device)
-        return self._last[1].to(self.mean.device)
+            embeddings = torch.stack([self._names[name] for name in names]).to(self.mean.device)
+            self._last = names, embeddings
+        return embeddings.to(self.mean.device)
 
     def _learn(self, missing):
         """Have embeddings of these names, from the cache where it holds them."""

@@ -161,7 +161,7 @@ def level_table(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Te
 
 def _launch(kernel, arguments, value, locations) -> None:
     n, places, heads, depth = value.shape
-    asking, levels, points = locations.shape[1], *locations.shape[3:5]
+    asking, (levels, points) = locations.shape[1], locations.shape[3:5]
     grid = (triton.cdiv(asking, ASKING_PER_PROGRAM), n * heads)
     kernel[grid](
         *arguments,

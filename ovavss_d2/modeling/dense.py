@@ -178,13 +178,15 @@ class TransformerPooling:
         attention = block.attn
         weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
         first, places = block.ln_1(tokens.first), block.ln_1(tokens.places)
-        query, *own = (F.linear(first, w, b) for w, b in zip(weights, biases, strict=True))
-        keys_values = [F.linear(places, w, b) for w, b in zip(weights[1:], biases[1:], strict=True)]
+        query, key, value = (F.linear(first, w, b) for w, b in zip(weights, biases, strict=True))
+        keys, values = (
+            F.linear(places, w, b) for w, b in zip(weights[1:], biases[1:], strict=True)
+        )
         queries = (-1, shares.shape[1], -1)
         attended = attend_under_masks(
             query=query.expand(queries),
-            own=tuple(x.expand(queries) for x in own),
-            places=tuple(keys_values),
+            own=(key.expand(queries), value.expand(queries)),
+            places=(keys, values),
             shares=shares,
             heads=attention.num_heads,
         )

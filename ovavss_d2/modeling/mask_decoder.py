@@ -212,21 +212,21 @@ class AudioConditionedMaskDecoder(nn.Module):
         mask_features = mask_features.unflatten(0, (num_clips, -1)).transpose(1, 2)
         mask_features = mask_features.contiguous()  # (B, M, T, h, w)
         memory = [self._memory(i, x, num_clips) for i, x in enumerate(multi_scale)]
-        shapes = [x.shape[-2:] for x in multi_scale]
+        shapes = [(x.shape[-2], x.shape[-1]) for x in multi_scale]
         position = self.query_embed.weight
         queries = self.query_feat.weight.expand(num_clips, -1, -1)
-        sound = None
+        heard = None
         if self.hears:
             sound, sound_position = self._sound(audio, num_clips)
             queries = self.v2a(queries, position, sound + sound_position, sound)
             sound = self.a2a(sound, sound_position)
-            sound = (sound + sound_position, sound)
+            heard = (sound + sound_position, sound)
 
         predictions = [self._predict(queries, mask_features)]
         for i in range(len(self.transformer_ffn_layers)):
             level = i % self.num_levels
             allowed = self._allowed(predictions[-1]["pred_masks"], shapes[level])
-            inputs = (i, queries, position, memory[level], sound, allowed)
+            inputs = (i, queries, position, memory[level], heard, allowed)
             if self.checkpointing and self.training:
                 queries = checkpoint(self._round, *inputs, use_reentrant=False)
             else:

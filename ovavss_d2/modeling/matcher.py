@@ -120,10 +120,10 @@ class HungarianMatcher:
         costs = [self.costs(p, targets, q) for p, q in zip(predictions, points, strict=True)]
         # One transfer for all predictions. A diverged model's NaN shall reach the loss, which the
         # trainer checks.
-        costs = torch.nan_to_num(torch.stack(costs)).cpu().numpy()
+        table = torch.nan_to_num(torch.stack(costs)).cpu().numpy()
         return [
             [self._assign(c[:, :n]) for c, n in zip(cost, targets.counts, strict=True)]
-            for cost in costs
+            for cost in table
         ]
 
     def costs(self, prediction: dict, targets: TargetBatch, points: Tensor) -> Tensor:

@@ -168,8 +168,8 @@ class AudioConditionedPixelDecoder(nn.Module):
 
     def _reset_parameters(self) -> None:
         for projection in self.input_proj:
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
+            nn.init.xavier_uniform_(projection.get_parameter("0.weight"))
+            nn.init.zeros_(projection.get_parameter("0.bias"))
         for convolution in (self.adapter_1, self.layer_1, self.mask_features):
             c2_xavier_fill(convolution)
 

@@ -66,7 +66,8 @@ def paint(
         (position in `pairs`, bool (T, H, W) painted pixels) for the pairs that got any.
     """
     label_map = torch.zeros(len(audible), *size, dtype=torch.int32, device=mask_logits.device)
-    painted, seen = [], set()
+    painted: list[tuple[int, Tensor]] = []
+    seen = set()
     if not audible.any():
         return label_map, painted
     for i, (query, name) in enumerate(
