@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from detectron2.modeling import build_model
-from torch import nn
 
 from ovavss_d2.checkpoint import check_weight_files, config_for_use, load_weights
 from ovavss_d2.data.augmentation import (
@@ -31,6 +30,7 @@ from ovavss_d2.inference.ahead import ahead
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.windows import WindowMerger, overlapping_windows
 from ovavss_d2.inference.writing import OUTPUTS, Written, write_results
+from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.vocabulary import parse_vocabulary
 
 __all__ = ["FrameResult", "Segment", "Segmenter"]
@@ -46,7 +46,7 @@ class Segmenter:
     def __init__(
         self,
         *,
-        model: nn.Module,
+        model: OVAVSS,
         resize: ClipAugmentation,
         window: int,
         overlap: int = 0,

@@ -8,6 +8,7 @@ import codecs
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ _PLAIN = {
 }
 # What `torch.load(weights_only=True)` may use besides its own: a training state holds figures as
 # numpy scalars.
-ARRAY_GLOBALS = [
+ARRAY_GLOBALS: list[Callable | tuple[Callable, str]] = [
     multiarray._reconstruct,
     multiarray.scalar,
     np.ndarray,

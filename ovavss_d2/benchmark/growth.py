@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ovavss_d2.benchmark.models import build, keep_every_query, random_clip
 from ovavss_d2.benchmark.timing import PeakMemory, measure
@@ -62,7 +63,11 @@ def at(config_file: str, opts: Sequence, axis: str, value: int, size) -> tuple[O
     if axis == "K":
         give_names(model, value)
     keep_every_query(model)
-    model.postprocessor.paintable = lambda objectness: torch.arange(len(objectness)) < PAINTED
+
+    def paintable(objectness: Tensor) -> Tensor:
+        return torch.arange(len(objectness)) < PAINTED
+
+    model.postprocessor.paintable = paintable  # type: ignore[method-assign]  # of this model alone
     return model, random_clip(size, frames)
 
 

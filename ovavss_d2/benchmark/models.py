@@ -57,8 +57,15 @@ def build_variant(model: OVAVSS, config_file: str, opts: Sequence, variant: Vari
 def keep_every_query(model: OVAVSS) -> None:
     """Have every query named, whether it can be painted or not."""
     painter = model.postprocessor
-    painter.paintable = lambda objectness: torch.ones_like(objectness, dtype=torch.bool)
-    painter.showing = lambda masks, audible: masks.new_ones(len(masks), dtype=torch.bool)
+
+    def paintable(objectness: Tensor) -> Tensor:
+        return torch.ones_like(objectness, dtype=torch.bool)
+
+    def showing(mask_logits: Tensor, audible: Tensor) -> Tensor:
+        return mask_logits.new_ones(len(mask_logits), dtype=torch.bool)
+
+    painter.paintable = paintable  # type: ignore[method-assign]  # of this one painter alone
+    painter.showing = showing  # type: ignore[method-assign]  # likewise
 
 
 def random_clip(size: tuple[int, int], frames: int, seed: int = 0) -> dict:

@@ -100,11 +100,11 @@ def fill(page: Path, results: dict) -> list[str]:
 def chart(path: Path, results: dict) -> None:
     """Draw what has been measured: accuracy against time, time against passing queries, growth."""
     drawers = {"variants": _draw_variants, "growth": _draw_growth}
-    drawn = [
-        (result, drawers.get(suite, _draw_passing if suite.startswith("passing") else None))
-        for suite, result in results.items()
-    ]
-    drawn = [(result, drawer) for result, drawer in drawn if drawer is not None]
+    drawn = []
+    for suite, result in results.items():
+        drawer = drawers.get(suite, _draw_passing if suite.startswith("passing") else None)
+        if drawer is not None:
+            drawn.append((result, drawer))
     if not drawn:
         return
     figure, axes = plt.subplots(1, len(drawn), figsize=(6 * len(drawn), 4.5), squeeze=False)

@@ -26,9 +26,9 @@ def plain_attention(value: Tensor, shapes, locations: Tensor, weights: Tensor) -
         image = maps[level].permute(0, 2, 3, 1).reshape(n * heads, depth, h, w)
         grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)  # (N M, R, P, 2)
         samples.append(F.grid_sample(image, grid, align_corners=False))
-    samples = torch.stack(samples, dim=-2)  # (N M, d, R, V, P)
+    stacked = torch.stack(samples, dim=-2)  # (N M, d, R, V, P)
     weights = weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)
-    out = (samples * weights).sum((-2, -1))
+    out = (stacked * weights).sum((-2, -1))
     return out.view(n, heads * depth, asking).transpose(1, 2)
 
 
@@ -41,7 +41,7 @@ def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
     if (kernel := kernel_for(device)) is not None:
         versions["Triton"] = kernel.deformable_attention
     moved = sum(x.numel() * x.element_size() for x in inputs) + inputs[0].numel() * 4
-    rows = {name: {"version": name, "least MB": moved / 1e6} for name in versions}
+    rows: dict[str, dict] = {name: {"version": name, "least MB": moved / 1e6} for name in versions}
     for direction, run in (("forward", _forward), ("forward and backward", _both)):
         calls = {n: lambda f=f, run=run: run(f, shapes, inputs) for n, f in versions.items()}
         for name, timing in measure(calls, repeats=repeats, seconds=30).items():

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ovavss_d2.benchmark.models import build, discs, random_clip
 from ovavss_d2.benchmark.timing import PeakMemory, matmul_peak, measure
 from ovavss_d2.data.video import VideoWriter, open_video
+from ovavss_d2.modeling.mask_decoder import AudioVisualHead
 from ovavss_d2.modeling.meta_arch import OVAVSS
 
 GIGA = 1e9
@@ -79,6 +80,7 @@ def stage_runs(
     features = model.backbone(images)
     sound = clip["audio"].to(model.device)
     head = model.sem_seg_head
+    assert isinstance(head, AudioVisualHead)  # its parts are the stages
     audio = model.audio_encoder(sound, None)
     fine, scales, heard = head.pixel_decoder(features, audio)
     outputs = head.predictor(fine, scales, heard, 1)
@@ -170,9 +172,9 @@ def passing_curve(
             del runs["query"]
         found = measure(runs, repeats=repeats, warm_up=0, seconds=seconds)
         row = {"queries": count, "localise s": localise}
-        for choice, timing in found.items():
-            row[f"{choice} s"] = timing.median
-            row[f"clip by {choice} s"] = localise + timing.median
+        for choice, took in found.items():
+            row[f"{choice} s"] = took.median
+            row[f"clip by {choice} s"] = localise + took.median
         rows.append(row)
     return rows
 

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 MIB = 2**20
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -63,7 +65,7 @@ def measure(
     return timings
 
 
-def timed(run: Callable[[], object]) -> tuple[float, object]:
+def timed(run: Callable[[], Result]) -> tuple[float, Result]:
     """Seconds that a call takes, a GPU's work included, and what it returns."""
     synchronise()
     start = time.perf_counter()
@@ -137,14 +139,15 @@ def _processor() -> str:
 def commit() -> str:
     """The commit of the code that runs, with "+" where it has been changed since."""
     here = Path(__file__).parent
+    said = {}
     asked = {"number": ["rev-parse", "--short", "HEAD"], "changes": ["diff", "HEAD", "--", ".."]}
     try:
         for key, command in asked.items():
             done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True)
-            asked[key] = done.stdout.strip() if done.returncode == 0 else ""
+            said[key] = done.stdout.strip() if done.returncode == 0 else ""
     except OSError:  # no git
         return "unknown"
-    return asked["number"] + ("+" if asked["changes"] else "") or "unknown"
+    return said["number"] + ("+" if said["changes"] else "") or "unknown"
 
 
 def matmul_peak(size: int = 1024, seconds: float = 1.0) -> float:

@@ -111,7 +111,11 @@ def check_authors_lists(
             continue
         images = os.path.join(openvoc, split, "JPEGImages")
         records = load_records(
-            path, image_root=images, sound_root=root, names=names, training=split == "train"
+            path,
+            image_root=images,
+            sound_root=os.fspath(root),
+            names=names,
+            training=split == "train",
         )
         for problems in map_in_processes(_record_problems, records, workers, file_name, "video"):
             report.add_problems(problems)

@@ -118,7 +118,7 @@ def _read_names(root: str | os.PathLike) -> tuple[str, ...]:
         raise ValueError(f"'{path}': expected names with the ids 0 to K, each once")
     if ids.get("background") != 0:
         raise ValueError(f"'{path}': expected 'background' to have id 0")
-    return tuple(sorted(ids, key=ids.get))[1:]
+    return tuple(sorted(ids, key=ids.__getitem__))[1:]
 
 
 def _missing(path: str) -> FileNotFoundError:
@@ -312,7 +312,7 @@ def fit_labels(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Scale class ids (H, W) to a size by nearest neighbours, where they have another."""
     if ids.shape == size:
         return ids
-    return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.NEAREST))
+    return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def annotations_of(labels: Sequence[np.ndarray | None], categories: Sequence[int]) -> list[dict]:

@@ -10,7 +10,7 @@ They lie under the folder that the environment variable DETECTRON2_DATASETS name
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -217,7 +217,7 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
 _CHECKS: dict[str, Callable[[], None]] = {}  # whether a data set's files are there
 
 
-def _views(split: Split, names: dict[str, str | None]) -> list[Split]:
+def _views(split: Split, names: Mapping[str, str | None]) -> list[Split]:
     return [replace(split, name=name, view=view) for name, view in names.items()]
 
 

@@ -220,7 +220,7 @@ def read_frame(path: str, record: dict) -> np.ndarray:
         raise ValueError(f"'{path}': broken image ({error})") from error
     size = record["width"], record["height"]
     if frame.shape[1::-1] != size:
-        frame = np.asarray(Image.fromarray(frame).resize(size, Image.BILINEAR))
+        frame = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
     return frame
 
 
@@ -277,13 +277,13 @@ def _instances(record: dict, indices: Sequence[int], transforms, size) -> list[I
     if objects:
         masks = np.concatenate([_object_masks(a, record, indices) for a in objects])
         masks = transform_masks(transforms, masks).reshape(len(objects), len(indices), *size)
-    seen = masks.any(axis=(1, 2, 3))
+    seen = np.any(masks, axis=(1, 2, 3))
     objects = [annotation for annotation, s in zip(objects, seen, strict=True) if s]
     classes = torch.tensor([a["category_id"] - 1 for a in objects], dtype=torch.int64)
     ids = torch.tensor([a["id"] for a in objects], dtype=torch.int64)
-    masks = torch.from_numpy(masks[seen])
+    shown = torch.from_numpy(masks[seen])
     return [
-        Instances(tuple(size), gt_classes=classes, gt_ids=ids, gt_masks=BitMasks(masks[:, t]))
+        Instances(tuple(size), gt_classes=classes, gt_ids=ids, gt_masks=BitMasks(shown[:, t]))
         for t in range(len(indices))
     ]
 

@@ -178,7 +178,7 @@ def checked_metadata(root: str | os.PathLike, names: Sequence[str]) -> list[Vide
 
 def write_list(path: str, scans: Sequence[VideoScan], names: Sequence[str]) -> dict[str, int]:
     """Write the JSON of scanned videos, those with something to show, and count what is in it."""
-    content = {
+    content: dict[str, list[dict]] = {
         "videos": [],
         "annotations": [],
         "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],

@@ -96,7 +96,7 @@ def open_sound(path: str | os.PathLike) -> Sound:
     path = os.fspath(path)
     with open_container(path, "sound") as container:
         stream = sound_stream(container, path, 0)
-        return Sound(path, origin=float((stream.start_time or 0) * stream.time_base))
+        return Sound(path, origin=float((stream.start_time or 0) * (stream.time_base or 0)))
 
 
 def _resampled_seconds(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:

@@ -1,5 +1,7 @@
 """The sound of a source on its way into another file, in step with the pictures."""
 
+from collections.abc import Iterator
+
 import av
 
 from ovavss_d2.data.media import open_container
@@ -30,6 +32,7 @@ class SoundCopy:
         name = source.codec_context.name
         # Containers may take raw samples of which few players know.
         self.copied = name in target.supported_codecs and not name.startswith("pcm")
+        self._parts: Iterator[av.Packet | av.AudioFrame]
         if self.copied:
             self._stream = target.add_stream_from_template(source)
             self._parts = (p for p in container.demux(source) if p.pts is not None)

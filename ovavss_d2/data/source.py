@@ -49,11 +49,11 @@ class Pictures:
         rate = self.rate if fps is None else fps
         if not rate > 0:
             raise ValueError(f"fps must be positive, {fps} was given")
-        place, image = -1, None
+        place, image = -1, None  # image is read before it is first shown
         for k in range(max(1, round(self.duration * rate))):
             # A picture that is due within half a millisecond is meant.
             due = min(int((k / rate + 0.0005) / self.shown), len(self.files) - 1)
-            if due != place:
+            if image is None or due != place:
                 place, image = due, self._read(due)
             yield k / rate, image
 

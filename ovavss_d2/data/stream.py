@@ -77,4 +77,4 @@ class StreamSampler(Sampler):
 
 def sampler_of(loader: DataLoader) -> StreamSampler:
     """The sampler behind a loader of Detectron2's `build_detection_train_loader`."""
-    return loader.dataset.sampler
+    return loader.dataset.sampler  # type: ignore[attr-defined]  # Detectron2's data sets have it

@@ -64,7 +64,7 @@ def draw_cast(rng: np.random.Generator, view: str, seconds: int, solo: bool = Fa
     sounding, off_screen = [], []
     turn = 0
     for state in _draw_states(rng, seconds):
-        now = ()
+        now: tuple[int, ...] = ()
         if state == "sounding":
             now = _draw_now(rng, visible, sounders, sounders[turn % len(sounders)])
             turn += 1

@@ -32,7 +32,7 @@ from ovavss_d2.vocabulary import (
     TOY_SHAPES,
 )
 
-ARCHITECTURE = {
+ARCHITECTURE: dict = {
     "embed_dim": 64,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},

@@ -128,9 +128,9 @@ def _draw_things(rng, class_ids, aspect, times) -> tuple[float, tuple[Thing, ...
     for class_id in class_ids:
         radius = rng.uniform(*RADIUS[len(class_ids)])
         ways = _draw_ways(rng, radius, aspect)
-        overlap = _overlaps(
-            _positions(*(way[:, None] for way in ways), times), radius, things, times
-        )
+        center, swing, period, phase = (way[:, None] for way in ways)
+        positions = _positions(center, swing, period, phase, times)
+        overlap = _overlaps(positions, radius, things, times)
         best = int(overlap.argmin())
         total += float(overlap[best])
         things.append(_draw_looks(rng, class_id, radius, [way[best] for way in ways]))
@@ -138,10 +138,14 @@ def _draw_things(rng, class_ids, aspect, times) -> tuple[float, tuple[Thing, ...
 
 
 def _draw_looks(rng, class_id, radius, way) -> Thing:
+    center, swing, period, phase = way
     return Thing(
         class_id,
         radius,
-        *way,
+        center,
+        swing,
+        period,
+        phase,
         angle=(rng.uniform(-0.4, 0.4), rng.uniform(0, 0.25), rng.uniform(0, 2 * np.pi)),
         rgb=_draw_color(rng, color_of(class_id)),
         shade=rng.uniform(-0.1, 0.1, 2).astype(np.float32),

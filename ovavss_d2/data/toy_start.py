@@ -9,6 +9,7 @@ Shapes: N pictures or sounds, h w cells of a map, H W pixels, S samples of a sec
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ from ovavss_d2.data.toy_sound import draw_soundtrack
 from ovavss_d2.files import atomic_path
 from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
+if TYPE_CHECKING:  # models are handed in: data sets are made without knowing of them
+    from ovavss_d2.modeling.audio_encoder import AudioEncoder
+    from ovavss_d2.modeling.meta_arch import OVAVSS
+
 PICTURES = 3000
 CELL_STEPS, CELL_BATCH, CELL_RATE = 450, 48, 3e-3
 PICTURE_STEPS, PICTURE_BATCH, PICTURE_RATE = 600, 32, 1e-3
@@ -38,7 +43,7 @@ _STREAM = 97  # of random numbers, apart from the data set's
 
 
 def train_toy_start(
-    path: Path, model: nn.Module, *, seed: int = 0, steps: int = PICTURE_STEPS
+    path: Path, model: "OVAVSS", *, seed: int = 0, steps: int = PICTURE_STEPS
 ) -> None:
     """Train a model that does not hear, and an audio encoder; write their weights.
 
@@ -67,7 +72,7 @@ def train_toy_start(
         torch.save({"model": weights}, draft)
 
 
-def _learn_cells(model: nn.Module, pictures: Pictures, steps: int) -> None:
+def _learn_cells(model: "OVAVSS", pictures: Pictures, steps: int) -> None:
     backbone, ids = model.backbone, pictures.ids.long()
     heads = nn.ModuleDict(
         {name: nn.Conv2d(s.channels, sum(KINDS), 1) for name, s in backbone.output_shape().items()}
@@ -93,9 +98,9 @@ def cell_loss(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def _learn_to_see(
-    model: nn.Module, pictures: Pictures, rng: np.random.Generator, steps: int
+    model: "OVAVSS", pictures: Pictures, rng: np.random.Generator, steps: int
 ) -> None:
-    classes = [[] for _ in pictures.frames]
+    classes: list[list[int]] = [[] for _ in pictures.frames]
     for number, class_id in pictures.objects.tolist():
         classes[number].append(class_id)
 
@@ -127,7 +132,7 @@ def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.G
     }
 
 
-def _learn_to_hear(encoder: nn.Module, rng: np.random.Generator, steps: int) -> None:
+def _learn_to_hear(encoder: "AudioEncoder", rng: np.random.Generator, steps: int) -> None:
     sounds, truths = _draw_sounds(rng, min(SOUND_CLIPS, steps * SOUND_BATCH // SOUND_SECONDS))
     log_mel = encoder.log_mel(sounds)
     head = nn.Linear(encoder.output_dim, truths.shape[1])

@@ -34,11 +34,20 @@ class Source(Protocol):
         sound_source: its sound, None if it has none.
     """
 
-    path: str
-    height: int
-    width: int
-    rate: float
-    duration: float
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def rate(self) -> float: ...
+
+    @property
+    def duration(self) -> float: ...
 
     @property
     def sound_source(self) -> Sound | None: ...
@@ -145,6 +154,7 @@ def open_video(path: str | os.PathLike, *, track: int | None = None) -> Video:
         if stream is None:
             raise ValueError(f"'{path}': holds no picture{', only sound' * _has_sound(container)}")
         check_decoder(stream, path)
+        assert isinstance(stream, av.VideoStream)
         frame = next(container.decode(stream), None)
         if frame is None:
             raise ValueError(f"'{path}': holds no picture")
@@ -170,7 +180,7 @@ def _has_sound(container: av.container.InputContainer) -> bool:
 
 def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
     """Seconds that there are pictures: sound may last longer."""
-    if stream.duration:
+    if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base
 
@@ -243,8 +253,8 @@ class VideoWriter:
         self._count = 0
         self._last_tick = -1
         self._end = 0.0
-        self._stream = None
-        self._sound = None
+        self._stream: av.VideoStream | None = None
+        self._sound: SoundCopy | None = None
         folder, name = os.path.split(self.path)
         self._partial = os.path.join(folder, f".partial-{name}")
 
@@ -281,20 +291,20 @@ class VideoWriter:
         frame.pts, frame.time_base = self._last_tick, _TICK
         with self._told():
             if self._stream is None:
-                self._open_stream(image)
+                self._stream = self._open_stream(image)
             self._container.mux(self._stream.encode(frame))
             self._count += 1
             self._end = start + 1 / float(self.rate)
             if self._sound:
                 self._sound.mux_until(start)
 
-    def _open_stream(self, image: np.ndarray) -> None:
+    def _open_stream(self, image: np.ndarray) -> av.VideoStream:
         stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         stream.height, stream.width = image.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = _TICK
         stream.codec_context.sample_aspect_ratio = self.aspect
-        self._stream = stream
+        return stream
 
     def __exit__(self, kind, error, trace):
         finished = False
@@ -313,7 +323,7 @@ class VideoWriter:
             os.replace(self._partial, self.path if kind is None else self.keep_partial_as)
 
     def _finish(self) -> None:
-        if not self._count:
+        if self._stream is None or not self._count:
             raise ValueError(f"'{self.path}': no frame was written")
         with self._told():
             self._container.mux(self._stream.encode(None))

@@ -143,6 +143,7 @@ class AVSSEvaluator(DatasetEvaluator):
         return dict(sorted(merged.items())), total, extremes
 
     def _write_label_maps(self, video: dict, maps: np.ndarray) -> None:
+        assert self._output_dir is not None  # see __init__
         folder = self._output_dir / "predictions" / str(video["video_id"])
         palette = np.asarray(self._metadata.stuff_colors, np.uint8)
         for file_name, ids in zip(video["file_names"], maps, strict=True):

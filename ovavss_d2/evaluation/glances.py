@@ -20,8 +20,8 @@ def glance_at_video(record: dict, metadata: Any) -> Glance:
     truth = dict(true_frames(record, metadata))
     path = record["audio_file"]
     audio = np.zeros(0, np.float32) if path is None else read_audio(path)
-    drawn = {int(i) for ids in truth.values() for i in np.unique(ids)} - {0}
-    drawn = {metadata.names[i - 1] for i in drawn}
+    numbers = {int(i) for ids in truth.values() for i in np.unique(ids)} - {0}
+    drawn: set[str] = {metadata.names[i - 1] for i in numbers}
     named = set(record["names"])
     faults = {
         "no sound file": path is None,

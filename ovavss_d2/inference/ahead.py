@@ -5,14 +5,14 @@ Decoding, the model and encoding all leave Python while they work, so that threa
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 _END = object()
 
 
-def ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
+def ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     """Yield the items of an iterable that runs up to `size` of them ahead in a thread.
 
     Its error is raised here, after the items before it. When this iterator is closed or dropped,

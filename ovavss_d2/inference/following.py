@@ -24,7 +24,7 @@ class Follower:
     """Carries the labels of a segmented frame to the frames after it."""
 
     def __init__(self) -> None:
-        self._finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._key: np.ndarray | None = None
         self._labels: np.ndarray | None = None
         self._flow: np.ndarray | None = None
@@ -37,14 +37,21 @@ class Follower:
 
     def carry(self, image: np.ndarray) -> np.ndarray:
         """Labels (H, W) of a later frame; 0 everywhere after a cut to another scene."""
+        assert self._key is not None and self._labels is not None  # after a start
         grey = _small_grey(image)
         if not self._labels.any() or np.array_equal(grey, self._key):
             return self._labels
-        flow = self._finder.calc(grey, self._key, self._flow)  # from here back to the key
+        flow = self._finder.calc(  # from here back to the key
+            grey,
+            self._key,
+            self._flow,  # type: ignore[arg-type]  # a first guess, None where there is none
+        )
         height, width = grey.shape
         across, down = np.meshgrid(np.arange(width), np.arange(height))
         here = np.stack([across, down], axis=-1).astype(np.float32)
-        carried = cv2.remap(self._key, here + flow, None, cv2.INTER_LINEAR)
+        carried = cv2.remap(  # type: ignore[call-overload]  # OpenCV's stubs: no map but the first
+            self._key, here + flow, None, cv2.INTER_LINEAR
+        )
         if cv2.absdiff(carried, grey).mean() > _CUT:
             self._flow = None
             return np.zeros_like(self._labels)
@@ -73,7 +80,7 @@ def _warped(labels: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 def hold_results(
     frames: Iterable[tuple[float, np.ndarray]], results: Iterable[FrameResult]
-) -> Iterator[tuple[float, np.ndarray, list[FrameResult]]]:
+) -> Iterator[tuple[float, np.ndarray | None, list[FrameResult]]]:
     """Give every frame of a video the results that begin with it: none, or one or more.
 
     Args:

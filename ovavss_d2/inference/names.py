@@ -55,7 +55,7 @@ class NameKeeper:
                 waiting.remove(same)
                 evidence = {key: _MEMORY * value for key, value in same.evidence.items()}
             evidence[label] = evidence.get(label, 0.0) + score
-            settled.append(max(evidence, key=evidence.get))
+            settled.append(max(evidence, key=evidence.__getitem__))
             found.append(_Known(evidence, mask[len(mask) - self.overlap :].copy()))
         self._known = found
         return settled

@@ -34,8 +34,8 @@ class Strip:
         self.colors = colors
         self._pages = _pages(sound, round(self.page_seconds * SAMPLE_RATE))
         self._page = -1
-        self._wave: np.ndarray | None = None
-        self._bars: np.ndarray | None = None
+        self._wave = np.zeros((0, 0), bool)  # no page yet, so no width
+        self._bars = np.zeros((ROWS, 0, 3), np.uint8)
         self._rows: list[str] = []
         self._filled = 0
 

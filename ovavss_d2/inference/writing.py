@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,7 @@ def _paint_video(
                 path,
                 rate=source.rate,
                 sound_of=source,
-                aspect=getattr(source, "aspect", 1),
+                aspect=getattr(source, "aspect", Fraction(1)),
                 keep_partial_as=path,
             )
         )

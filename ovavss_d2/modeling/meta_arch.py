@@ -9,14 +9,14 @@ import logging
 import torch
 from detectron2.config import configurable
 from detectron2.data import Metadata, MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovavss_d2.config import first_data_set
-from ovavss_d2.modeling.audio_encoder import build_audio_encoder
+from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import SetCriterion
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingClassifier
@@ -36,8 +36,8 @@ class OVAVSS(nn.Module):
     def __init__(
         self,
         *,
-        backbone: nn.Module,
-        audio_encoder: nn.Module,
+        backbone: Backbone,
+        audio_encoder: AudioEncoder,
         sem_seg_head: nn.Module,
         criterion: SetCriterion,
         classifier: OpenVocabularyClassifier,
