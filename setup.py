@@ -43,6 +43,6 @@ setup(
     ],
     extras_require={
         "app": ["gradio>=6,<7"],  # demo/app.py
-        "test": ["pytest>=8,<10", "ruff>=0.14,<1"],
+        "test": ["pytest>=8,<10", "ruff>=0.14,<1", "mypy>=2,<3"],
     },
 )
