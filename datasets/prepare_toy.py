@@ -10,7 +10,8 @@ datasets/README.md.
 import argparse
 from pathlib import Path
 
-from ovavss_d2.checkpoint import load_weights
+import torch
+
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.openvoc import derive_openvoc_split
@@ -82,11 +83,9 @@ def _deaf_model(home: Path):
         "MODEL.MASK_FORMER.AUDIO_QUERIES": False,
         "MODEL.AUDIO.FREEZE": False,
         "MODEL.CLIP.ARCHITECTURE": f"{clip}.json",
-        "MODEL.CLIP.WEIGHTS": f"{clip}.pt",
     }
-    cfg = load_config(CONFIG, [x for pair in settings.items() for x in pair])
-    model = build_model(cfg)
-    load_weights(model, cfg)
+    model = build_model(load_config(CONFIG, [x for pair in settings.items() for x in pair]))
+    model.classifier.clip.model.load_state_dict(torch.load(f"{clip}.pt", weights_only=True))
     return model
 
 
