@@ -142,7 +142,7 @@ def text_box(text: str, size: int, color: Color) -> np.ndarray:
         uint8 (h, w, 3) RGB.
     """
     font = _font(size)
-    left, top, right, bottom = font.getbbox(text)
+    left, _, right, _ = font.getbbox(text)
     margin = max(2, size // 5)
     ascent, descent = font.getmetrics()
     box = Image.new("RGB", (round(right - left) + 2 * margin, ascent + descent + margin), color)

@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from flash_and_click import click_time
 
 from ovavss_d2.data.video import VideoWriter, open_video
 
@@ -62,10 +63,6 @@ def mux_sound(container, stream, rate, start):
         frame.pts = round(start * rate) + i
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
-
-
-def click_time(sound):
-    return np.flatnonzero(np.abs(sound) > 0.2)[0] / 16000
 
 
 def test_frames_come_by_presentation_time(tmp_path):

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
-from tiny_clip import tiny_clip
+from tiny_clip import random_window, tiny_clip
 from torchvision.ops import masks_to_boxes
 
 from ovavss_d2.modeling.crops import (
@@ -24,10 +23,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def window():
-    """Mask logits (Q, T, 64, 64) of blobs, frames 60 x 50."""
-    logits = F.interpolate(torch.randn(QUERIES, FRAMES, 4, 4), (64, 64), mode="bilinear")
-    frames = torch.randint(0, 256, (FRAMES, 3, 60, 50), dtype=torch.uint8)
-    return {"mask_logits": 4 * logits, "frames": frames}
+    return random_window(QUERIES, FRAMES)
 
 
 def test_boxes_hold_the_pixels_and_end_behind_the_last_one():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from tiny_clip import tiny_clip, write_architecture
+from tiny_clip import random_window, tiny_clip, write_architecture
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling.crops import CropClassifier
@@ -32,14 +32,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def window():
-    """Mask logits (Q, T, 64, 64) of blobs, frames 60 x 50, queries."""
-    logits = F.interpolate(torch.randn(QUERIES, FRAMES, 4, 4), (64, 64), mode="bilinear")
-    frames = torch.randint(0, 256, (FRAMES, 3, 60, 50), dtype=torch.uint8)
-    return {
-        "queries": torch.randn(QUERIES, CHANNELS),
-        "mask_logits": 4 * logits,
-        "frames": frames,
-    }
+    return {**random_window(QUERIES, FRAMES), "queries": torch.randn(QUERIES, CHANNELS)}
 
 
 def a_classifier(clip, choice="crop", background=("sky",), query_head=True, **weights):

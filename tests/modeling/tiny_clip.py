@@ -3,6 +3,7 @@
 import json
 
 import torch
+import torch.nn.functional as F
 
 from ovavss_d2.modeling.clip import FrozenClip, build_clip
 
@@ -27,3 +28,10 @@ def tiny_clip(folder):
     return FrozenClip(
         model=model, tokenizer=tokenizer, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28)
     )
+
+
+def random_window(queries, frames):
+    """Mask logits (Q, T, 64, 64) of blobs, frames 60 x 50."""
+    logits = F.interpolate(torch.randn(queries, frames, 4, 4), (64, 64), mode="bilinear")
+    pictures = torch.randint(0, 256, (frames, 3, 60, 50), dtype=torch.uint8)
+    return {"mask_logits": 4 * logits, "frames": pictures}
