@@ -102,7 +102,10 @@ class Visitor:
     """Does what a visitor does on the page."""
 
     def __init__(self, driver):
+        """In a tab of its own."""
         self.driver = driver
+        driver.switch_to.new_window("tab")
+        self.window = driver.current_window_handle
         driver.get(driver.url)
         self.wait(lambda: self.find("#run"))
 
@@ -117,8 +120,12 @@ class Visitor:
             time.sleep(0.2)
         raise AssertionError("the page did not get there")
 
-    def upload(self, path):
+    def choose(self, path):
+        """Hand a file to the form, whatever comes of it."""
         self.wait(lambda: self.find("#video input[type=file]"))[0].send_keys(str(path))
+
+    def upload(self, path):
+        self.choose(path)
         self.wait(lambda: self.find("#video video"))
 
     def remove(self):
@@ -131,10 +138,21 @@ class Visitor:
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(names, Keys.TAB)
 
+    def press(self):
+        self.driver.switch_to.window(self.window)
+        self.find("#run")[0].click()
+
     def run(self, words):
         """Press the button and wait for a status with these words."""
-        self.find("#run")[0].click()
+        self.press()
+        self.see(words)
+
+    def see(self, words):
+        self.driver.switch_to.window(self.window)
         self.wait(lambda: words in self.status())
+
+    def body(self):
+        return self.find("body")[0].text
 
     def status(self):
         return " ".join(element.text for element in self.find("#status"))
@@ -167,9 +185,43 @@ def test_in_a_browser_a_visitor_uploads_runs_and_provokes_each_error(browser, tm
     visitor.remove()
     visitor.upload(write_video(tmp_path / "long.mp4", (1,) * 6, size=(64, 64)))
     visitor.run("lasts 6 s, at most 4 s are taken")
+    (tmp_path / "broken.mp4").write_bytes(b"?" * 99)
+    visitor.remove()
+    visitor.upload(tmp_path / "broken.mp4")
+    visitor.run("not a readable video file")
+    (tmp_path / "large.mp4").write_bytes(b"?" * 2_000_000)
+    visitor.remove()
+    visitor.choose(tmp_path / "large.mp4")
+    visitor.wait(lambda: "exceed the maximum allowed size" in visitor.body())
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     elsewhere = [name for name in browser.execute_script(script) if "://127.0.0.1" not in name]
     assert [name for name in elsewhere if not name.startswith(("blob:", "data:"))] == []
+
+
+def test_visitors_at_once_wait_for_each_other_and_get_their_own(browser, page, tmp_path):
+    whole, at_work, most = page.segmenter.write, [], []
+
+    def slowly(*args, **options):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(2)
+        written = whole(*args, **options)
+        at_work.pop()
+        return written
+
+    page.segmenter.write = slowly
+    names = ("owl", "fox", "drum")
+    visitors = [Visitor(browser) for _ in names]
+    for visitor, name in zip(visitors, names, strict=True):
+        browser.switch_to.window(visitor.window)
+        visitor.upload(write_video(tmp_path / f"{name}.mp4", (1, 0), size=(64, 64)))
+        visitor.type_names(name)
+    for visitor in visitors:
+        visitor.press()
+    for visitor, name in zip(visitors, names, strict=True):
+        visitor.see(f"{name} sounded")
+        assert f"{name}.json" in visitor.find("#files")[0].text.replace("\n", "")
+    assert most == [1, 1, 1]
 
 
 def test_it_listens_on_loopback_alone(page, monkeypatch):
