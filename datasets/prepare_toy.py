@@ -17,6 +17,7 @@ from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.openvoc import derive_openvoc_split
 from ovavss_d2.data.toy import SPLITS, toy_root, write_toy
 from ovavss_d2.data.toy_clip import STEPS, train_toy_clip
+from ovavss_d2.data.toy_scene import TOY_SIZE
 from ovavss_d2.data.toy_start import PICTURE_STEPS, train_toy_start
 from ovavss_d2.data.toy_video import write_toy_videos
 from ovavss_d2.errors import one_line_errors
@@ -33,7 +34,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--train", type=_count, default=4000, help="training clips")
     parser.add_argument("--val", type=_count, default=60, help="validation clips")
     parser.add_argument("--test", type=_count, default=240, help="test clips, a third a view")
-    parser.add_argument("--size", type=_side, nargs=2, default=(72, 96), metavar=("H", "W"))
+    parser.add_argument("--size", type=_side, nargs=2, default=TOY_SIZE, metavar=("H", "W"))
     parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--workers", type=_side, default=2, help="processes")
     parser.add_argument("--clip-steps", type=_side, default=STEPS, help="training of the toy CLIP")

@@ -16,11 +16,12 @@ import torch
 
 from ovavss_d2.benchmark import accuracy, growth, report, sampling, stages, training
 from ovavss_d2.benchmark.timing import machine
+from ovavss_d2.data.toy_scene import TOY_SIZE
 from ovavss_d2.errors import one_line_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {name: str(ROOT / f"configs/ovavss_{name}.yaml") for name in ("toy", "R50", "swin")}
-TOY_SIZE, FULL_SIZE = (72, 96), (360, 480)
+FULL_SIZE = (360, 480)
 COUNTS = (1, 2, 5, 10, 20, 100)
 # Full-size models are timed with random weights: nothing to download.
 NO_FILES = ("MODEL.WEIGHTS", "", "MODEL.AUDIO.WEIGHTS", "", "MODEL.CLIP.WEIGHTS", "")

@@ -70,7 +70,8 @@ class AVSClipMapper:
             sound_files: video id to the sound that is heard in place of its own; None: each its
                 own.
             foreign_sound: chance that a training clip hears another video, one that shares no
-                sounding name with it, so that nothing that is seen makes the sound.
+                sounding name with it, so that nothing that is seen makes the sound: half of these
+                clips in all frames, the others in some.
             records: of the data set, to choose that video from.
 
         Raises:
@@ -106,8 +107,11 @@ class AVSClipMapper:
         frames = [read_frame(record["file_names"][i], record) for i in indices]
         transforms = self.augmentation.draw(frames[0])
         image = transform_frames(transforms, frames)
-        foreign = self._draw_foreign(record)
-        audio, audio_valid = self._hear(record, indices, foreign)
+        audio, audio_valid = self._hear(record, record["audio_file"], indices)
+        foreign, astray = self._draw_foreign(record, len(indices))
+        if foreign:
+            other, other_valid = self._hear(record, foreign["audio_file"], indices)
+            audio[astray], audio_valid[astray] = other[astray], other_valid[astray]
         labels = record.get("label_files")
         clip = {
             "image": torch.from_numpy(image),
@@ -124,24 +128,26 @@ class AVSClipMapper:
             "clip_seed": zlib.crc32(f"{record['video_id']}:{list(indices)}".encode()),
         }
         if self.is_train:
-            if foreign:  # that nothing sounds is known for every frame
-                record = {**record, "annotations": []}
-                labelled = [True] * len(record["file_names"])
-            else:
-                labelled = _labelled(record)
-            clip["labelled"] = torch.tensor([labelled[i] for i in indices])
-            clip["instances"] = _instances(record, indices, transforms, image.shape[2:])
+            labelled = _labelled(record)
+            known = [labelled[i] or lost for i, lost in zip(indices, astray, strict=True)]
+            clip["labelled"] = torch.tensor(known)  # where it is astray, nothing in it sounds
+            clip["instances"] = _instances(record, indices, transforms, image.shape[2:], astray)
         return clip
 
-    def _draw_foreign(self, record: dict) -> dict | None:
-        """Now and then another video, to be heard in place of the clip's own sound."""
+    def _draw_foreign(self, record: dict, num_frames: int) -> tuple[dict | None, np.ndarray]:
+        """Now and then another video, and which frames hear it in place of their own sound."""
+        nowhere = np.zeros(num_frames, bool)
         if not self.others or np.random.random() >= self.foreign_sound:
-            return None
+            return None, nowhere
         start = np.random.randint(len(self.others))
         others = itertools.chain(self.others[start:], self.others[:start])
         length = len(record["times"])
         fitting = (r for r in others if _differ(r, record) and len(r["times"]) >= length)
-        return next(fitting, None)
+        foreign = next(fitting, None)
+        if foreign is None:
+            return None, nowhere
+        everywhere = np.random.random() < 0.5
+        return foreign, everywhere | (np.random.random(num_frames) < 0.5)
 
     def _draw_frames(self, record: dict) -> list[int]:
         """Draw a frame with truth and others near it; sorted, repeated only if they are few."""
@@ -162,10 +168,9 @@ class AVSClipMapper:
         return sorted(chosen)
 
     def _hear(
-        self, record: dict, indices: Sequence[int], foreign: dict | None
+        self, record: dict, path: str | None, indices: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the frames hear: float32 (T, 16000), and bool (T,) whether it counts."""
-        path = (foreign or record)["audio_file"]
+        """What the frames hear in a file: float32 (T, 16000), and bool (T,) whether it counts."""
         if self.sound_files is not None:
             path = self.sound_files[record["video_id"]]
         audio = np.zeros(0, np.float32) if path is None else read_audio(path)
@@ -270,13 +275,17 @@ def _decode(segmentation, height: int, width: int) -> np.ndarray:
     return rle.decode(segmentation)
 
 
-def _instances(record: dict, indices: Sequence[int], transforms, size) -> list[Instances]:
-    """The clip's truth: per frame the same objects, those of which something is seen in it."""
+def _instances(record: dict, indices: Sequence[int], transforms, size, astray) -> list[Instances]:
+    """The clip's truth: per frame the same objects, those of which something is seen in it.
+
+    In frames `astray`, which do not hear their own sound, no object is.
+    """
     objects = record.get("annotations", [])
     masks = np.zeros((0, len(indices), *size), bool)
     if objects:
         masks = np.concatenate([_object_masks(a, record, indices) for a in objects])
         masks = transform_masks(transforms, masks).reshape(len(objects), len(indices), *size)
+        masks[:, astray] = False
     seen = np.any(masks, axis=(1, 2, 3))
     objects = [annotation for annotation, s in zip(objects, seen, strict=True) if s]
     classes = torch.tensor([a["category_id"] - 1 for a in objects], dtype=torch.int64)

@@ -22,7 +22,7 @@ import numpy as np
 
 from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.data.toy_cast import VIEWS, Cast, draw_cast
-from ovavss_d2.data.toy_scene import draw_scene, render
+from ovavss_d2.data.toy_scene import TOY_SIZE, draw_scene, render
 from ovavss_d2.data.toy_sound import draw_soundtrack
 from ovavss_d2.files import atomic_path, write_json
 from ovavss_d2.vocabulary import SAMPLE_RATE, TOY_NAMES, voc_palette
@@ -100,7 +100,7 @@ def write_toy(
     counts: dict[str, int],
     *,
     seed: int = 0,
-    size: tuple[int, int] = (72, 96),
+    size: tuple[int, int] = TOY_SIZE,
     workers: int = 2,
 ) -> Path:
     """Write (or go on writing) the toy data set; finished clips are kept.

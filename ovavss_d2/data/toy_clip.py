@@ -21,7 +21,7 @@ from torchvision.ops import masks_to_boxes, roi_align
 from tqdm import trange
 
 from ovavss_d2.data.toy_masks import bare_masks, rough_masks
-from ovavss_d2.data.toy_scene import color_of, draw_scene, render, shape_of
+from ovavss_d2.data.toy_scene import TOY_SIZE, color_of, draw_scene, render, shape_of
 from ovavss_d2.files import atomic_path, write_json
 from ovavss_d2.vocabulary import (
     AVSBENCH_NAMES,
@@ -66,7 +66,7 @@ def draw_pictures(
     rng: np.random.Generator,
     count: int,
     class_ids: Sequence[int] = range(1, len(TOY_NAMES) + 1),
-    size: tuple[int, int] = (72, 96),
+    size: tuple[int, int] = TOY_SIZE,
 ) -> Pictures:
     """Draw `count` scenes of 2 to 4 objects of the given classes, one picture of each."""
     frames, ids, objects = [], [], []
@@ -141,7 +141,9 @@ def _build() -> open_clip.CLIP:
 def _fit(model: open_clip.CLIP, pictures: Pictures, steps: int) -> None:
     length = ARCHITECTURE["text_cfg"]["context_length"]
     tokenizer = open_clip.SimpleTokenizer(context_length=length)
-    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), LEARNING_RATE, weight_decay=0.05, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.15
     )

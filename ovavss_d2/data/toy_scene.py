@@ -11,6 +11,7 @@ import numpy as np
 
 from ovavss_d2.vocabulary import TOY_COLORS, TOY_SHAPES
 
+TOY_SIZE = 64, 96  # (H, W) of the data set's frames: multiples of the toy model's strides
 RADIUS = {
     2: (13 / 72, 21 / 72),
     3: (12 / 72, 18 / 72),

@@ -161,7 +161,7 @@ def _draw_sounds(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
 
 def _fit(parameters, loss_of_batch, steps: int, rate: float, title: str) -> None:
     parameters = [p for p in parameters if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1
     )

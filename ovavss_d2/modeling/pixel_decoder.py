@@ -20,6 +20,13 @@ from ovavss_d2.modeling.position_encoding import plane_code
 NORM_GROUPS = 32
 
 
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, on channels-first memory: on a CPU it takes ten times as long on channels-last."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps.contiguous())
+
+
 class DeformableEncoderLayer(nn.Module):
     """Deformable self-attention and a feed-forward net, each with residual and LayerNorm."""
 
@@ -142,7 +149,7 @@ class AudioConditionedPixelDecoder(nn.Module):
         groups = _groups(conv_dim)
         self.input_proj = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(input_shape[name].channels, conv_dim, 1), nn.GroupNorm(groups, conv_dim)
+                nn.Conv2d(input_shape[name].channels, conv_dim, 1), GroupNorm(groups, conv_dim)
             )
             for name in self.coarse
         )
@@ -152,7 +159,7 @@ class AudioConditionedPixelDecoder(nn.Module):
             conv_dim,
             1,
             bias=False,
-            norm=nn.GroupNorm(groups, conv_dim),
+            norm=GroupNorm(groups, conv_dim),
         )
         self.layer_1 = Conv2d(
             conv_dim,
@@ -160,7 +167,7 @@ class AudioConditionedPixelDecoder(nn.Module):
             3,
             padding=1,
             bias=False,
-            norm=nn.GroupNorm(groups, conv_dim),
+            norm=GroupNorm(groups, conv_dim),
             activation=F.relu,
         )
         self.mask_features = nn.Conv2d(conv_dim, mask_dim, 1)
