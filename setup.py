@@ -5,6 +5,10 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
+APP = ["gradio>=6,<7"]  # demo/app.py
+TEST = ["pytest>=8,<10", "ruff>=0.14,<1", "mypy>=2,<3"]
+BROWSER = ["selenium>=4,<5"]  # the page is tested in Chromium where that is installed
+
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ovavss_d2/__init__.py").read_text()).group(1)
 
@@ -42,7 +46,7 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
-        "app": ["gradio>=6,<7"],  # demo/app.py
-        "test": ["pytest>=8,<10", "ruff>=0.14,<1", "mypy>=2,<3"],
+        "app": APP,
+        "test": [*TEST, *APP, *BROWSER],
     },
 )

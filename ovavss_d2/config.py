@@ -158,8 +158,8 @@ def _add_input_keys(cfg):
     cfg.INPUT.MIN_SIZE_TEST = 360
     cfg.INPUT.MAX_SIZE_TEST = 1333
     cfg.INPUT.RANDOM_FLIP = "horizontal"  # per clip: horizontal or none
-    # chance that a training clip hears a video it shares no name with, in some or all of its frames:
-    # nothing in these sounds then
+    # chance that a training clip hears a video it shares no name with, in some or all of its
+    # frames: nothing in these sounds then
     cfg.INPUT.FOREIGN_SOUND = 0.0
     cfg.INPUT.COLOR_AUG = False  # per clip colour jitter
 

@@ -141,9 +141,7 @@ def _build() -> open_clip.CLIP:
 def _fit(model: open_clip.CLIP, pictures: Pictures, steps: int) -> None:
     length = ARCHITECTURE["text_cfg"]["context_length"]
     tokenizer = open_clip.SimpleTokenizer(context_length=length)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), LEARNING_RATE, weight_decay=0.05, fused=True
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.15
     )

@@ -1,0 +1,47 @@
+"""The script that times a training step of several checkouts."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from tiny_world import make_world, tiny_options
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPT = REPOSITORY / "tools/compare_training.py"
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("compare_training", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_equal_checkouts_have_equal_losses(tmp_path, capsys):
+    world = make_world(tmp_path)
+    arguments = ["--size", "40", "48", "--steps", "1", "--turns", "1", "--opts"]
+    arguments += tiny_options(world)
+    here = str(REPOSITORY)
+    load_script().main([here, here, *arguments])
+    *_, first, second = capsys.readouterr().out.splitlines()
+    assert first.split("|")[5] == second.split("|")[5]
+    assert float(first.split("|")[5]) > 0
+
+
+def test_a_folder_that_is_no_checkout_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"'{tmp_path}' holds no ovavss_d2: expected a checkout of this project"
+    ]
+
+
+def test_the_middle_of_all_turns_counts(monkeypatch, capsys):
+    script = load_script()
+    turns = iter(([9, 4], [5, 1]))
+    monkeypatch.setattr(script, "in_checkout", lambda *_: {"ms": next(turns), "loss": 2.0})
+    script.main([str(REPOSITORY), "--turns", "2"])
+    assert capsys.readouterr().out.splitlines()[-1].split("|")[3].strip() == "4"
