@@ -22,6 +22,7 @@ def add_ovavss_config(cfg):
     # training: compute the backbone's stages and the layers of both decoders again for the gradient
     # instead of keeping what is in between: less memory, more time, the same losses
     cfg.MODEL.CHECKPOINTING = False
+    cfg.MODEL.CHANNELS_LAST = True  # memory format of the backbone's maps, the faster one mostly
     cfg.MODEL.COMPILE = False  # the backbone by torch.compile, which needs a C++ compiler
     cfg.MODEL.BACKBONE.NAME = "TimmBackbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0

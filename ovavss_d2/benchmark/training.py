@@ -25,7 +25,12 @@ VARIANTS = (
     Variant("as configured"),
     Variant("checkpointing", ("MODEL.CHECKPOINTING", True)),
     Variant("16 bits (AMP)", ("SOLVER.AMP.ENABLED", True)),
-    Variant("both", ("MODEL.CHECKPOINTING", True, "SOLVER.AMP.ENABLED", True)),
+    Variant("channels first", ("MODEL.CHANNELS_LAST", False)),
+    Variant("compiled backbone", ("MODEL.COMPILE", True)),
+    Variant(
+        "all together",
+        ("MODEL.CHECKPOINTING", True, "SOLVER.AMP.ENABLED", True, "MODEL.COMPILE", True),
+    ),
 )
 
 

@@ -31,15 +31,17 @@ class TimmBackbone(Backbone):
     """
 
     @configurable
-    def __init__(self, *, net: nn.Module, channels_last: bool):
+    def __init__(self, *, net: nn.Module, channels_last: bool, memory_format: torch.memory_format):
         """
         Args:
             net: a timm model made with `features_only=True`.
             channels_last: its maps are (N, h, w, C).
+            memory_format: of the frames that it gets, which convolutions keep.
         """
         super().__init__()
         self.net = net
         self.channels_last = channels_last
+        self.memory_format = memory_format
         info: FeatureInfo = net.feature_info  # type: ignore[assignment]  # timm says nn.Module
         channels, strides = info.channels(), info.reduction()
         self._shapes = {
@@ -60,7 +62,12 @@ class TimmBackbone(Backbone):
             net = freeze_batch_norm_2d(net)
         if cfg.MODEL.CHECKPOINTING:
             recompute_stages(net)
-        return {"net": net, "channels_last": str(getattr(net, "output_fmt", "")).endswith("NHWC")}
+        last = cfg.MODEL.CHANNELS_LAST
+        return {
+            "net": net,
+            "channels_last": str(getattr(net, "output_fmt", "")).endswith("NHWC"),
+            "memory_format": torch.channels_last if last else torch.contiguous_format,
+        }
 
     @property
     def size_divisibility(self) -> int:
@@ -78,7 +85,7 @@ class TimmBackbone(Backbone):
         Returns:
             {"res2": (N, C, h, w), ...}, finest first.
         """
-        frames = frames.contiguous(memory_format=torch.channels_last)  # convolutions are faster so
+        frames = frames.contiguous(memory_format=self.memory_format)
         maps = dict(zip(self._shapes, self.net(frames), strict=True))
         if self.channels_last:
             maps = {name: self.norms[name](x).permute(0, 3, 1, 2) for name, x in maps.items()}

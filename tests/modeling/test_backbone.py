@@ -69,6 +69,18 @@ def test_a_frame_does_not_depend_on_the_others(cfg):
             torch.testing.assert_close(x[0], together[name][i], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("cfg", [small_config(), swin_config()], ids=["resnet18", "swin"])
+def test_the_memory_format_changes_no_feature(cfg):
+    frames, maps = torch.randn(2, 3, 64, 96), []
+    for last in (True, False):
+        cfg.MODEL.CHANNELS_LAST = last
+        torch.manual_seed(0)
+        maps.append(TimmBackbone(cfg, None).eval()(frames))
+    assert maps[0]["res2"].is_contiguous(memory_format=torch.channels_last)
+    for name, x in maps[0].items():
+        torch.testing.assert_close(x, maps[1][name], rtol=1e-4, atol=1e-4)
+
+
 def test_frozen_norms_do_not_learn():
     backbone = TimmBackbone(small_config(), None).train()
     before = copy.deepcopy(backbone.state_dict())
