@@ -36,10 +36,10 @@ ARCHITECTURE: dict = {
     "embed_dim": 64,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
 PICTURES = 2500  # scenes to train on
-STEPS = 600
+STEPS = 520
 BATCH = 128  # crops a step
 LEARNING_RATE = 2e-3
 FIRST_SCALE, LAST_SCALE = 14.0, 100.0  # of the cosines; 100 is what the classifiers use
