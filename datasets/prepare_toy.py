@@ -31,7 +31,7 @@ def parse_arguments(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default=datasets_root(), help="default: DETECTRON2_DATASETS")
-    parser.add_argument("--train", type=_count, default=4000, help="training clips")
+    parser.add_argument("--train", type=_count, default=3200, help="training clips")
     parser.add_argument("--val", type=_count, default=60, help="validation clips")
     parser.add_argument("--test", type=_count, default=240, help="test clips, a third a view")
     parser.add_argument("--size", type=_side, nargs=2, default=TOY_SIZE, metavar=("H", "W"))

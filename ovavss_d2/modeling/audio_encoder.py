@@ -112,8 +112,10 @@ class LogMel(nn.Module):
             )
         window, weights = _tables(waveforms.device)
         frames = waveforms[:, :EXAMPLE_SAMPLES].to(window).unfold(1, FRAME_LENGTH, HOP)
-        spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH).abs()
-        return torch.log(spectrum @ weights + LOG_OFFSET).float()[:, None]
+        spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH)
+        # spectrum.abs() is safe against overflow, and three times as slow
+        magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()
+        return torch.log(magnitude @ weights + LOG_OFFSET).float()[:, None]
 
 
 class AudioEncoder(nn.Module):
