@@ -95,7 +95,15 @@ class ClipAugmentation:
 
     def draw(self, frame: np.ndarray) -> T.TransformList:
         """Draw transforms for a clip whose frames look like `frame`, uint8 (H, W, 3)."""
-        return self.augmentations(T.AugInput(frame))
+        drawn = self.augmentations(T.AugInput(frame)).transforms
+        return T.TransformList([t for t in drawn if not _keeps_size(t)])
+
+
+def _keeps_size(transform: T.Transform) -> bool:
+    """Whether it is a resize to the size that the frames have, which costs time alone."""
+    if not isinstance(transform, T.ResizeTransform):
+        return False
+    return (transform.h, transform.w) == (transform.new_h, transform.new_w)
 
 
 def transform_frames(transforms: T.TransformList, frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -108,8 +108,22 @@ def _learn_to_see(
         chosen = rng.integers(len(classes), size=PICTURE_BATCH)
         return sum(model([_still(pictures, i, classes[i], rng) for i in chosen]).values())
 
+    encoder, model.audio_encoder = model.audio_encoder, _Deaf(model.audio_encoder.output_dim)
     model.train()
     _fit(model.parameters(), loss, steps, PICTURE_RATE, "toy start weights: pictures")
+    model.audio_encoder = encoder
+
+
+class _Deaf(nn.Module):
+    """In an audio encoder's place where nothing is heard."""
+
+    def __init__(self, output_dim: int):
+        super().__init__()
+        self.output_dim = output_dim
+
+    def forward(self, waveforms: Tensor, valid: Tensor) -> Tensor:
+        """Zeros (N, A)."""
+        return waveforms.new_zeros(len(waveforms), self.output_dim)
 
 
 def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.Generator) -> dict:

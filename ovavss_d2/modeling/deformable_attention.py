@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 # Samples that are held at a time: about a CPU's second-level cache, or a part of a GPU's memory.
 CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
+KEPT_ELEMENTS = 2**22  # most samples that are kept for the gradient
+BILINEAR, ZEROS_OUTSIDE = 0, 0  # PyTorch's numbers for the modes of grid_sample
 
 
 @cache
@@ -64,36 +66,42 @@ class _SampledSum(torch.autograd.Function):
     """(N M, d, L), (N M, V, P, 2, R), (N M, V, P, R) -> (N M, d, R).
 
     The samples, V * P times as large as the result, are taken and summed up in chunks, and taken
-    again for the gradient, so that they are never held as a whole.
+    again for the gradient, so that they are never held as a whole, unless they are few.
     """
 
     @staticmethod
     def forward(ctx, value, grid, weights, shapes):
-        ctx.save_for_backward(value, grid, weights)
-        ctx.shapes = shapes
         out = value.new_zeros(*value.shape[:2], grid.shape[-1])
+        keep = any(ctx.needs_input_grad) and value.shape[1] * weights.numel() <= KEPT_ELEMENTS
+        kept = []
         for level, rows, places in _chunks(value, grid, shapes):
             samples = _samples(value[rows, :, places], shapes[level], grid[rows, level])
+            if keep:
+                kept.append(samples)
             part, weight = out[rows], weights[rows, level, :, None]
             for point in range(samples.shape[2]):
                 part.addcmul_(samples[:, :, point], weight[:, point])
+        ctx.save_for_backward(value, grid, weights, *kept)
+        ctx.shapes = shapes
         return out
 
     @staticmethod
     def backward(ctx, gradient):
-        value, grid, weights = ctx.saved_tensors
+        value, grid, weights, *kept = ctx.saved_tensors
         of_value, of_grid, of_weights = (torch.empty_like(x) for x in (value, grid, weights))
-        for level, rows, places in _chunks(value, grid, ctx.shapes):
-            maps = value[rows, :, places].detach().requires_grad_()
-            points = grid[rows, level].detach().requires_grad_()
-            with torch.enable_grad():
-                samples = _samples(maps, ctx.shapes[level], points)
+        for i, (level, rows, places) in enumerate(_chunks(value, grid, ctx.shapes)):
+            maps, points = value[rows, :, places], grid[rows, level]
+            samples = kept[i] if kept else _samples(maps, ctx.shapes[level], points)
             of_sum = gradient[rows, :, None]  # (n, d, 1, R)
-            of_weights[rows, level] = (samples.detach() * of_sum).sum(1)
-            of_samples = of_sum * weights[rows, level, None]
-            of_value[rows, :, places], of_grid[rows, level] = torch.autograd.grad(
-                samples, (maps, points), of_samples
+            of_weights[rows, level] = (samples * of_sum).sum(1)
+            of_maps, of_points = torch.ops.aten.grid_sampler_2d_backward(
+                of_sum * weights[rows, level, None],
+                maps.unflatten(2, ctx.shapes[level]),
+                points.transpose(2, 3),
+                *(BILINEAR, ZEROS_OUTSIDE, False, [True, True]),
             )
+            of_value[rows, :, places] = of_maps.flatten(2)
+            of_grid[rows, level] = of_points.transpose(2, 3)
         return of_value, of_grid, of_weights, None
 
 
