@@ -10,6 +10,7 @@ Shape letters: H W pixels of a frame, h w of a line of text.
 import os
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
@@ -73,7 +74,7 @@ class Painter:
 
     def paint(self, image: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
         """Paint objects, best first, onto a copy of a frame, uint8 (H, W, 3) RGB."""
-        image = image.copy()
+        image, segments = image.copy(), joined(segments)
         height = image.shape[0]
         size = text_size(height)
         for segment in segments:
@@ -114,6 +115,25 @@ class Painter:
             box = text_box(name, size, self.colors[name])
             paste(image, box, size // 2, y, opacity=1.0 if name in sounding else _FADED)
             y += box.shape[0] + 2
+
+
+def joined(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments, best first, in which those of one name that touch are one with the best score."""
+    found: list[Segment] = []
+    for segment in segments:
+        for i, earlier in enumerate(found):
+            if earlier.name == segment.name and _touch(earlier.mask, segment.mask):
+                found[i] = replace(earlier, mask=earlier.mask | segment.mask)
+                break
+        else:
+            found.append(segment)
+    return found
+
+
+def _touch(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether masks (H, W) have pixels side by side."""
+    wider = cv2.dilate(one.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+    return bool((wider & other).any())
 
 
 def innermost_point(mask: np.ndarray) -> tuple[int, int]:

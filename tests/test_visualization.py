@@ -12,6 +12,7 @@ from ovavss_d2.visualization import (
     Painter,
     colors_of,
     innermost_point,
+    joined,
     text_box,
 )
 
@@ -42,6 +43,16 @@ def test_masks_are_tinted_and_the_rest_is_untouched():
     )
     assert (painted[100:, :150] == 100).all()
     assert (np.abs(painted[200, 155:166] - color) <= 1).all(axis=1).any()  # the outline
+
+
+def test_touching_parts_of_one_name_are_one_object_and_others_are_not():
+    left, right, apart = (np.zeros((8, 20), bool) for _ in range(3))
+    left[:, :4], right[:, 4:6], apart[:, 9:] = True, True, True
+    parts = [Segment("cat", 0.9, left), Segment("cat", 0.4, right), Segment("cat", 0.3, apart)]
+    whole, other = joined(parts)
+    assert (whole.score, other.score) == (0.9, 0.3)
+    assert (whole.mask == (left | right)).all() and (other.mask == apart).all()
+    assert len(joined([parts[0], Segment("dog", 0.8, right)])) == 2
 
 
 def test_silence_leaves_all_but_the_legend():
