@@ -108,7 +108,8 @@ def _learn_to_see(
         chosen = rng.integers(len(classes), size=PICTURE_BATCH)
         return sum(model([_still(pictures, i, classes[i], rng) for i in chosen]).values())
 
-    encoder, model.audio_encoder = model.audio_encoder, _Deaf(model.audio_encoder.output_dim)
+    encoder = model.audio_encoder
+    model.audio_encoder = _Deaf(encoder.output_dim)  # type: ignore[assignment]  # for a while
     model.train()
     _fit(model.parameters(), loss, steps, PICTURE_RATE, "toy start weights: pictures")
     model.audio_encoder = encoder
