@@ -26,11 +26,6 @@ VARIANTS = (
     Variant("checkpointing", ("MODEL.CHECKPOINTING", True)),
     Variant("16 bits (AMP)", ("SOLVER.AMP.ENABLED", True)),
     Variant("channels first", ("MODEL.CHANNELS_LAST", False)),
-    Variant("compiled backbone", ("MODEL.COMPILE", True)),
-    Variant(
-        "all together",
-        ("MODEL.CHECKPOINTING", True, "SOLVER.AMP.ENABLED", True, "MODEL.COMPILE", True),
-    ),
 )
 
 
