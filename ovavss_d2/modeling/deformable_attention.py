@@ -6,22 +6,24 @@ Shape letters: N frames, L places of all levels, R of them that ask (queries), C
 d = C / M, V levels, P points per head and level, h w places of one level.
 """
 
+import functools
 import importlib.util
 import math
-from functools import cache
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Samples that are held at a time: about a CPU's second-level cache, or a part of a GPU's memory.
-CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
-KEPT_ELEMENTS = 2**22  # most samples that are kept for the gradient
-BILINEAR, ZEROS_OUTSIDE = 0, 0  # PyTorch's numbers for the modes of grid_sample
+BORDER = (1, 2)  # cells of zeros before and behind a map
 
 
-@cache
+@functools.cache
 def kernel_for(device: torch.device) -> ModuleType | None:
     """The module with the kernel for a device, None where there is none."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
@@ -52,76 +54,127 @@ def deformable_attention(
 def sampled_attention(
     value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """`deformable_attention` in PyTorch; fastest if the last axis but that of (x, y) is R, L."""
-    n, places, heads, depth = value.shape
-    rows, asking = n * heads, locations.shape[1]
-    value = value.permute(0, 2, 3, 1).reshape(rows, depth, places)
-    grid = (2 * locations - 1).permute(0, 2, 3, 4, 5, 1).reshape(rows, *locations.shape[3:], asking)
-    weights = weights.permute(0, 2, 3, 4, 1).reshape(rows, *weights.shape[3:], asking)
-    out = _SampledSum.apply(value, grid, weights, tuple(shapes))
-    return out.view(n, heads * depth, asking).transpose(1, 2)
+    """`deformable_attention` in PyTorch, in single precision at least.
+
+    A bilinear sample is a weighted sum of four cells, so all of them together are a product with
+    a sparse matrix. The table of values that it multiplies has a border of zeros around each map:
+    so no corner has to be left out.
+    """
+    kind = torch.promote_types(value.dtype, torch.float32)
+    n, asking, heads = locations.shape[:3]
+    depth = value.shape[3]
+    maps = value.to(kind).flatten(2).split([h * w for h, w in shapes], dim=1)
+    maps = [x.unflatten(1, shape) for x, shape in zip(maps, shapes, strict=True)]
+    table = torch.cat([F.pad(x, (0, 0, *BORDER, *BORDER)).flatten(1, 2) for x in maps], dim=1)
+    size, pitch, first = _cells_of_samples(shapes, locations)
+
+    x, right = _split(locations[..., 0].flatten(2).to(kind) * size[0] - 0.5, size[0])
+    y, lower = _split(locations[..., 1].flatten(2).to(kind) * size[1] - 0.5, size[1])
+    # A diverged model's NaN shall reach the loss, not an index.
+    cell = torch.nan_to_num(torch.addcmul(x, y, pitch)).int()
+    frame = torch.arange(n, dtype=torch.int32, device=value.device) * table.shape[1]
+    corner, down = (cell + frame[:, None, None]) * heads + first, heads * pitch.int()
+    rows = [corner, corner + heads, corner + down, corner + (down + heads)]
+    weight = weights.flatten(2).to(kind)
+    below = weight * lower
+    above = weight - below
+    shares = [above - above * right, above * right, below - below * right, below * right]
+
+    bags = (n * asking * heads, weights.shape[3:].numel())
+    sums = _SumsOfRows.apply if value.device.type == "cpu" else _sums_of_rows
+    out = sums(
+        table.view(-1, depth),
+        torch.cat([x.view(bags) for x in rows], dim=1),
+        torch.cat([x.view(bags) for x in shares], dim=1),
+    )
+    return out.view(n, asking, heads * depth).to(value.dtype)
 
 
-class _SampledSum(torch.autograd.Function):
-    """(N M, d, L), (N M, V, P, 2, R), (N M, V, P, R) -> (N M, d, R).
+def _cells_of_samples(shapes, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the S = M * V * P samples of a place need to find their cells.
 
-    The samples, V * P times as large as the result, are taken and summed up in chunks, and taken
-    again for the gradient, so that they are never held as a whole, unless they are few.
+    Returns:
+        (width, height) of each sample's map (2, S), cells from a row of it to the next (S), and
+        the table's row of its cell (0, 0) in the first frame (S); cells have a row for each head.
+    """
+    heads, levels, points = locations.shape[2:5]
+    rows, start = [], 0
+    for height, width in shapes:
+        pitch = width + sum(BORDER)
+        rows.append((width, height, pitch, start + BORDER[0] * (pitch + 1)))
+        start += pitch * (height + sum(BORDER))
+    table = torch.tensor(rows, dtype=torch.int32).T[:, None, :, None]
+    table = table.expand(4, heads, levels, points).flatten(1).to(locations.device)
+    head = torch.arange(heads, dtype=torch.int32, device=locations.device)
+    first = table[3] * heads + head.repeat_interleave(levels * points)
+    kind = torch.promote_types(locations.dtype, torch.float32)
+    return table[:2].to(kind), table[2].to(kind), first
+
+
+def _split(place: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """The cell before a place and the next one's share; what is off the map lies in its border."""
+    place = place.clamp(min=torch.full_like(size, -1), max=size)
+    cell = place.detach().floor()
+    return cell, place - cell
+
+
+def _sums_of_rows(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
+    """Table (size, d), its rows to take (B, K) and their weights (B, K) -> sums over K (B, d)."""
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares)
+
+
+class _SumsOfRows(torch.autograd.Function):
+    """`_sums_of_rows` on a CPU.
+
+    There the gradient of PyTorch's `embedding_bag` takes several times as long as the products
+    with sparse matrices that it consists of.
     """
 
     @staticmethod
-    def forward(ctx, value, grid, weights, shapes):
-        out = value.new_zeros(*value.shape[:2], grid.shape[-1])
-        keep = any(ctx.needs_input_grad) and value.shape[1] * weights.numel() <= KEPT_ELEMENTS
-        kept = []
-        for level, rows, places in _chunks(value, grid, shapes):
-            samples = _samples(value[rows, :, places], shapes[level], grid[rows, level])
-            if keep:
-                kept.append(samples)
-            part, weight = out[rows], weights[rows, level, :, None]
-            for point in range(samples.shape[2]):
-                part.addcmul_(samples[:, :, point], weight[:, point])
-        ctx.save_for_backward(value, grid, weights, *kept)
-        ctx.shapes = shapes
-        return out
+    def forward(ctx, table, rows, shares):
+        ctx.save_for_backward(table, rows, shares)
+        return _sums_of_rows(table, rows, shares)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
-        value, grid, weights, *kept = ctx.saved_tensors
-        of_value, of_grid, of_weights = (torch.empty_like(x) for x in (value, grid, weights))
-        for i, (level, rows, places) in enumerate(_chunks(value, grid, ctx.shapes)):
-            maps, points = value[rows, :, places], grid[rows, level]
-            samples = kept[i] if kept else _samples(maps, ctx.shapes[level], points)
-            of_sum = gradient[rows, :, None]  # (n, d, 1, R)
-            of_weights[rows, level] = (samples * of_sum).sum(1)
-            of_maps, of_points = torch.ops.aten.grid_sampler_2d_backward(
-                of_sum * weights[rows, level, None],
-                maps.unflatten(2, ctx.shapes[level]),
-                points.transpose(2, 3),
-                *(BILINEAR, ZEROS_OUTSIDE, False, [True, True]),
-            )
-            of_value[rows, :, places] = of_maps.flatten(2)
-            of_grid[rows, level] = of_points.transpose(2, 3)
-        return of_value, of_grid, of_weights, None
+        table, rows, shares = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        return (
+            _scattered(rows, shares, gradient, len(table)),
+            None,
+            _products(rows, gradient, table),
+        )
 
 
-def _chunks(value: Tensor, grid: Tensor, shapes):
-    """(level, rows of N M, places of the level in L) of each piece of the work."""
-    rows, depth, _ = value.shape
-    samples = depth * grid.shape[2] * grid.shape[4]
-    limit = CHUNK_ELEMENTS.get(value.device.type, CHUNK_ELEMENTS["cuda"])
-    step = max(1, limit // max(1, samples))
-    for first in range(0, rows, step):
-        start = 0
-        for level, (height, width) in enumerate(shapes):
-            yield level, slice(first, first + step), slice(start, start + height * width)
-            start += height * width
+def _scattered(rows: Tensor, shares: Tensor, gradient: Tensor, size: int) -> Tensor:
+    """Gradients (B, d), weighted, added up where they belong in a table: (size, d)."""
+    threads = torch.get_num_threads()
+    parts = [x.detach().chunk(threads) for x in (shares, rows, gradient)]
+
+    def add_up(shares, rows, gradient):
+        values = (shares.flatten().numpy(), rows.flatten().numpy(), _starts(rows).numpy())
+        return csr_matrix(values, shape=(len(rows), size)).T @ gradient.numpy()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return torch.from_numpy(functools.reduce(np.add, pool.map(add_up, *parts)))
 
 
-def _samples(maps: Tensor, shape: tuple[int, int], grid: Tensor) -> Tensor:
-    """Maps (n, d, h * w), bilinear at grid (n, P, 2, R): (n, d, P, R), zeros outside."""
-    maps = maps.unflatten(2, shape)
-    return F.grid_sample(maps, grid.transpose(2, 3), padding_mode="zeros", align_corners=False)
+def _products(rows: Tensor, gradient: Tensor, table: Tensor) -> Tensor:
+    """Scalar products of gradients (B, d) with the rows (B, K) of a table: (B, K)."""
+    zeros = gradient.new_zeros(rows.numel())
+    shape = (len(rows), len(table))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        pattern = torch.sparse_csr_tensor(
+            _starts(rows), rows.flatten(), zeros, shape, check_invariants=False
+        )
+    return torch.sparse.sampled_addmm(pattern, gradient, table.T).values().view(rows.shape)
+
+
+def _starts(rows: Tensor) -> Tensor:
+    """Where the rows (B, K) begin one after the other, and where they end: int32 (B + 1)."""
+    return torch.arange(len(rows) + 1, dtype=torch.int32) * rows.shape[1]
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -176,26 +229,11 @@ class MultiScaleDeformableAttention(nn.Module):
             (N, R, C).
         """
         heads, levels, points = self.sizes
-        # The order of axes in memory that is read fastest: places last, for the kernel first.
-        project = _channels_first if kernel_for(query.device) is None else _channels_last
-        value = project(self.value_proj, value, (heads, -1))
-        offsets = project(self.sampling_offsets, query, (heads, levels, points, 2))
-        weights = project(self.attention_weights, query, (heads, levels * points), softmax=True)
+        value = self.value_proj(value).unflatten(2, (heads, -1))
+        offsets = self.sampling_offsets(query).unflatten(2, (heads, levels, points, 2))
+        weights = self.attention_weights(query).unflatten(2, (heads, levels * points)).softmax(-1)
         weights = weights.unflatten(3, (levels, points))
         size = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
         locations = reference[:, None, None, None] + offsets / size[:, None]
         out = deformable_attention(value, shapes, locations, weights)
         return self.output_proj(out)
-
-
-def _channels_last(linear: nn.Linear, x: Tensor, split: tuple[int, ...], softmax=False) -> Tensor:
-    """A linear layer from (N, L, C) to (N, L, *split), softmax over the last axis if asked for."""
-    y = linear(x).unflatten(2, split)
-    return y.softmax(-1) if softmax else y
-
-
-def _channels_first(linear: nn.Linear, x: Tensor, split: tuple[int, ...], softmax=False) -> Tensor:
-    """The same, with L as the last axis in memory."""
-    y = torch.matmul(linear.weight, x.transpose(1, 2)) + linear.bias[:, None]
-    y = y.unflatten(1, split)  # (N, *split, L)
-    return (y.softmax(-2) if softmax else y).movedim(-1, 1)

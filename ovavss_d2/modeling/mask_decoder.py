@@ -10,6 +10,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -93,6 +94,31 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class _Masks(torch.autograd.Function):
+    """Embeddings (B, Q, M) @ mask features (B, M, S) -> mask logits (B, Q, S).
+
+    Most queries are matched to nothing, so that no loss looks at their masks: their part of the
+    gradient, which is zero, is left out.
+    """
+
+    @staticmethod
+    def forward(ctx, embeddings, features):
+        ctx.save_for_backward(embeddings, features)
+        return embeddings @ features
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        embeddings, features = (x.to(gradient.dtype) for x in ctx.saved_tensors)
+        used = gradient.any(dim=2).any(dim=0).nonzero()[:, 0]
+        gradient = gradient[:, used]
+        of_embeddings = torch.zeros_like(embeddings)
+        of_embeddings[:, used] = gradient @ features.transpose(1, 2)
+        of_features = embeddings[:, used].transpose(1, 2) @ gradient
+        kinds = (x.dtype for x in ctx.saved_tensors)
+        return of_embeddings.to(next(kinds)), of_features.to(next(kinds))
 
 
 class MLP(nn.Module):
@@ -265,7 +291,7 @@ class AudioConditionedMaskDecoder(nn.Module):
 
     def _predict(self, queries: Tensor, mask_features: Tensor) -> dict[str, Tensor]:
         queries = self.decoder_norm(queries)
-        masks = self.mask_embed(queries) @ mask_features.flatten(2)
+        masks = _Masks.apply(self.mask_embed(queries), mask_features.flatten(2))
         return {
             "pred_logits": self.class_embed(queries),
             "pred_masks": masks.unflatten(2, mask_features.shape[2:]),

@@ -51,7 +51,7 @@ class DeformableEncoderLayer(nn.Module):
         """Tokens (N, L, C), their position codes (L, C) and places (L, 2) -> (N, L, C)."""
         update = self.self_attn(tokens + position, reference, tokens, shapes)
         tokens = self.norm1(tokens + update)
-        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
+        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
 
 
 class DeformableEncoder(nn.Module):

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from ovavss_d2.modeling import deformable_attention as module
 from ovavss_d2.modeling.deformable_attention import (
     MultiScaleDeformableAttention,
     deformable_attention,
@@ -63,15 +62,28 @@ def test_gradients_equal_finite_differences():
     )
 
 
-def test_the_size_of_a_chunk_does_not_matter(monkeypatch):
-    results = []
-    for elements in (1, 50, 2**20):
-        monkeypatch.setitem(module.CHUNK_ELEMENTS, "cpu", elements)
-        inputs = make_inputs()
-        out = deformable_attention(inputs[0], SHAPES, *inputs[1:])
-        results.append((out, *torch.autograd.grad(out.square().sum(), inputs)))
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_low_precision_is_computed_in_single_precision(dtype):
+    value, locations, weights = (x.detach().to(dtype) for x in make_inputs())
+    out = deformable_attention(value, SHAPES, locations, weights)
+    assert out.dtype == dtype
+    single = deformable_attention(value.float(), SHAPES, locations.float(), weights.float())
+    torch.testing.assert_close(out, single.to(dtype))
+
+
+def test_a_place_that_is_no_number_gives_no_number():
+    value, locations, weights = make_inputs()
+    broken = locations.detach().clone()
+    broken[0, 1] = math.nan
+    out = deformable_attention(value, SHAPES, broken, weights)
+    assert out[0, 1].isnan().all()
+    assert out[0, 0].isfinite().all() and out[1].isfinite().all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_gradient_is_taken_without_a_warning():
+    inputs = make_inputs()
+    deformable_attention(inputs[0], SHAPES, *inputs[1:]).sum().backward()
 
 
 def test_far_outside_is_zero():

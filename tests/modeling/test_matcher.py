@@ -122,7 +122,9 @@ def test_a_diverged_model_still_matches_so_that_the_trainer_reports_its_loss(mat
 def test_costs_are_exact_for_extreme_logits(value):
     logits, targets = torch.full((1, 1, 6), value), torch.tensor([[[0.0, 1, 0, 1, 0.5, 0.25]]])
     expected = F.binary_cross_entropy_with_logits(logits[0], targets[0], reduction="sum")
-    assert mask_cost(logits, targets).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert mask_cost(logits, logits.sigmoid(), targets).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
 def test_dice_cost_of_two_empty_masks_is_zero():
