@@ -31,8 +31,8 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     if maps.device.type == "cpu" and maps.shape[1] >= MANY_CHANNELS:
         values = maps.flatten(2).transpose(1, 2).unsqueeze(2)
         places = points[:, :, None, None, None]
-        ones = maps.new_ones(places.shape[:-1])
-        return sampled_attention(values, [tuple(maps.shape[2:])], places, ones).transpose(1, 2)
+        ones, (height, width) = maps.new_ones(places.shape[:-1]), maps.shape[2:]
+        return sampled_attention(values, [(height, width)], places, ones).transpose(1, 2)
     grid = 2 * points.to(maps.dtype).unsqueeze(1) - 1
     return F.grid_sample(maps, grid, mode="bilinear", align_corners=False).squeeze(2)
 
