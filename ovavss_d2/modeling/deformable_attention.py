@@ -1,6 +1,7 @@
 """Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159, equation 3).
 
-In pure PyTorch, and on a GPU by a Triton kernel (`deformable_kernel.py`) where Triton is installed.
+In PyTorch (on a CPU with SciPy's sparse product for the gradient), and on a GPU by a Triton kernel
+(`deformable_kernel.py`) where Triton is installed.
 
 Shape letters: N frames, L places of all levels, R of them that ask (queries), C channels, M heads,
 d = C / M, V levels, P points per head and level, h w places of one level.
@@ -21,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 BORDER = (1, 2)  # cells of zeros before and behind a map
+MOST_THREADS = 4  # that add up a gradient: each of them needs a table of its own
 
 
 @functools.cache
@@ -66,7 +68,7 @@ def sampled_attention(
     maps = value.to(kind).flatten(2).split([h * w for h, w in shapes], dim=1)
     maps = [x.unflatten(1, shape) for x, shape in zip(maps, shapes, strict=True)]
     table = torch.cat([F.pad(x, (0, 0, *BORDER, *BORDER)).flatten(1, 2) for x in maps], dim=1)
-    size, pitch, first = _cells_of_samples(shapes, locations)
+    size, pitch, first = _cells_of_samples(shapes, locations, kind)
 
     x, right = _split(locations[..., 0].flatten(2).to(kind) * size[0] - 0.5, size[0])
     y, lower = _split(locations[..., 1].flatten(2).to(kind) * size[1] - 0.5, size[1])
@@ -90,8 +92,10 @@ def sampled_attention(
     return out.view(n, asking, heads * depth).to(value.dtype)
 
 
-def _cells_of_samples(shapes, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the S = M * V * P samples of a place need to find their cells.
+def _cells_of_samples(
+    shapes, locations: Tensor, kind: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the S = M * V * P samples of a place need to find their cells, floats of one kind.
 
     Returns:
         (width, height) of each sample's map (2, S), cells from a row of it to the next (S), and
@@ -107,7 +111,6 @@ def _cells_of_samples(shapes, locations: Tensor) -> tuple[Tensor, Tensor, Tensor
     table = table.expand(4, heads, levels, points).flatten(1).to(locations.device)
     head = torch.arange(heads, dtype=torch.int32, device=locations.device)
     first = table[3] * heads + head.repeat_interleave(levels * points)
-    kind = torch.promote_types(locations.dtype, torch.float32)
     return table[:2].to(kind), table[2].to(kind), first
 
 
@@ -149,7 +152,7 @@ class _SumsOfRows(torch.autograd.Function):
 
 def _scattered(rows: Tensor, shares: Tensor, gradient: Tensor, size: int) -> Tensor:
     """Gradients (B, d), weighted, added up where they belong in a table: (size, d)."""
-    threads = torch.get_num_threads()
+    threads = min(MOST_THREADS, torch.get_num_threads())
     parts = [x.detach().chunk(threads) for x in (shares, rows, gradient)]
 
     def add_up(shares, rows, gradient):

@@ -99,8 +99,8 @@ class FeedForwardLayer(nn.Module):
 class _Masks(torch.autograd.Function):
     """Embeddings (B, Q, M) @ mask features (B, M, S) -> mask logits (B, Q, S).
 
-    Most queries are matched to nothing, so that no loss looks at their masks: their part of the
-    gradient, which is zero, is left out.
+    For CPUs. Most queries are matched to nothing, so that no loss looks at their masks: their part
+    of the gradient, which is zero, is left out.
     """
 
     @staticmethod
@@ -116,9 +116,7 @@ class _Masks(torch.autograd.Function):
         gradient = gradient[:, used]
         of_embeddings = torch.zeros_like(embeddings)
         of_embeddings[:, used] = gradient @ features.transpose(1, 2)
-        of_features = embeddings[:, used].transpose(1, 2) @ gradient
-        kinds = (x.dtype for x in ctx.saved_tensors)
-        return of_embeddings.to(next(kinds)), of_features.to(next(kinds))
+        return of_embeddings, embeddings[:, used].transpose(1, 2) @ gradient
 
 
 class MLP(nn.Module):
@@ -291,7 +289,8 @@ class AudioConditionedMaskDecoder(nn.Module):
 
     def _predict(self, queries: Tensor, mask_features: Tensor) -> dict[str, Tensor]:
         queries = self.decoder_norm(queries)
-        masks = _Masks.apply(self.mask_embed(queries), mask_features.flatten(2))
+        product = _Masks.apply if queries.device.type == "cpu" else torch.matmul
+        masks = product(self.mask_embed(queries), mask_features.flatten(2))
         return {
             "pred_logits": self.class_embed(queries),
             "pred_masks": masks.unflatten(2, mask_features.shape[2:]),

@@ -56,6 +56,25 @@ def test_there_is_a_prediction_before_each_round():
     assert not torch.equal(outputs["aux_outputs"][0]["pred_masks"], outputs["pred_masks"])
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_masks_that_no_loss_looks_at_change_no_gradient(mixed):
+    decoder, (mask_features, *inputs) = make_decoder(), make_inputs()
+    mask_features.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        outputs = decoder(mask_features, *inputs, num_clips=2)
+        features = mask_features.unflatten(0, (2, -1)).transpose(1, 2)
+        embeddings = decoder.mask_embed(outputs["pred_queries"])
+        plain = torch.einsum("bqc,bcthw->bqthw", embeddings, features)
+    sources = (mask_features, *decoder.mask_embed.parameters())
+    found, expected = (
+        torch.autograd.grad(masks[:, [0, 3]].float().square().sum(), sources, retain_graph=True)
+        for masks in (outputs["pred_masks"], plain)
+    )
+    for one, other in zip(found, expected, strict=True):
+        tolerance = 0.05 * other.abs().max().item() if mixed else 1e-4
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=1e-4)
+
+
 def test_a_clip_does_not_depend_on_the_batch():
     decoder, (mask_features, multi_scale, audio) = make_decoder(), make_inputs()
     together = decoder(mask_features, multi_scale, audio, num_clips=2)

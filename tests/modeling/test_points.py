@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from ovavss_d2.modeling.points import PointSampler, most_uncertain, sample_points
+from ovavss_d2.modeling.points import (
+    MANY_CHANNELS,
+    PointSampler,
+    most_uncertain,
+    sample_points,
+)
 
 KEY = {"step": 3, "prediction": 1}
 
@@ -25,6 +30,15 @@ def test_between_two_pixels_is_their_mean_and_the_border_fades_to_zero():
     maps = torch.tensor([[[[2.0, 4.0]]]])
     points = torch.tensor([[[0.5, 0.5], [0.0, 0.5], [0.25, 0.0]]])
     assert sample_points(maps, points).flatten().tolist() == [3.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_channels_read_the_same_as_each_alone(dtype):
+    maps, points = torch.randn(2, MANY_CHANNELS, 4, 5, dtype=dtype), torch.rand(2, 9, 2)
+    together = sample_points(maps, points)
+    assert together.dtype == dtype
+    alone = torch.cat([sample_points(channel, points) for channel in maps.split(1, dim=1)], dim=1)
+    torch.testing.assert_close(together, alone)
 
 
 def test_no_maps_give_no_values():
