@@ -21,6 +21,7 @@ from ovavss_d2.data.mapper import build_test_loader, build_train_loader
 from ovavss_d2.data.stream import sampler_of
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved import score_saved
+from ovavss_d2.memory import keep_freed_memory
 from ovavss_d2.modeling.audio_encoder import attach_cache
 from ovavss_d2.resuming import SeededSteps, restore_stream, stream_state
 from ovavss_d2.solver import build_optimizer
@@ -111,7 +112,9 @@ def read_config(args):
 
 
 def set_up(cfg, args) -> None:
-    """Start the logs of this process."""
+    """Start the logs of this process; on a CPU, have it keep the memory of a step for the next."""
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ovavss_d2")
     logger.info("Runtime: %s", describe())

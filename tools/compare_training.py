@@ -6,6 +6,7 @@
 
 Each checkout runs its own code on the configuration of that name (a path inside the checkout, or an
 absolute one) with random weights and clips of noise; they take turns, each time in a new process.
+Their losses can be compared with --same-start and without dropout (MODEL.FUSION.DROPOUT 0.0).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,7 +32,11 @@ def parse_arguments(arguments=None):
     parser.add_argument("--clips", type=int, default=1, help="of five frames, in a step")
     parser.add_argument("--steps", type=int, default=3, help="timed in a turn, after a first one")
     parser.add_argument("--turns", type=int, default=2, help="of each checkout")
+    parser.add_argument(
+        "--same-start", action="store_true", help="all from the first checkout's start weights"
+    )
     parser.add_argument("--step-here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
     return parser.parse_args(arguments)
 
@@ -45,18 +51,29 @@ def main(arguments=None):
         if not (checkout / "ovavss_d2").is_dir():
             sys.exit(f"'{checkout}' holds no ovavss_d2: expected a checkout of this project")
     found = [(checkout, []) for checkout in args.checkouts]
-    for _ in range(args.turns):
-        for checkout, turns in found:
-            turns.append(in_checkout(checkout.resolve(), arguments or sys.argv[1:]))
-    print("| checkout | commit | ms a step | speed | loss of the first step |")
-    print("| :--- | :--- | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        start = ["--start", f"{folder}/start.pth"] if args.same_start else []
+        for _ in range(args.turns):
+            for checkout, turns in found:
+                turns.append(
+                    in_checkout(checkout.resolve(), [*start, *(arguments or sys.argv[1:])])
+                )
+    print_table(found)
+
+
+def print_table(found):
+    """What the turns of each checkout gave, the first one's time as the measure."""
+    print("| checkout | commit | ms a step | speed | first loss | last loss |")
+    print("| :--- | :--- | ---: | ---: | ---: | ---: |")
     first = None
     for checkout, turns in found:
         middle = statistics.median(ms for turn in turns for ms in turn["ms"])
         first = first or middle
-        loss = turns[0]["loss"]
-        commit = commit_of(checkout)
-        print(f"| {checkout} | {commit} | {middle:,.0f} | {first / middle:.2f} | {loss:.5f} |")
+        losses = turns[0]["losses"]
+        print(
+            f"| {checkout} | {commit_of(checkout)} | {middle:,.0f} | {first / middle:.2f} "
+            f"| {losses[0]:.5f} | {losses[-1]:.5f} |"
+        )
 
 
 def in_checkout(checkout, arguments):
@@ -76,7 +93,7 @@ def commit_of(checkout):
 
 
 def time_steps(args):
-    """Milliseconds of each step, and the loss of the first."""
+    """Milliseconds of each step but the first, and the loss of each."""
     import torch
 
     from ovavss_d2.config import load_config  # first: it brings detectron2
@@ -87,6 +104,8 @@ def time_steps(args):
     cfg = load_config(args.config_file, [*NO_FILES, *args.opts])
     torch.manual_seed(0)
     model = build_model(cfg).train()
+    if args.start:
+        start_from(args.start, model)
     optimizer = build_optimizer(cfg, model)
     frames = cfg.INPUT.SAMPLING_FRAME_NUM
     batch = [noise(tuple(args.size), frames, seed) for seed in range(args.clips)]
@@ -99,7 +118,17 @@ def time_steps(args):
         optimizer.step()
         losses.append(loss.item())
         spent.append(1e3 * (time.perf_counter() - start))
-    return {"ms": spent[1:], "loss": losses[0]}
+    return {"ms": spent[1:], "losses": losses}
+
+
+def start_from(path, model):
+    """Load the weights of the model that came first, or, being it, keep them."""
+    import torch
+
+    if path.exists():
+        model.load_state_dict(torch.load(path, weights_only=True))
+    else:
+        torch.save(model.state_dict(), path)
 
 
 def noise(size, frames, seed):
