@@ -30,7 +30,7 @@ from ovavss_d2.vocabulary import SAMPLE_RATE, TOY_NAMES, voc_palette
 SPLITS = ("train", "val", "test")
 SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}  # frames too: one a second
 JPEG_QUALITY = 92
-VERSION = 1  # of what is drawn from a seed
+VERSION = 2  # of what is drawn from a seed
 
 _SUBSETS = ("v2", "v1m", "v2", "v1m", "v1s", "v1m", "v2", "v1m", "v2", "v1m")  # of every ten clips
 _METADATA_FIELDS = ("vid", "uid", "s_min", "s_sec", "a_obj", "split", "label")

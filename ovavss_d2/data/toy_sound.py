@@ -16,12 +16,12 @@ from ovavss_d2.vocabulary import SAMPLE_RATE, SECOND, TOY_COLORS, TOY_SHAPES
 
 PITCHES = dict(zip(TOY_COLORS, np.geomspace(300, 3000, len(TOY_COLORS)), strict=True))  # Hz
 PITCH_JITTER = 0.02  # relative
-LOUDNESS = 0.1  # root mean square of one source
+LOUDNESS = 0.06  # root mean square of one source
 LOUDNESS_JITTER = 2.0  # dB
 NOISE_BELOW = (20.0, 25.0)  # dB below LOUDNESS
 PARTIALS = (1.0, 0.35, 0.15)  # amplitudes of the pitch and its multiples
 TONE_BELOW = 3500.0  # Hz; partials above are left out
-BREATH = 0.45  # root mean square of the breath, of the tone's
+BREATH = 1.0  # root mean square of the breath, of the tone's
 # Centre of a shape's breath in Hz: noise of BREATH_WIDTH around it, as of air in a pipe.
 FORMANTS = dict(zip(TOY_SHAPES, (4000.0, 4600.0, 5250.0, 5950.0, 6700.0), strict=True))
 BREATH_WIDTH = 500.0

@@ -147,18 +147,17 @@ class SetCriterion(nn.Module):
                 self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
             ]
             divisors = self._normalisers(predictions, batch, matches)
+            masks = self._mask_losses(predictions, matches, batch, keys)
             losses = {}
-            for i, key in enumerate(keys):
+            for i, prediction in enumerate(predictions):
                 suffix = "" if i == len(predictions) - 1 else f"_{i}"
-                values = self._losses(predictions[i], matches[i], divisors[i], batch, key)
+                values = self._losses(prediction, matches[i], divisors[i], batch, masks[i])
                 losses.update({name + suffix: value for name, value in values.items()})
         return losses
 
-    def _losses(self, prediction, matches, divisors, batch, key):
+    def _losses(self, prediction, matches, divisors, batch, mask_sums):
         losses = {"loss_object": self._object_loss(prediction, matches) / divisors.object_weights}
-        mask, dice = self._mask_losses(prediction["pred_masks"].float(), matches, batch, key)
-        losses["loss_mask"] = mask / divisors.objects
-        losses["loss_dice"] = dice / divisors.objects
+        losses["loss_mask"], losses["loss_dice"] = (mask_sums / divisors.objects).unbind()
         if "pred_names" in prediction:
             losses["loss_name"] = self._name_loss(prediction, matches, batch) / divisors.names
         return losses
@@ -170,8 +169,24 @@ class SetCriterion(nn.Module):
         weight = self.class_weight.to(logits.dtype)
         return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight, reduction="sum")
 
-    def _mask_losses(self, masks, matches, batch, key):
-        """Cross-entropy and dice summed over rows, each row with points of its own."""
+    def _mask_losses(self, predictions, matches, batch, keys):
+        """Cross-entropy and dice of each prediction, summed over its rows: tensors (2,).
+
+        The rows of all predictions are compared together, each at points of its own.
+        """
+        if not len(batch.masks):
+            # Nothing to learn, but every process needs a gradient for every parameter.
+            return [p["pred_masks"].float().sum() * batch.masks.new_zeros(2) for p in predictions]
+        rows = [self._rows(*one, batch) for one in zip(predictions, matches, keys, strict=True)]
+        counts = [len(logits) for logits, _, _ in rows]
+        logits, points, truth = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        values = sample_points(logits.unsqueeze(1), points).squeeze(1)
+        losses = torch.stack([mask_loss(values, truth), dice_loss(values, truth)])
+        return [part.sum(dim=1) for part in losses.split(counts, dim=1)]
+
+    def _rows(self, prediction, matches, key, batch):
+        """One prediction's mask logits (R, h, w), points (R, P, 2) and the truth there (R, P)."""
+        masks = prediction["pred_masks"].float()
         row, frames = batch.labelled[matches.clips].nonzero(as_tuple=True)
         clips = matches.clips[row]
         logits = masks[clips, matches.queries[row], frames]
@@ -180,11 +195,7 @@ class SetCriterion(nn.Module):
             points = self.sampler.loss_points(logits, rows, self.num_points, **key).to(masks.device)
             truth = batch.masks[matches.objects[row], frames]
             truth = sample_points(truth.unsqueeze(1), points).squeeze(1)
-        if not len(row):
-            # Nothing to learn, but every process needs a gradient for every parameter.
-            return masks.sum() * 0.0, masks.sum() * 0.0
-        values = sample_points(logits.unsqueeze(1), points).squeeze(1)
-        return mask_loss(values, truth).sum(), dice_loss(values, truth).sum()
+        return logits, points, truth
 
     @staticmethod
     def _name_loss(prediction, matches, batch):
