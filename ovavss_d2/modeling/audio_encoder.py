@@ -122,9 +122,8 @@ class AudioEncoder(nn.Module):
     """What the encoders share: waveforms to log-mel examples, being frozen, and the cache.
 
     A subclass has `output_dim` and `encode(log_mel (N, 1, 96, 64)) -> (N, A)`. A frozen encoder
-    computes in single precision, and one sound at a time at test time and where there is a `cache`:
-    so an embedding does not depend, not even in its last digit, on what it shares a batch with, nor
-    on whether it was cached. In training without one it takes all of a batch at once, for speed.
+    takes one sound at a time, in single precision: so an embedding does not depend, not even in its
+    last digit, on what it shares a batch with, nor on whether it comes out of `cache`.
     """
 
     output_dim: int
@@ -156,8 +155,6 @@ class AudioEncoder(nn.Module):
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             if self.cache is not None:
                 return self.cache.embed(self, waveforms, valid, embed_one)
-            if self.training:
-                return self._embed(waveforms.to(device), valid)
             return torch.stack([embed_one(i) for i in range(len(waveforms))])
 
     def _embed(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:

@@ -12,7 +12,6 @@ from ovavss_d2.data.avsbench import read_labels
 from ovavss_d2.data.openvoc import derive_openvoc_split
 from ovavss_d2.data.toy import SECONDS, SPLITS, ToyClip, write_clip, write_toy
 from ovavss_d2.data.toy_cast import BASE_IDS, NOVEL_IDS, VIEWS
-from ovavss_d2.data.toy_sound import LOUDNESS
 from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_NAMES
 
 COUNTS = {"train": 10, "val": 5, "test": 6}
@@ -99,8 +98,7 @@ def test_a_silent_second_holds_noise_alone(home):
     for clip in clips():
         loudness = np.sqrt((sound_of(home, clip) ** 2).mean(1))
         for level, heard in zip(loudness, clip.cast().heard(), strict=True):
-            level /= LOUDNESS
-            assert (0.7 < level < 2.5) if heard else (0.04 < level < 0.12)
+            assert (0.07 < level < 0.25) if heard else (0.004 < level < 0.012)
 
 
 def test_the_views_of_the_test_videos_are_listed(home):

@@ -21,7 +21,7 @@ def sounds():
 
 @pytest.fixture
 def encoder():
-    return LogMelEncoder(width=4, output_dim=8, freeze=True).eval()
+    return LogMelEncoder(width=4, output_dim=8, freeze=True)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def without_cache(encoder, *inputs):
 @pytest.mark.parametrize("kind", ["LogMelEncoder", "VGGish"])
 def test_numbers_are_the_same_to_the_last_bit_with_and_without(kind, sounds, tmp_path):
     encoder = VGGish() if kind == "VGGish" else LogMelEncoder(width=4, output_dim=8, freeze=True)
-    plain = encoder.eval()(sounds)
+    plain = encoder(sounds)
     encoder.cache = AudioFeatureCache(tmp_path / "cache")
     assert torch.equal(encoder(sounds), plain)  # computed
     assert torch.equal(encoder(sounds[[2, 0]]), plain[[2, 0]])  # looked up, in another batch
@@ -55,14 +55,6 @@ def test_numbers_are_the_same_to_the_last_bit_with_and_without(kind, sounds, tmp
 def test_a_frozen_embedding_does_not_depend_on_its_batch(encoder, sounds):
     whole = encoder(sounds)
     assert torch.equal(torch.cat([encoder(sound[None]) for sound in sounds]), whole)
-
-
-def test_training_without_a_cache_takes_a_batch_at_once(encoder, sounds, monkeypatch):
-    one_by_one, batches = encoder(sounds), []
-    encode = encoder.encode
-    monkeypatch.setattr(encoder, "encode", lambda x: batches.append(len(x)) or encode(x))
-    torch.testing.assert_close(encoder.train()(sounds), one_by_one)
-    assert batches == [len(sounds)]
 
 
 def test_each_sound_is_computed_once(cached, sounds, monkeypatch):
@@ -94,7 +86,7 @@ def test_a_sound_that_does_not_count_is_another_entry(cached, sounds):
 
 def test_other_weights_are_another_encoder(cached, sounds):
     before = cached(sounds)
-    other = LogMelEncoder(width=4, output_dim=8, freeze=True).eval()
+    other = LogMelEncoder(width=4, output_dim=8, freeze=True)
     cached.load_state_dict(other.state_dict())
     after = cached(sounds)
     assert torch.equal(after, other(sounds)) and not torch.equal(after, before)
