@@ -16,8 +16,9 @@ from ovavss_d2.vocabulary import SAMPLE_RATE, SECOND, TOY_COLORS, TOY_SHAPES
 
 PITCHES = dict(zip(TOY_COLORS, np.geomspace(300, 3000, len(TOY_COLORS)), strict=True))  # Hz
 PITCH_JITTER = 0.02  # relative
-LOUDNESS = 0.06  # root mean square of one source
+LOUDNESS = 0.1  # root mean square of one source
 LOUDNESS_JITTER = 2.0  # dB
+PEAK = 0.95  # of full scale; a second that exceeds it is turned down as a whole
 NOISE_BELOW = (20.0, 25.0)  # dB below LOUDNESS
 PARTIALS = (1.0, 0.35, 0.15)  # amplitudes of the pitch and its multiples
 TONE_BELOW = 3500.0  # Hz; partials above are left out
@@ -44,9 +45,11 @@ def draw_soundtrack(
     level = LOUDNESS * 10 ** (-rng.uniform(*NOISE_BELOW) / 20)
     wave = level * _draw_noise(rng, len(sounding) * SECOND)
     for second, class_ids in enumerate(sounding):
+        part = wave[second * SECOND : (second + 1) * SECOND]
         for class_id in class_ids:
-            wave[second * SECOND : (second + 1) * SECOND] += draw_second(rng, class_id, transposed)
-    return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+            part += draw_second(rng, class_id, transposed)
+        part *= min(1.0, PEAK / np.abs(part).max())
+    return np.round(wave * 32767).astype(np.int16)
 
 
 def draw_second(rng: np.random.Generator, class_id: int, transposed: float = 1.0) -> np.ndarray:
