@@ -3,9 +3,7 @@
 The backbone learns shape and colour of what each cell of its maps shows, then the localiser to find
 and name all that is in sight, both on still pictures without sound. The audio encoder learns to
 tell timbre and pitch, without pictures. All know base classes alone, and none learns what sounding
-looks like. Backbone and audio encoder come from a wider world, as ImageNet and AudioSet are: they
-also meet all shapes in hues, and all timbres at pitches, that lie halfway between those of the
-classes. So they know a shape whatever its colour, and a timbre whatever its pitch.
+looks like.
 
 Shapes: N pictures or sounds, h w cells of a map, H W pixels, S samples of a second.
 """
@@ -13,7 +11,6 @@ Shapes: N pictures or sounds, h w cells of a map, H W pixels, S samples of a sec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,7 +21,7 @@ from tqdm import trange
 from ovavss_d2.data.toy_cast import draw_cast
 from ovavss_d2.data.toy_clip import Pictures, draw_pictures
 from ovavss_d2.data.toy_scene import color_of, shape_of
-from ovavss_d2.data.toy_sound import PITCHES, draw_soundtrack
+from ovavss_d2.data.toy_sound import draw_soundtrack
 from ovavss_d2.files import atomic_path
 from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
@@ -33,18 +30,14 @@ if TYPE_CHECKING:  # models are handed in: data sets are made without knowing of
     from ovavss_d2.modeling.meta_arch import OVAVSS
 
 PICTURES = 3000
-OTHER_PICTURES = 1500  # in hues between
-CELL_STEPS, CELL_BATCH, CELL_RATE = 450, 32, 3e-3
-OTHER_CELL_BATCH = 16
+CELL_STEPS, CELL_BATCH, CELL_RATE = 450, 48, 3e-3
 PICTURE_STEPS, PICTURE_BATCH, PICTURE_RATE = 500, 32, 1e-3
-SOUND_CLIPS, SOUND_SECONDS = 250, 10  # and as many at pitches between
-SOUND_STEPS, SOUND_BATCH, SOUND_RATE = 250, 64, 2e-3
+SOUND_CLIPS, SOUND_SECONDS = 250, 10
+SOUND_STEPS, SOUND_BATCH, SOUND_RATE = 150, 64, 2e-3
 LARGEST_GRADIENT = 1.0
 WEIGHT_DECAY = 0.05
 KINDS = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # the first of each is background
 _LEARNT = ("backbone.", "sem_seg_head.", "classifier.query_head.", "audio_encoder.")
-HUE_BETWEEN = 15  # of OpenCV's 180: half of the way from red to yellow
-PITCH_BETWEEN = (PITCHES[TOY_COLORS[0]] / PITCHES[TOY_COLORS[1]]) ** 0.5
 _DROPPED = "class_embed"  # what counts as an object is for the sound to say
 _STREAM = 97  # of random numbers, apart from the data set's
 
@@ -66,8 +59,7 @@ def train_toy_start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pictures = draw_pictures(rng, min(PICTURES, steps * CELL_BATCH), TOY_BASE_IDS)
-        others = _between(draw_pictures(rng, min(OTHER_PICTURES, steps * OTHER_CELL_BATCH)))
-        _learn_cells(model, pictures, others, min(steps, CELL_STEPS))
+        _learn_cells(model, pictures, min(steps, CELL_STEPS))
         _learn_to_see(model, pictures, rng, steps)
         _learn_to_hear(model.audio_encoder, rng, min(steps, SOUND_STEPS))
     weights = {
@@ -80,45 +72,29 @@ def train_toy_start(
         torch.save({"model": weights}, draft)
 
 
-def _between(pictures: Pictures) -> Pictures:
-    """The pictures in hues of no class."""
-    turned = []
-    for frame in pictures.frames.permute(0, 2, 3, 1).numpy():
-        hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = (hsv[..., 0].astype(int) + HUE_BETWEEN) % 180
-        turned.append(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
-    frames = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2).contiguous()
-    return Pictures(frames, pictures.ids, pictures.objects)
-
-
-def _learn_cells(model: "OVAVSS", pictures: Pictures, others: Pictures, steps: int) -> None:
-    backbone = model.backbone
+def _learn_cells(model: "OVAVSS", pictures: Pictures, steps: int) -> None:
+    backbone, ids = model.backbone, pictures.ids.long()
     heads = nn.ModuleDict(
         {name: nn.Conv2d(s.channels, sum(KINDS), 1) for name, s in backbone.output_shape().items()}
     )
 
     def loss():
-        batch = torch.randint(len(pictures.ids), (CELL_BATCH,))
-        other = torch.randint(len(others.ids), (OTHER_CELL_BATCH,))
-        frames = torch.cat([pictures.frames[batch], others.frames[other]])
-        ids = torch.cat([pictures.ids[batch], others.ids[other]]).long()
-        maps = backbone((frames - model.pixel_mean) / model.pixel_std)
-        return sum(cell_loss(heads[name](maps[name]), ids, CELL_BATCH) for name in sorted(maps))
+        batch = torch.randint(len(ids), (CELL_BATCH,))
+        maps = backbone((pictures.frames[batch] - model.pixel_mean) / model.pixel_std)
+        return sum(cell_loss(heads[name](maps[name]), ids[batch]) for name in sorted(maps))
 
     backbone.train()
     parameters = [*backbone.parameters(), *heads.parameters()]
     _fit(parameters, loss, steps, CELL_RATE, "toy start weights: cells")
 
 
-def cell_loss(logits: Tensor, ids: Tensor, colored: int) -> Tensor:
-    """Cross-entropy of cells' shapes, and of the colours in the first `colored` pictures: logits
-    (N, sum(KINDS), h, w), ids (N, H, W)."""
+def cell_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """Cross-entropy of cells' shapes and colours: logits (N, sum(KINDS), h, w), ids (N, H, W)."""
     cells = F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
     shapes = torch.where(cells > 0, (cells - 1) % len(TOY_SHAPES) + 1, 0)
     colors = torch.where(cells > 0, (cells - 1) // len(TOY_SHAPES) + 1, 0)
     shape_logits, color_logits = logits.split(KINDS, dim=1)
-    of_colors = F.cross_entropy(color_logits[:colored], colors[:colored])
-    return F.cross_entropy(shape_logits, shapes) + of_colors
+    return F.cross_entropy(shape_logits, shapes) + F.cross_entropy(color_logits, colors)
 
 
 def _learn_to_see(
@@ -172,33 +148,25 @@ def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.G
 
 
 def _learn_to_hear(encoder: "AudioEncoder", rng: np.random.Generator, steps: int) -> None:
-    clips = min(SOUND_CLIPS, steps * SOUND_BATCH // SOUND_SECONDS)
-    sounds, truths = _draw_sounds(rng, clips)
-    others, other_truths = _draw_sounds(rng, clips, between=True)
-    log_mel = encoder.log_mel(torch.cat([sounds, others]))
-    truths = torch.cat([truths, other_truths])
-    counts = torch.ones_like(truths)
-    counts[len(sounds) :, len(TOY_SHAPES) :] = 0  # no pitch of a colour
+    sounds, truths = _draw_sounds(rng, min(SOUND_CLIPS, steps * SOUND_BATCH // SOUND_SECONDS))
+    log_mel = encoder.log_mel(sounds)
     head = nn.Linear(encoder.output_dim, truths.shape[1])
 
     def loss():
-        batch = torch.from_numpy(rng.integers(len(truths), size=SOUND_BATCH))
+        batch = torch.from_numpy(rng.integers(len(sounds), size=SOUND_BATCH))
         logits = head(encoder.encode(log_mel[batch]))
-        return F.binary_cross_entropy_with_logits(logits, truths[batch], counts[batch])
+        return F.binary_cross_entropy_with_logits(logits, truths[batch])
 
     parameters = [*encoder.parameters(), *head.parameters()]
     _fit(parameters, loss, steps, SOUND_RATE, "toy start weights: sounds")
 
 
-def _draw_sounds(
-    rng: np.random.Generator, clips: int, between: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Seconds as they occur in training clips, or with all timbres at pitches of no class: (N, S),
-    and which shapes and colours are heard."""
+def _draw_sounds(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
+    """Seconds as they occur in training clips: (N, S), and which shapes and colours are heard."""
     tracks, truths = [], []
     for _ in range(clips):
-        heard = draw_cast(rng, "novel_sounding" if between else "base", SOUND_SECONDS).heard()
-        tracks.append(draw_soundtrack(rng, heard, PITCH_BETWEEN if between else 1.0))
+        heard = draw_cast(rng, "base", SOUND_SECONDS).heard()
+        tracks.append(draw_soundtrack(rng, heard))
         for now in heard:
             there = {word for i in now for word in (shape_of(i), color_of(i))}
             truths.append([float(word in there) for word in (*TOY_SHAPES, *TOY_COLORS)])
