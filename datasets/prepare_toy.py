@@ -33,7 +33,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--root", default=datasets_root(), help="default: DETECTRON2_DATASETS")
     parser.add_argument("--train", type=_count, default=3200, help="training clips")
     parser.add_argument("--val", type=_count, default=60, help="validation clips")
-    parser.add_argument("--test", type=_count, default=240, help="test clips, a third a view")
+    parser.add_argument("--test", type=_count, default=720, help="test clips, a third a view")
     parser.add_argument("--size", type=_side, nargs=2, default=TOY_SIZE, metavar=("H", "W"))
     parser.add_argument("--seed", type=_count, default=0)
     parser.add_argument("--workers", type=_side, default=2, help="processes")

@@ -29,12 +29,15 @@ BREATH_WIDTH = 500.0
 _TIME = np.arange(SECOND) / SAMPLE_RATE
 
 
-def draw_soundtrack(rng: np.random.Generator, sounding: list[tuple[int, ...]]) -> np.ndarray:
+def draw_soundtrack(
+    rng: np.random.Generator, sounding: list[tuple[int, ...]], transposed: float = 1.0
+) -> np.ndarray:
     """Compose the sound of a clip.
 
     Args:
         rng: source of everything random.
         sounding: for each second the class ids of all sources, an empty tuple for silence.
+        transposed: factor of all pitches.
 
     Returns:
         int16 samples (len(sounding) * SAMPLE_RATE,).
@@ -44,15 +47,16 @@ def draw_soundtrack(rng: np.random.Generator, sounding: list[tuple[int, ...]]) -
     for second, class_ids in enumerate(sounding):
         part = wave[second * SECOND : (second + 1) * SECOND]
         for class_id in class_ids:
-            part += draw_second(rng, class_id)
+            part += draw_second(rng, class_id, transposed)
         part *= min(1.0, PEAK / np.abs(part).max())
     return np.round(wave * 32767).astype(np.int16)
 
 
-def draw_second(rng: np.random.Generator, class_id: int) -> np.ndarray:
+def draw_second(rng: np.random.Generator, class_id: int, transposed: float = 1.0) -> np.ndarray:
     """Return one second (SAMPLE_RATE,) of the sound of a class, without noise."""
     shape = shape_of(class_id)
-    pitch = PITCHES[color_of(class_id)] * (1 + rng.uniform(-PITCH_JITTER, PITCH_JITTER))
+    pitch = transposed * PITCHES[color_of(class_id)]
+    pitch *= 1 + rng.uniform(-PITCH_JITTER, PITCH_JITTER)
     tone, breath = _draw_tone(rng, shape, pitch), BREATH * _draw_breath(rng, shape)
     wave = (tone + breath) * _draw_envelope(rng, shape) * _draw_window(rng)
     gain = LOUDNESS * 10 ** (rng.uniform(-LOUDNESS_JITTER, LOUDNESS_JITTER) / 20)

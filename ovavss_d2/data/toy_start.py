@@ -3,7 +3,9 @@
 The backbone learns shape and colour of what each cell of its maps shows, then the localiser to find
 and name all that is in sight, both on still pictures without sound. The audio encoder learns to
 tell timbre and pitch, without pictures. All know base classes alone, and none learns what sounding
-looks like.
+looks like. As ImageNet and AudioSet hold more than a data set's classes, backbone and audio encoder
+also meet the base classes' pictures in other hues and their sounds at other pitches, halfway
+between those of the classes: so they know a shape whatever its colour, a timbre whatever its pitch.
 
 Shapes: N pictures or sounds, h w cells of a map, H W pixels, S samples of a second.
 """
@@ -11,6 +13,7 @@ Shapes: N pictures or sounds, h w cells of a map, H W pixels, S samples of a sec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +24,7 @@ from tqdm import trange
 from ovavss_d2.data.toy_cast import draw_cast
 from ovavss_d2.data.toy_clip import Pictures, draw_pictures
 from ovavss_d2.data.toy_scene import color_of, shape_of
-from ovavss_d2.data.toy_sound import draw_soundtrack
+from ovavss_d2.data.toy_sound import PITCHES, draw_soundtrack
 from ovavss_d2.files import atomic_path
 from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
@@ -30,13 +33,16 @@ if TYPE_CHECKING:  # models are handed in: data sets are made without knowing of
     from ovavss_d2.modeling.meta_arch import OVAVSS
 
 PICTURES = 3000
-CELL_STEPS, CELL_BATCH, CELL_RATE = 450, 48, 3e-3
+CELL_STEPS, CELL_BATCH, CELL_RATE = 450, 32, 3e-3
+TURNED_BATCH = 16  # pictures in other hues, beside these
 PICTURE_STEPS, PICTURE_BATCH, PICTURE_RATE = 500, 32, 1e-3
-SOUND_CLIPS, SOUND_SECONDS = 250, 10
-SOUND_STEPS, SOUND_BATCH, SOUND_RATE = 150, 64, 2e-3
+SOUND_CLIPS, SOUND_SECONDS = 250, 10  # and as many at other pitches
+SOUND_STEPS, SOUND_BATCH, SOUND_RATE = 250, 64, 2e-3
 LARGEST_GRADIENT = 1.0
 WEIGHT_DECAY = 0.05
 KINDS = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # the first of each is background
+HUE_STEP = 180 // len(TOY_COLORS)  # between two colours, in OpenCV's units
+PITCH_STEP = PITCHES[TOY_COLORS[1]] / PITCHES[TOY_COLORS[0]]
 _LEARNT = ("backbone.", "sem_seg_head.", "classifier.query_head.", "audio_encoder.")
 _DROPPED = "class_embed"  # what counts as an object is for the sound to say
 _STREAM = 97  # of random numbers, apart from the data set's
@@ -59,7 +65,7 @@ def train_toy_start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pictures = draw_pictures(rng, min(PICTURES, steps * CELL_BATCH), TOY_BASE_IDS)
-        _learn_cells(model, pictures, min(steps, CELL_STEPS))
+        _learn_cells(model, pictures, rng, min(steps, CELL_STEPS))
         _learn_to_see(model, pictures, rng, steps)
         _learn_to_hear(model.audio_encoder, rng, min(steps, SOUND_STEPS))
     weights = {
@@ -72,29 +78,53 @@ def train_toy_start(
         torch.save({"model": weights}, draft)
 
 
-def _learn_cells(model: "OVAVSS", pictures: Pictures, steps: int) -> None:
+def _learn_cells(model: "OVAVSS", pictures: Pictures, rng: np.random.Generator, steps: int) -> None:
     backbone, ids = model.backbone, pictures.ids.long()
+    turned = _turn_hues(pictures.frames, rng)
     heads = nn.ModuleDict(
         {name: nn.Conv2d(s.channels, sum(KINDS), 1) for name, s in backbone.output_shape().items()}
     )
 
     def loss():
-        batch = torch.randint(len(ids), (CELL_BATCH,))
-        maps = backbone((pictures.frames[batch] - model.pixel_mean) / model.pixel_std)
-        return sum(cell_loss(heads[name](maps[name]), ids[batch]) for name in sorted(maps))
+        own = torch.randint(len(ids), (CELL_BATCH,))
+        other = torch.randint(len(ids), (TURNED_BATCH,))
+        frames = torch.cat([pictures.frames[own], turned[other]])
+        maps = backbone((frames - model.pixel_mean) / model.pixel_std)
+        both = [head(maps[name]).split([CELL_BATCH, TURNED_BATCH]) for name, head in heads.items()]
+        return sum(cell_loss(a, ids[own]) + shape_loss(b, ids[other]) for a, b in both)
 
     backbone.train()
     parameters = [*backbone.parameters(), *heads.parameters()]
     _fit(parameters, loss, steps, CELL_RATE, "toy start weights: cells")
 
 
+def _turn_hues(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """The pictures (N, 3, H, W) with all hues turned, each to halfway between two colours."""
+    turned = []
+    for frame in frames.permute(0, 2, 3, 1).numpy():
+        hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+        turn = HUE_STEP // 2 + HUE_STEP * rng.integers(len(TOY_COLORS))
+        hsv[..., 0] = (hsv[..., 0] + turn) % 180
+        turned.append(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+    return torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2).contiguous()
+
+
 def cell_loss(logits: Tensor, ids: Tensor) -> Tensor:
     """Cross-entropy of cells' shapes and colours: logits (N, sum(KINDS), h, w), ids (N, H, W)."""
-    cells = F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
-    shapes = torch.where(cells > 0, (cells - 1) % len(TOY_SHAPES) + 1, 0)
+    cells = _cells(ids, logits)
     colors = torch.where(cells > 0, (cells - 1) // len(TOY_SHAPES) + 1, 0)
-    shape_logits, color_logits = logits.split(KINDS, dim=1)
-    return F.cross_entropy(shape_logits, shapes) + F.cross_entropy(color_logits, colors)
+    return shape_loss(logits, ids) + F.cross_entropy(logits[:, KINDS[0] :], colors)
+
+
+def shape_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """The part of `cell_loss` that is of shapes."""
+    cells = _cells(ids, logits)
+    shapes = torch.where(cells > 0, (cells - 1) % len(TOY_SHAPES) + 1, 0)
+    return F.cross_entropy(logits[:, : KINDS[0]], shapes)
+
+
+def _cells(ids: Tensor, logits: Tensor) -> Tensor:
+    return F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
 
 
 def _learn_to_see(
@@ -148,25 +178,36 @@ def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.G
 
 
 def _learn_to_hear(encoder: "AudioEncoder", rng: np.random.Generator, steps: int) -> None:
-    sounds, truths = _draw_sounds(rng, min(SOUND_CLIPS, steps * SOUND_BATCH // SOUND_SECONDS))
-    log_mel = encoder.log_mel(sounds)
+    clips = min(SOUND_CLIPS, steps * SOUND_BATCH // SOUND_SECONDS)
+    sounds, truths = _draw_sounds(rng, clips)
+    others, other_truths = _draw_sounds(rng, clips, transposed=True)
+    log_mel = encoder.log_mel(torch.cat([sounds, others]))
+    truths = torch.cat([truths, other_truths])
+    counts = torch.ones_like(truths)
+    counts[len(sounds) :, len(TOY_SHAPES) :] = 0  # no colour's pitch
     head = nn.Linear(encoder.output_dim, truths.shape[1])
 
     def loss():
-        batch = torch.from_numpy(rng.integers(len(sounds), size=SOUND_BATCH))
+        batch = torch.from_numpy(rng.integers(len(truths), size=SOUND_BATCH))
         logits = head(encoder.encode(log_mel[batch]))
-        return F.binary_cross_entropy_with_logits(logits, truths[batch])
+        return F.binary_cross_entropy_with_logits(logits, truths[batch], counts[batch])
 
     parameters = [*encoder.parameters(), *head.parameters()]
     _fit(parameters, loss, steps, SOUND_RATE, "toy start weights: sounds")
 
 
-def _draw_sounds(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
-    """Seconds as they occur in training clips: (N, S), and which shapes and colours are heard."""
+def _draw_sounds(
+    rng: np.random.Generator, clips: int, transposed: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Seconds as they occur in training clips: (N, S), and which shapes and colours are heard.
+
+    Transposed, each clip is half a step between two colours' pitches lower, or one and a half.
+    """
     tracks, truths = [], []
     for _ in range(clips):
         heard = draw_cast(rng, "base", SOUND_SECONDS).heard()
-        tracks.append(draw_soundtrack(rng, heard))
+        factor = PITCH_STEP ** -(0.5 + rng.integers(2)) if transposed else 1.0
+        tracks.append(draw_soundtrack(rng, heard, factor))
         for now in heard:
             there = {word for i in now for word in (shape_of(i), color_of(i))}
             truths.append([float(word in there) for word in (*TOY_SHAPES, *TOY_COLORS)])

@@ -1,5 +1,6 @@
 """Start weights of the toy model: base classes alone, the same from the same seed."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,7 +8,9 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from ovavss_d2.data import toy_start
+from ovavss_d2.data.toy_clip import draw_pictures
 from ovavss_d2.data.toy_scene import color_of, shape_of
+from ovavss_d2.data.toy_sound import PITCHES
 from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 
@@ -130,3 +133,38 @@ def test_cells_are_told_apart_by_shape_and_colour():
     for (y, x), shape, color in (((0, 0), 0, 0), ((0, 1), 1, 1), ((1, 0), 2, 2), ((1, 1), 5, 6)):
         logits[0, shape, y, x] = logits[0, 6 + color, y, x] = 20.0
     assert toy_start.cell_loss(logits, ids) == pytest.approx(0, abs=1e-6)
+
+
+def test_in_other_hues_cells_are_told_apart_by_shape_alone():
+    ids = torch.tensor([[[0, 7]]])  # background, green square
+    logits = torch.randn(1, 13, 1, 2)
+    logits[:, :6] = 0
+    logits[:, 0, :, 0] = logits[:, 2, :, 1] = 20.0
+    assert toy_start.shape_loss(logits, ids) == pytest.approx(0, abs=1e-6)
+
+
+def test_other_hues_lie_halfway_between_those_of_the_classes():
+    pictures = draw_pictures(np.random.default_rng(0), 24, TOY_BASE_IDS)
+    turned = toy_start._turn_hues(pictures.frames, np.random.default_rng(0))
+    found = set()
+    for frame, ids in zip(turned, pictures.ids, strict=True):
+        for class_id in ids.unique()[1:]:
+            inside = cv2.erode((ids == class_id).numpy().astype(np.uint8), np.ones((5, 5))) > 0
+            hues = cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2HSV)[..., 0][inside]
+            if len(hues):
+                steps = np.median(hues) / toy_start.HUE_STEP
+                assert abs(steps % 1 - 0.5) < 0.25
+                found.add((shape_of(int(class_id)), int(steps)))
+    assert len(found) > len(TOY_BASE_IDS)  # shapes also where two colours have them as novel
+
+
+def test_other_pitches_lie_halfway_between_those_of_the_classes(monkeypatch):
+    factors = set()
+    draw = toy_start.draw_soundtrack
+    monkeypatch.setattr(
+        toy_start, "draw_soundtrack", lambda rng, heard, f: factors.add(f) or draw(rng, heard, f)
+    )
+    sounds, truths = toy_start._draw_sounds(np.random.default_rng(0), clips=8, transposed=True)
+    steps = np.log(PITCHES["green"] / PITCHES["red"])
+    assert sorted(np.log(list(factors)) / steps) == pytest.approx([-1.5, -0.5])
+    assert sounds.isfinite().all() and len(sounds) == len(truths)
