@@ -3,6 +3,8 @@
 Shapes: B clips, T frames, N objects, H W pixels.
 """
 
+import logging
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from ovavss_d2.config import load_config
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.solver import build_optimizer
 
+logger = logging.getLogger(__name__)
+
 OBJECTS = 2
 PARTS = ("forward", "matching", "points", "losses", "backward", "optimiser")
 VARIANTS = (
@@ -26,7 +30,13 @@ VARIANTS = (
     Variant("checkpointing", ("MODEL.CHECKPOINTING", True)),
     Variant("16 bits (AMP)", ("SOLVER.AMP.ENABLED", True)),
     Variant("channels first", ("MODEL.CHANNELS_LAST", False)),
+    Variant("compiled", ("MODEL.COMPILE", True)),
+    Variant(
+        "all together",
+        ("MODEL.CHECKPOINTING", True, "SOLVER.AMP.ENABLED", True, "MODEL.COMPILE", True),
+    ),
 )
+COMPILER = "g++"  # torch.compile's, on a CPU
 
 
 class Stopwatch:
@@ -97,6 +107,9 @@ def training(
     rows = []
     for variant in variants:
         cfg = load_config(config_file, [str(x) for x in (*opts, *variant.opts)])
+        if cfg.MODEL.COMPILE and not shutil.which(COMPILER):
+            logger.warning("'%s' is left out: there is no %s", variant.name, COMPILER)
+            continue
         torch.manual_seed(0)
         model = build_model(cfg).train()
         optimizer = build_optimizer(cfg, model)
