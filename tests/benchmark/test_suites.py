@@ -82,6 +82,14 @@ def test_the_parts_of_a_step_add_up_and_checkpointing_has_the_same_loss(options)
     assert rows[0]["loss"] == pytest.approx(rows[1]["loss"])
 
 
+def test_compiled_training_is_left_out_where_there_is_no_compiler(options, monkeypatch, caplog):
+    monkeypatch.setattr(training.shutil, "which", lambda name: None)
+    variants = (Variant("plain"), Variant("compiled", ("MODEL.COMPILE", True)))
+    rows = training.training(CONFIG, options, size=SIZE, clips=1, repeats=1, variants=variants)
+    assert [row["variant"] for row in rows] == ["plain"]
+    assert "'compiled' is left out" in caplog.text
+
+
 def test_the_plain_attention_is_the_same_function():
     shapes = [(3, 4), (2, 2)]
     inputs = sampling.random_inputs(2, shapes, torch.device("cpu"))
