@@ -59,6 +59,22 @@ def test_gradient_is_clipped_over_all_parameters_together(cfg):
     assert norm == pytest.approx(0.5, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["full_model", "value", "norm"])
+def test_the_scaling_of_amp_is_undone_before_gradients_are_clipped(cfg, kind):
+    net = Net()
+    cfg.SOLVER.AMP.ENABLED = True
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = kind
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 10.0  # more than any gradient here, less than scaled ones
+    optimizer = build_optimizer(cfg, net)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    scaler.scale(sum(p.sum() for p in trainable)).backward()
+    before = net.embed.weight.clone()
+    scaler.step(optimizer)
+    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in trainable)
+    assert not torch.equal(net.embed.weight, before)
+
+
 def test_unknown_optimizer_is_one_clear_line(cfg):
     cfg.SOLVER.OPTIMIZER = "ADAMM"
     with pytest.raises(ValueError, match="ADAMM.*ADAMW"):

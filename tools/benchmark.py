@@ -51,9 +51,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default: 5)")
     parser.add_argument("--threads", type=int, help="of the processor")
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="queries that pass")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE, toy suites"
-    )
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
     args = parser.parse_args(arguments)
     if unknown := [s for s in args.suites if s not in SUITES]:
         raise ValueError(f"no suite '{unknown[0]}': expected some of {', '.join(SUITES)}")
@@ -69,7 +67,7 @@ def rows_of(suite, args):
     kind, _, model = suite.partition("-")
     config = CONFIGS[{"": "toy", "r50": "R50", "swin": "swin"}[model]]
     size = FULL_SIZE if model else TOY_SIZE
-    opts = (*NO_FILES, "MODEL.DEVICE", "cuda") if model else args.opts
+    opts = (*NO_FILES, "MODEL.DEVICE", "cuda", *args.opts) if model else args.opts
     repeats = min(args.repeats, 2) if model else args.repeats
     of_size = f"frames of {size[0]} x {size[1]}"
     if kind == "variants":

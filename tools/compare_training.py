@@ -77,9 +77,10 @@ def print_table(found):
 
 
 def in_checkout(checkout, arguments):
-    """One turn of a checkout, in a process that finds its code alone."""
+    """One turn of a checkout, in a process that finds its code first."""
     command = [sys.executable, str(Path(__file__).resolve()), "--step-here", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"the step failed in '{checkout}', see above")

@@ -3,7 +3,8 @@
 Shapes: N frames, R asking places, M heads, d channels of a head, V levels, P points, h w places.
 """
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from ovavss_d2.modeling.deformable_attention import kernel_for, sampled_attentio
 
 HEADS, DEPTH, POINTS = 8, 32, 4  # of the reference configuration
 STRIDES = (32, 16, 8)
+COPIED = 2**28  # bytes, more than any cache holds
 
 
 def plain_attention(value: Tensor, shapes, locations: Tensor, weights: Tensor) -> Tensor:
@@ -33,23 +35,57 @@ def plain_attention(value: Tensor, shapes, locations: Tensor, weights: Tensor) -
 
 
 def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
-    """Times forward and backward, and the bytes that must at least be moved."""
+    """Times of each version, forward and backward, beside moving every input and result once.
+
+    Returns:
+        A row a version: `least MB` (inputs read and results written once, forward), `forward ms`,
+        `backward ms`, `speed` (forward against the plain version), and `of a copy's rate`: bytes a
+        second, forward, as a share of what a large copy reads and writes on this device.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shapes = [(-(-size[0] // s), -(-size[1] // s)) for s in STRIDES]
     inputs = random_inputs(frames, shapes, device)
-    versions = {"plain": plain_attention, "PyTorch": sampled_attention}
+    half = [inputs[0].bfloat16(), *inputs[1:]]
+    versions = {"plain": (plain_attention, inputs), "PyTorch": (sampled_attention, inputs)}
     if (kernel := kernel_for(device)) is not None:
-        versions["Triton"] = kernel.deformable_attention
-    moved = sum(x.numel() * x.element_size() for x in inputs) + inputs[0].numel() * 4
-    rows: dict[str, dict] = {name: {"version": name, "least MB": moved / 1e6} for name in versions}
-    for direction, run in (("forward", _forward), ("forward and backward", _both)):
-        calls = {n: lambda f=f, run=run: run(f, shapes, inputs) for n, f in versions.items()}
-        for name, timing in measure(calls, repeats=repeats, seconds=30).items():
-            rows[name][f"{direction} ms"] = 1e3 * timing.median
-    for row in rows.values():
-        row["speed"] = rows["plain"]["forward ms"] / row["forward ms"]
-        row["GB/s"] = moved / 1e6 / row["forward ms"]
-    return list(rows.values())
+        versions["Triton"] = (kernel.deformable_attention, inputs)
+        versions["Triton, bfloat16"] = (kernel.deformable_attention, half)
+    times = {
+        direction: _seconds({n: run(f, shapes, x) for n, (f, x) in versions.items()}, repeats)
+        for direction, run in (("forward", _forward), ("backward", _backward))
+    }
+    rate = _copy_rate(device, repeats)
+    rows = []
+    for name, (_, given) in versions.items():
+        forward = times["forward"][name]
+        moved = sum(x.numel() * x.element_size() for x in (*given, given[0]))  # the result is as large
+        rows.append(
+            {
+                "version": name,
+                "least MB": moved / 1e6,
+                "forward ms": 1e3 * forward,
+                "backward ms": 1e3 * times["backward"][name],
+                "speed": times["forward"]["plain"] / forward,
+                "of a copy's rate": moved / forward / rate,
+            }
+        )
+    return rows
+
+
+def _seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Medians; on a GPU of its own time, with caches that hold nothing."""
+    if torch.cuda.is_available():
+        bench = importlib.import_module("triton.testing").do_bench
+        return {n: bench(call, return_mode="median") / 1e3 for n, call in calls.items()}
+    timings = measure(calls, repeats=repeats, seconds=30)
+    return {name: timing.median for name, timing in timings.items()}
+
+
+def _copy_rate(device: torch.device, repeats: int) -> float:
+    """Bytes that a large copy reads and writes in a second."""
+    source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPIED / _seconds({"copy": lambda: target.copy_(source)}, repeats)["copy"]
 
 
 def random_inputs(frames: int, shapes: Sequence[tuple[int, int]], device) -> list[Tensor]:
@@ -74,10 +110,15 @@ def _centres(height: int, width: int) -> Tensor:
 
 
 def _forward(function, shapes, inputs):
-    with torch.no_grad():
-        return function(inputs[0], shapes, *inputs[1:])
+    def run():
+        with torch.no_grad():
+            return function(inputs[0], shapes, *inputs[1:])
+
+    return run
 
 
-def _both(function, shapes, inputs):
+def _backward(function, shapes, inputs):
     inputs = [x.detach().requires_grad_() for x in inputs]
-    function(inputs[0], shapes, *inputs[1:]).sum().backward()
+    out = function(inputs[0], shapes, *inputs[1:])
+    upstream = torch.randn_like(out)
+    return lambda: torch.autograd.grad(out, inputs, upstream, retain_graph=True)

@@ -19,11 +19,14 @@ OBJECT, NO_OBJECT = 0, 1
 
 
 class Matches(NamedTuple):
-    """One prediction's matches, clip by clip and ordered by query; each int64 (M,)."""
+    """One prediction's matches, clip by clip and ordered by query, and the rows that they make."""
 
-    clips: Tensor
+    clips: Tensor  # int64 (M,), as the two below
     queries: Tensor
     objects: Tensor  # position in the batch's list of objects
+    matches: Tensor  # int64 (R,): a row's match
+    frames: Tensor  # int64 (R,)
+    rows: list[int]  # R of each clip
 
 
 class Normalisers(NamedTuple):
@@ -142,7 +145,10 @@ class SetCriterion(nn.Module):
                 {"step": step, "clip_seeds": clip_seeds, "prediction": i}
                 for i in range(len(predictions))
             ]
-            points = [self.sampler.match_points(self.num_points, **k).to(device) for k in keys]
+            points = [
+                self.sampler.match_points(self.num_points, device=device, **k).to(device)
+                for k in keys
+            ]
             matches = [
                 self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
             ]
@@ -187,13 +193,13 @@ class SetCriterion(nn.Module):
     def _rows(self, prediction, matches, key, batch):
         """One prediction's mask logits (R, h, w), points (R, P, 2) and the truth there (R, P)."""
         masks = prediction["pred_masks"].float()
-        row, frames = batch.labelled[matches.clips].nonzero(as_tuple=True)
-        clips = matches.clips[row]
-        logits = masks[clips, matches.queries[row], frames]
+        of_row = (x[matches.matches] for x in (matches.clips, matches.queries, matches.objects))
+        clips, queries, objects = of_row
+        logits = masks[clips, queries, matches.frames]
         with torch.no_grad():
-            rows = torch.bincount(clips, minlength=len(masks)).tolist()
-            points = self.sampler.loss_points(logits, rows, self.num_points, **key).to(masks.device)
-            truth = batch.masks[matches.objects[row], frames]
+            points = self.sampler.loss_points(logits, matches.rows, self.num_points, **key)
+            points = points.to(masks.device)
+            truth = batch.masks[objects, matches.frames]
             truth = sample_points(truth.unsqueeze(1), points).squeeze(1)
         return logits, points, truth
 
@@ -226,10 +232,16 @@ class SetCriterion(nn.Module):
 
     @staticmethod
     def _in_batch(found, batch):
-        """One prediction's per-clip matches as `Matches` on the targets' device."""
+        """One prediction's per-clip matches as `Matches` on the targets' device.
+
+        What is known on the CPU is worked out there: a GPU would have to be waited for.
+        """
         sizes = torch.tensor([len(queries) for queries, _ in found])
         clips = torch.arange(len(found)).repeat_interleave(sizes)
         queries = torch.cat([queries for queries, _ in found])
         first = torch.tensor(batch.first_object())
         objects = torch.cat([objects for _, objects in found]) + first[clips]
-        return Matches(*(x.to(batch.masks.device) for x in (clips, queries, objects)))
+        matches, frames = batch.labelled[clips].nonzero(as_tuple=True)
+        rows = torch.bincount(clips[matches], minlength=len(found)).tolist()
+        found = (x.to(batch.masks.device) for x in (clips, queries, objects, matches, frames))
+        return Matches(*found, rows)

@@ -22,7 +22,7 @@ class TargetBatch:
         labels: int64 (M,), 0-based into the training vocabulary, -1 for a name outside it.
         clips: int64 (M,), the clip of each object.
         counts: B numbers of objects.
-        labelled: bool (B, T), frames with truth.
+        labelled: bool (B, T) on the CPU, frames with truth.
     """
 
     masks: Tensor
@@ -49,7 +49,7 @@ class TargetBatch:
             labels=torch.cat([t["labels"] for t in targets]).to(device),
             clips=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device),
             counts=counts,
-            labelled=torch.stack([t["labelled"] for t in targets]).to(device),
+            labelled=torch.stack([t["labelled"] for t in targets]).cpu(),
         )
 
     def first_object(self) -> list[int]:
@@ -135,7 +135,7 @@ class HungarianMatcher:
             (B, Q, N) with N the most objects of a clip; columns past a clip's own number are void.
         """
         masks = prediction["pred_masks"].float()
-        seen = targets.labelled.to(masks.dtype)[:, None, :, None]
+        seen = targets.labelled.to(masks.device, masks.dtype)[:, None, :, None]
         logits = sample_points(masks.flatten(1, 2), points).unflatten(1, masks.shape[1:3])
         truth = self._truth_at(targets, points).mul(seen).flatten(2)
         # Far below 0, a logit without truth adds nothing to either cost.

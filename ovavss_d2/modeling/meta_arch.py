@@ -173,16 +173,15 @@ class OVAVSS(nn.Module):
         Returns:
             labels (N,) place in the training vocabulary or -1, masks (N, T, HP, WP), labelled (T,).
         """
-        labelled = clip["labelled"].to(self.device)
+        labelled = clip["labelled"]
         masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
-        masks = masks.to(self.device)
-        classes = clip["instances"][0].gt_classes.to(self.device)
-        visible = masks[:, labelled].flatten(1).any(dim=1)
+        visible = masks[:, labelled].flatten(1).any(dim=1)  # on the CPU: nothing is waited for
+        classes = clip["instances"][0].gt_classes[visible]
         height, width = masks.shape[-2:]
         padding = (0, padded_size[1] - width, 0, padded_size[0] - height)
         return {
-            "labels": self.training_labels[classes[visible]],
-            "masks": F.pad(masks[visible], padding),
+            "labels": self.training_labels[classes.to(self.device)],
+            "masks": F.pad(masks[visible].to(self.device), padding),
             "labelled": labelled,
         }
 

@@ -53,10 +53,10 @@ def most_uncertain(logits: Tensor, count: int) -> Tensor:
 class PointSampler:
     """The one source of random points in training.
 
-    Every draw has its own CPU generator, keyed by (seed, step, clip, prediction, purpose): runs
-    repeat, a clip gets the same points in whatever batch, place or process it is, and nothing else
-    disturbs the sequence. Anything with the same two methods can stand in for it, so tests can hand
-    in points.
+    Every draw has its own generator, keyed by (seed, step, clip, prediction, purpose): runs repeat,
+    a clip gets the same points in whatever batch, place or process it is, and nothing else disturbs
+    the sequence. A GPU draws for itself, other points than a CPU. Anything with the same two
+    methods can stand in for it, so tests can hand in points.
     """
 
     def __init__(self, *, seed: int, oversample_ratio: float = 3.0, importance_ratio: float = 0.75):
@@ -76,15 +76,21 @@ class PointSampler:
         self.importance_ratio = importance_ratio
 
     def match_points(
-        self, num_points: int, *, step: int, clip_seeds: list[int], prediction: int
+        self,
+        num_points: int,
+        *,
+        step: int,
+        clip_seeds: list[int],
+        prediction: int,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Uniform points for matching: one set per clip, shared by its queries, targets and frames.
 
         Returns:
-            float32 (B, num_points, 2) on the CPU.
+            float32 (B, num_points, 2) on the device.
         """
-        generators = self._generators(step, clip_seeds, prediction, "match")
-        return torch.stack([torch.rand(num_points, 2, generator=g) for g in generators])
+        generators = self._generators(step, clip_seeds, prediction, "match", device)
+        return torch.stack([_uniform(num_points, generator=g) for g in generators])
 
     def loss_points(
         self,
@@ -110,12 +116,12 @@ class PointSampler:
         """
         important = int(self.importance_ratio * num_points)
         candidates = int(self.oversample_ratio * num_points) if important else 0
-        generators = self._generators(step, clip_seeds, prediction, "loss")
+        generators = self._generators(step, clip_seeds, prediction, "loss", logits.device)
         drawn = [
-            torch.rand(count, candidates + num_points - important, 2, generator=g)
+            _uniform(count, candidates + num_points - important, generator=g)
             for count, g in zip(rows, generators, strict=True)
         ]
-        points = torch.cat(drawn).to(logits.device, non_blocking=True)
+        points = torch.cat(drawn)
         if not important:
             return points
         points, uniform = points.split([candidates, num_points - important], dim=1)
@@ -124,8 +130,13 @@ class PointSampler:
         chosen = most_uncertain(values, important).unsqueeze(-1).expand(-1, -1, 2)
         return torch.cat([points.gather(1, chosen), uniform], dim=1)
 
-    def _generators(self, step, clip_seeds, prediction, purpose):
+    def _generators(self, step, clip_seeds, prediction, purpose, device):
         for clip_seed in clip_seeds:
             key = f"{self.seed}:{step}:{clip_seed}:{prediction}:{purpose}"
             digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-            yield torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+            yield torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def _uniform(*shape: int, generator: torch.Generator) -> Tensor:
+    """Points (*shape, 2), drawn where the generator is."""
+    return torch.rand(*shape, 2, generator=generator, device=generator.device)

@@ -17,6 +17,7 @@ SIZES = {
     "odd sizes": {"shapes": [(2, 3), (5, 4), (1, 1)], "n": 2, "asking": 33, "heads": 1, "depth": 5},
     "one level": {"shapes": [(4, 7)], "n": 1, "asking": 5, "heads": 3, "depth": 8},
     "one point": {"shapes": [(3, 3), (2, 2)], "n": 1, "asking": 4, "heads": 1, "points": 1},
+    "three points": {"shapes": [(2, 5)], "n": 2, "asking": 9, "heads": 2, "depth": 6, "points": 3},
     "all outside": {"shapes": [(3, 2)], "n": 1, "asking": 5, "heads": 2, "spread": 1e12},
     "nobody asks": {"shapes": [(3, 2)], "n": 1, "asking": 0, "heads": 2},
 }
