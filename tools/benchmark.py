@@ -68,7 +68,8 @@ def rows_of(suite, args):
     config = CONFIGS[{"": "toy", "r50": "R50", "swin": "swin"}[model]]
     size = FULL_SIZE if model else TOY_SIZE
     opts = (*NO_FILES, "MODEL.DEVICE", "cuda", *args.opts) if model else args.opts
-    repeats = min(args.repeats, 2) if model else args.repeats
+    slow = model and not torch.cuda.is_available()
+    repeats = min(args.repeats, 2) if slow else args.repeats
     of_size = f"frames of {size[0]} x {size[1]}"
     if kind == "variants":
         return accuracy.compare(config, opts, videos=args.videos), "each video by all in turn"

@@ -118,6 +118,7 @@ def _rows(contestants: list[Contestant], memory: PeakMemory) -> list[dict]:
             **{key: figure[key] for key in ("mIoU", "base", "novel")},
             "cost": exact - figure["mIoU"],
             "host MiB": memory.host,
+            "GPU MiB": memory.gpu,
         }
         for c, figure, seconds in zip(contestants, figures, total, strict=True)
     ]
