@@ -64,7 +64,7 @@ def test_the_scaling_of_amp_is_undone_before_gradients_are_clipped(cfg, kind):
     net = Net()
     cfg.SOLVER.AMP.ENABLED = True
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = kind
-    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 10.0  # more than any gradient here, less than scaled ones
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 10.0  # above the gradients, below the scaled ones
     optimizer = build_optimizer(cfg, net)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     trainable = [p for p in net.parameters() if p.requires_grad]

@@ -58,7 +58,8 @@ def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
     rows = []
     for name, (_, given) in versions.items():
         forward = times["forward"][name]
-        moved = sum(x.numel() * x.element_size() for x in (*given, given[0]))  # the result is as large
+        # the result is as large as the value
+        moved = sum(x.numel() * x.element_size() for x in (*given, given[0]))
         rows.append(
             {
                 "version": name,

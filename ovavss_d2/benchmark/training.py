@@ -5,6 +5,7 @@ Shapes: B clips, T frames, N objects, H W pixels.
 
 import logging
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from statistics import median
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
+from tqdm import tqdm
 
 from ovavss_d2.benchmark.models import Variant, discs, random_clip
 from ovavss_d2.benchmark.timing import PeakMemory, synchronise
@@ -105,7 +107,9 @@ def training(
         A row a variant: the parts and `step` in ms, `loss` of the first step, `host MiB`.
     """
     rows = []
-    for variant in variants:
+    bar = tqdm(variants, disable=None)  # compiling takes minutes
+    for variant in bar:
+        bar.set_description(variant.name)
         cfg = load_config(config_file, [str(x) for x in (*opts, *variant.opts)])
         if cfg.MODEL.COMPILE and not shutil.which(COMPILER):
             logger.warning("'%s' is left out: there is no %s", variant.name, COMPILER)
@@ -129,6 +133,7 @@ def training(
                 "GPU MiB": memory.gpu,
             }
         )
+        bar.write(f"{variant.name}: {1e3 * total:,.0f} ms a step", file=sys.stderr)
     return rows
 
 

@@ -146,22 +146,23 @@ class AudioEncoder(nn.Module):
         """See `AUDIO_ENCODER_REGISTRY`."""
         device = next(self.parameters()).device
         if not self.frozen:
-            return self._embed(waveforms.to(device), valid)
+            return self.encode(self._heard(waveforms.to(device), valid))
 
         def embed_one(i: int) -> Tensor:
             count = None if valid is None else valid[i : i + 1]
-            return self._embed(waveforms[i : i + 1].to(device), count)[0]
+            return self.encode(self._heard(waveforms[i : i + 1].to(device), count))[0]
 
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             if self.cache is not None:
                 return self.cache.embed(self, waveforms, valid, embed_one)
-            return torch.stack([embed_one(i) for i in range(len(waveforms))])
+            # double precision, rounded to single: the same in any batch
+            log_mel = self._heard(waveforms.to(device), valid)
+            return torch.cat([self.encode(one) for one in log_mel.split(1)])
 
-    def _embed(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:
+    def _heard(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:
+        """Log-mel examples (N, 1, 96, 64), zeros for what does not count."""
         log_mel = self.log_mel(waveforms)
-        if valid is not None:
-            log_mel = log_mel * valid.view(-1, 1, 1, 1).to(log_mel)
-        return self.encode(log_mel)
+        return log_mel if valid is None else log_mel * valid.view(-1, 1, 1, 1).to(log_mel)
 
     def encode(self, log_mel: Tensor) -> Tensor:
         """Embed log-mel examples (N, 1, 96, 64) -> (N, A)."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-# The fastest of 24 settings on an H100. Its first-level cache looks up a line every other cycle, and
-# 48 lines make a sum: more places per program, or channels per thread, do not pay.
+# The fastest of 24 settings on an H100. Its first-level cache looks up a line every other cycle, 48
+# lines for a sum: more places in a program, or channels in a thread, do not pay.
 ASKING_PER_PROGRAM = 8
 WARPS = 1
 
