@@ -57,12 +57,23 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     whole = clip.ENABLED and clip.CLIP_TYPE == "full_model"
     if cfg.SOLVER.OPTIMIZER == "SGD":
         kwargs = {"momentum": cfg.SOLVER.MOMENTUM}
-    else:  # AMP's scaler leaves it to a fused step to undo the scaling: too late for clipping
-        kwargs = {"fused": True if whole or not (clip.ENABLED and cfg.SOLVER.AMP.ENABLED) else None}
+    else:  # AMP's scaler leaves it to a fused step to undo the scaling: too late for stock clipping
+        clips_scaled = clip.ENABLED and not whole and cfg.SOLVER.AMP.ENABLED
+        kwargs = {"fused": None if clips_scaled else True}
     if whole:
         optimizer_class = with_full_model_clipping(optimizer_class, clip.CLIP_VALUE)
-        return optimizer_class(groups, cfg.SOLVER.BASE_LR, **kwargs)
-    return maybe_add_gradient_clipping(cfg, optimizer_class)(groups, cfg.SOLVER.BASE_LR, **kwargs)
+    else:
+        optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
+    optimizer = optimizer_class(groups, cfg.SOLVER.BASE_LR, **kwargs)
+    optimizer.register_load_state_dict_pre_hook(_keep_fused)
+    return optimizer
+
+
+def _keep_fused(optimizer: torch.optim.Optimizer, state: dict) -> dict:
+    """A checkpoint's optimizer state, with how a step is done as it is here: that depends on AMP
+    and on the version, and AMP's scaler relies on it."""
+    fused = optimizer.param_groups[0]["fused"]
+    return {**state, "param_groups": [{**g, "fused": fused} for g in state["param_groups"]]}
 
 
 def with_full_model_clipping(optimizer_class: type, max_norm: float) -> type:

@@ -75,6 +75,20 @@ def test_the_scaling_of_amp_is_undone_before_gradients_are_clipped(cfg, kind):
     assert not torch.equal(net.embed.weight, before)
 
 
+def test_a_checkpoint_of_another_kind_of_step_goes_on_under_amp(cfg):
+    cfg.SOLVER.AMP.ENABLED = True
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
+    optimizer, scaler = build_optimizer(cfg, net := Net()), torch.amp.GradScaler("cpu")
+    saved = optimizer.state_dict()
+    saved["param_groups"] = [{**group, "fused": False} for group in saved["param_groups"]]
+    optimizer.load_state_dict(saved)
+    before = net.embed.weight.clone()
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    scaler.scale(sum(p.sum() for p in trainable)).backward()
+    scaler.step(optimizer)
+    assert not torch.equal(net.embed.weight, before)
+
+
 def test_unknown_optimizer_is_one_clear_line(cfg):
     cfg.SOLVER.OPTIMIZER = "ADAMM"
     with pytest.raises(ValueError, match="ADAMM.*ADAMW"):

@@ -8,6 +8,7 @@ Suites: variants (a trained toy model: speed and mIoU of every way of naming), s
 """
 
 import argparse
+import logging
 import os
 import time
 from pathlib import Path
@@ -101,6 +102,8 @@ def main(arguments=None):
     if args.threads:
         torch.set_num_threads(args.threads)
     os.makedirs(args.output, exist_ok=True)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("ovavss_d2.benchmark").setLevel(logging.INFO)
     results = {}
     for suite in args.suites or DEFAULT:
         here, start = machine(), time.perf_counter()

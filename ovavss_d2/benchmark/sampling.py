@@ -3,7 +3,7 @@
 Shapes: N frames, R asking places, M heads, d channels of a head, V levels, P points, h w places.
 """
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 
 import torch
@@ -36,6 +36,11 @@ def plain_attention(value: Tensor, shapes, locations: Tensor, weights: Tensor) -
 
 def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
     """Times of each version, forward and backward, beside moving every input and result once.
+
+    Args:
+        frames: N.
+        size: (H, W) of the frames; there are levels of stride 32, 16 and 8.
+        repeats: timed rounds on a CPU; on a GPU Triton decides.
 
     Returns:
         A row a version: `least MB` (inputs read and results written once, forward), `forward ms`,
@@ -74,8 +79,8 @@ def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
 
 
 def _seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Medians; on a GPU of its own time, with caches that hold nothing."""
-    if torch.cuda.is_available():
+    """Medians; with Triton those of the GPU's own time, with caches that hold nothing."""
+    if torch.cuda.is_available() and importlib.util.find_spec("triton"):
         bench = importlib.import_module("triton.testing").do_bench
         return {n: bench(call, return_mode="median") / 1e3 for n, call in calls.items()}
     timings = measure(calls, repeats=repeats, seconds=30)

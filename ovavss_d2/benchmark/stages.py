@@ -160,8 +160,10 @@ def passing_curve(
     clip = random_clip(size, model.window)
     frames = model._normalised([clip])
     outputs = model._localise(frames, [clip])
-    first = int(torch.cuda.is_available())  # a GPU's first run of a size looks for algorithms
-    timing = measure({"": lambda: model._localise(frames, [clip])}, repeats=repeats, warm_up=first)
+    warm_up = int(torch.cuda.is_available())  # a GPU's first run of a size looks for algorithms
+    timing = measure(
+        {"": lambda: model._localise(frames, [clip])}, repeats=repeats, warm_up=warm_up
+    )
     localise = timing[""].median
     model.classifier.clip.encode_text(model.vocabulary)
     rows = []
@@ -171,7 +173,7 @@ def passing_curve(
         runs = {c: naming(model, c, queries, masks, clip) for c in CHOICES}
         if model.classifier.query_head is None:
             del runs["query"]
-        found = measure(runs, repeats=repeats, warm_up=first, seconds=seconds)
+        found = measure(runs, repeats=repeats, warm_up=warm_up, seconds=seconds)
         row = {"queries": count, "localise s": localise}
         for choice, took in found.items():
             row[f"{choice} s"] = took.median

@@ -150,9 +150,10 @@ def commit() -> str:
     return said["number"] + ("+" if said["changes"] else "") or "unknown"
 
 
-def matmul_peak(size: int = 1024, seconds: float = 1.0) -> float:
+def matmul_peak(size: int | None = None, seconds: float = 1.0) -> float:
     """Operations per second of a large float32 matrix product here: what a stage could reach."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, large = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 1024)
+    size = size or large
     a = torch.randn(size, size, device=device)
     timing = measure({"product": lambda: a @ a}, repeats=200, warm_up=2, seconds=seconds)
     return 2 * size**3 / timing["product"].median

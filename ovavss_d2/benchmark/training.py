@@ -5,7 +5,6 @@ Shapes: B clips, T frames, N objects, H W pixels.
 
 import logging
 import shutil
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -133,7 +132,7 @@ def training(
                 "GPU MiB": memory.gpu,
             }
         )
-        bar.write(f"{variant.name}: {1e3 * total:,.0f} ms a step", file=sys.stderr)
+        logger.info("%s: %.0f ms a step", variant.name, 1e3 * total)
     return rows
 
 

@@ -122,8 +122,8 @@ class AudioEncoder(nn.Module):
     """What the encoders share: waveforms to log-mel examples, being frozen, and the cache.
 
     A subclass has `output_dim` and `encode(log_mel (N, 1, 96, 64)) -> (N, A)`. A frozen encoder
-    takes one sound at a time, in single precision: so an embedding does not depend, not even in its
-    last digit, on what it shares a batch with, nor on whether it comes out of `cache`.
+    takes one example at a time, in single precision: so an embedding does not depend, not even in
+    its last digit, on what it shares a batch with, nor on whether it comes out of `cache`.
     """
 
     output_dim: int

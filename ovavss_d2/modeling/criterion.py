@@ -24,7 +24,7 @@ class Matches(NamedTuple):
     clips: Tensor  # int64 (M,), as the two below
     queries: Tensor
     objects: Tensor  # position in the batch's list of objects
-    matches: Tensor  # int64 (R,): a row's match
+    of_row: Tensor  # int64 (R,): a row's match
     frames: Tensor  # int64 (R,)
     rows: list[int]  # R of each clip
 
@@ -193,8 +193,8 @@ class SetCriterion(nn.Module):
     def _rows(self, prediction, matches, key, batch):
         """One prediction's mask logits (R, h, w), points (R, P, 2) and the truth there (R, P)."""
         masks = prediction["pred_masks"].float()
-        of_row = (x[matches.matches] for x in (matches.clips, matches.queries, matches.objects))
-        clips, queries, objects = of_row
+        found = (matches.clips, matches.queries, matches.objects)
+        clips, queries, objects = (x[matches.of_row] for x in found)
         logits = masks[clips, queries, matches.frames]
         with torch.no_grad():
             points = self.sampler.loss_points(logits, matches.rows, self.num_points, **key)
@@ -234,14 +234,17 @@ class SetCriterion(nn.Module):
     def _in_batch(found, batch):
         """One prediction's per-clip matches as `Matches` on the targets' device.
 
-        What is known on the CPU is worked out there: a GPU would have to be waited for.
+        What is known on the CPU is worked out there, and copied without waiting for a GPU.
         """
         sizes = torch.tensor([len(queries) for queries, _ in found])
         clips = torch.arange(len(found)).repeat_interleave(sizes)
         queries = torch.cat([queries for queries, _ in found])
         first = torch.tensor(batch.first_object())
         objects = torch.cat([objects for _, objects in found]) + first[clips]
-        matches, frames = batch.labelled[clips].nonzero(as_tuple=True)
-        rows = torch.bincount(clips[matches], minlength=len(found)).tolist()
-        found = (x.to(batch.masks.device) for x in (clips, queries, objects, matches, frames))
-        return Matches(*found, rows)
+        of_row, frames = batch.labelled[clips].nonzero(as_tuple=True)
+        rows = torch.bincount(clips[of_row], minlength=len(found)).tolist()
+        matched, compared = (
+            torch.stack(x).to(batch.masks.device, non_blocking=True)
+            for x in ((clips, queries, objects), (of_row, frames))
+        )
+        return Matches(*matched, *compared, rows)

@@ -178,20 +178,21 @@ def _launch(kernel, arguments, value, locations) -> None:
     n, places, heads, depth = value.shape
     asking, (levels, points) = locations.shape[1], locations.shape[3:5]
     grid = (triton.cdiv(asking, ASKING_PER_PROGRAM), n * heads)
-    kernel[grid](
-        *arguments,
-        places,
-        asking,
-        HEADS=heads,
-        DEPTH=depth,
-        LEVELS=levels,
-        POINTS=points,
-        ROWS=ASKING_PER_PROGRAM,
-        PADDED=triton.next_power_of_2(points),
-        COLUMNS=triton.next_power_of_2(depth),
-        TYPE=tl.float64 if value.dtype == torch.float64 else tl.float32,
-        num_warps=WARPS,
-    )
+    with torch.cuda.device_of(value):  # Triton starts it on the current one
+        kernel[grid](
+            *arguments,
+            places,
+            asking,
+            HEADS=heads,
+            DEPTH=depth,
+            LEVELS=levels,
+            POINTS=points,
+            ROWS=ASKING_PER_PROGRAM,
+            PADDED=triton.next_power_of_2(points),
+            COLUMNS=triton.next_power_of_2(depth),
+            TYPE=tl.float64 if value.dtype == torch.float64 else tl.float32,
+            num_warps=WARPS,
+        )
 
 
 @cache

@@ -44,10 +44,11 @@ class TargetBatch:
             raise ValueError(
                 f"targets with {labels} labels and {counts} masks: expected equal numbers"
             )
+        clips = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         return cls(
             masks=torch.cat([t["masks"] for t in targets]).to(device, torch.float32),
             labels=torch.cat([t["labels"] for t in targets]).to(device),
-            clips=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device),
+            clips=clips.to(device, non_blocking=True),
             counts=counts,
             labelled=torch.stack([t["labelled"] for t in targets]).cpu(),
         )
@@ -135,7 +136,7 @@ class HungarianMatcher:
             (B, Q, N) with N the most objects of a clip; columns past a clip's own number are void.
         """
         masks = prediction["pred_masks"].float()
-        seen = targets.labelled.to(masks.device, masks.dtype)[:, None, :, None]
+        seen = targets.labelled.to(masks.device, masks.dtype, non_blocking=True)[:, None, :, None]
         logits = sample_points(masks.flatten(1, 2), points).unflatten(1, masks.shape[1:3])
         truth = self._truth_at(targets, points).mul(seen).flatten(2)
         # Far below 0, a logit without truth adds nothing to either cost.

@@ -175,13 +175,14 @@ class OVAVSS(nn.Module):
         """
         labelled = clip["labelled"]
         masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
-        visible = masks[:, labelled].flatten(1).any(dim=1)  # on the CPU: nothing is waited for
-        classes = clip["instances"][0].gt_classes[visible]
+        # On the CPU, and copied without waiting: a GPU is still busy with the forward pass.
+        visible = masks[:, labelled].flatten(1).any(dim=1)
+        classes = clip["instances"][0].gt_classes[visible].to(self.device, non_blocking=True)
         height, width = masks.shape[-2:]
         padding = (0, padded_size[1] - width, 0, padded_size[0] - height)
         return {
-            "labels": self.training_labels[classes.to(self.device)],
-            "masks": F.pad(masks[visible].to(self.device), padding),
+            "labels": self.training_labels[classes],
+            "masks": F.pad(masks[visible].to(self.device, non_blocking=True), padding),
             "labelled": labelled,
         }
 

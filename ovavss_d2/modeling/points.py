@@ -55,8 +55,8 @@ class PointSampler:
 
     Every draw has its own generator, keyed by (seed, step, clip, prediction, purpose): runs repeat,
     a clip gets the same points in whatever batch, place or process it is, and nothing else disturbs
-    the sequence. A GPU draws for itself, other points than a CPU. Anything with the same two
-    methods can stand in for it, so tests can hand in points.
+    the sequence. A GPU draws for itself, other points than a CPU or another kind of GPU. Anything
+    with the same two methods can stand in for it, so tests can hand in points.
     """
 
     def __init__(self, *, seed: int, oversample_ratio: float = 3.0, importance_ratio: float = 0.75):
