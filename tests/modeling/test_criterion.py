@@ -1,6 +1,7 @@
 """The criterion: against a plain reference, over batches, over processes, and at the edges."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from threading import Barrier
 
 import pytest
@@ -53,6 +54,16 @@ def a_batch():
         a_target([]),
     ]
     return a_prediction(4), targets, [11, 12, 13, 14]
+
+
+class PointsElsewhere:
+    """Points on a device that holds no values."""
+
+    def match_points(self, num_points, *, clip_seeds, device, **key):
+        return torch.rand(len(clip_seeds), num_points, 2, device=device)
+
+    def loss_points(self, logits, rows, num_points, **key):
+        return torch.rand(sum(rows), num_points, 2, device=logits.device)
 
 
 def clips_of(prediction, index):
@@ -248,3 +259,21 @@ def test_it_is_built_from_a_config():
     assert len(criterion.weight_dict) == 4 * (cfg.MODEL.MASK_FORMER.DEC_LAYERS + 1)
     assert criterion.weight_dict["loss_dice_3"] == cfg.MODEL.MASK_FORMER.DICE_WEIGHT
     assert not criterion.state_dict()
+
+
+def test_all_is_compared_on_the_device_of_the_predictions(monkeypatch):
+    """PyTorch's device "meta" knows shapes alone, and refuses to mix with a CPU as a GPU does."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" has none
+    prediction, targets, seeds = a_batch()
+    criterion = a_criterion().to("meta")
+    criterion.sampler = PointsElsewhere()
+    criterion.matcher = lambda predictions, batch, points: [
+        [(torch.arange(n), torch.arange(n)) for n in batch.counts] for _ in predictions
+    ]
+    elsewhere = [
+        {**t, "masks": t["masks"].to("meta"), "labels": t["labels"].to("meta")} for t in targets
+    ]
+    outputs = {key: value.to("meta") for key, value in prediction.items()}
+    losses = criterion(outputs, elsewhere, step=0, clip_seeds=seeds)
+    assert losses.keys() == WEIGHTS.keys()
+    assert {loss.device.type for loss in losses.values()} == {"meta"}
