@@ -128,7 +128,7 @@ def test_torchscript_archives_are_read_without_their_code(tmp_path):
             return self.layers(x)
 
     net = Net()
-    with pytest.warns((FutureWarning, DeprecationWarning)):  # since torch 2.12: Future
+    with pytest.warns(FutureWarning):
         torch.jit.save(torch.jit.script(net), tmp_path / "net.pt")
     found = read_weights(str(tmp_path / "net.pt"))["model"]
     assert found.keys() == net.state_dict().keys()
