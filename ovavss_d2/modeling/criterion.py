@@ -145,10 +145,7 @@ class SetCriterion(nn.Module):
                 {"step": step, "clip_seeds": clip_seeds, "prediction": i}
                 for i in range(len(predictions))
             ]
-            points = [
-                self.sampler.match_points(self.num_points, device=device, **k).to(device)
-                for k in keys
-            ]
+            points = [self.sampler.match_points(self.num_points, device=device, **k) for k in keys]
             matches = [
                 self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
             ]
@@ -198,7 +195,6 @@ class SetCriterion(nn.Module):
         logits = masks[clips, queries, matches.frames]
         with torch.no_grad():
             points = self.sampler.loss_points(logits, matches.rows, self.num_points, **key)
-            points = points.to(masks.device)
             truth = batch.masks[objects, matches.frames]
             truth = sample_points(truth.unsqueeze(1), points).squeeze(1)
         return logits, points, truth
