@@ -10,6 +10,7 @@ Their losses can be compared with --same-start and without dropout (MODEL.FUSION
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -102,6 +103,7 @@ def time_steps(args):
 
     from detectron2.modeling import build_model  # isort: skip
 
+    keep_memory_as_trained()
     cfg = load_config(args.config_file, [*NO_FILES, *args.opts])
     torch.manual_seed(0)
     model = build_model(cfg).train()
@@ -120,6 +122,14 @@ def time_steps(args):
         losses.append(loss.item())
         spent.append(1e3 * (time.perf_counter() - start))
     return {"ms": spent[1:], "losses": losses}
+
+
+def keep_memory_as_trained():
+    """What `train_net.py` does with the process's memory on a CPU, where the checkout does it."""
+    import torch
+
+    if importlib.util.find_spec("ovavss_d2.memory") and not torch.cuda.is_available():
+        importlib.import_module("ovavss_d2.memory").keep_freed_memory()
 
 
 def start_from(path, model):
