@@ -3,9 +3,10 @@
 import argparse
 import logging
 import os
+import warnings
 import weakref
 
-from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
+from detectron2.engine import DefaultTrainer, SimpleTrainer, default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -32,6 +33,16 @@ logger = logging.getLogger(__name__)
 
 class Trainer(DefaultTrainer):
     """`DefaultTrainer` for clips with sound."""
+
+    def __init__(self, cfg):
+        """On a CPU the model itself sees to mixed precision: Detectron2's trainer for it asks for a
+        GPU, and gradients in bfloat16 need no scaling."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*GradScaler is enabled, but CUDA is not available")
+            super().__init__(cfg)
+        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+            mixed = self._trainer
+            self._trainer = SimpleTrainer(mixed.model, mixed.data_loader, mixed.optimizer)
 
     @classmethod
     def build_model(cls, cfg):

@@ -70,6 +70,18 @@ def test_evaluation_alone_repeats_the_figures_of_training(run, world, trained):
     assert first["avsbench_ov"] == again["avsbench_ov"]
 
 
+def test_mixed_precision_trains_on_a_cpu_near_the_single_one(run, world):
+    losses = []
+    for name, mixed in (("single", False), ("mixed", True)):
+        output = world / name
+        changes = {"SOLVER.AMP.ENABLED": mixed, "MODEL.DEVICE": "cpu", "OUTPUT_DIR": output}
+        code, said = run("train_net", "--config-file", CONFIG, **changes)
+        assert code == 0, said
+        first = json.loads((output / "metrics.json").read_text().splitlines()[0])
+        losses.append(first["total_loss"])
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 def test_cached_audio_features_change_no_number(run, world):
     seen = []
     for name, cache in (("without", ""), ("with", world / "cache")):

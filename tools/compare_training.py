@@ -115,7 +115,8 @@ def time_steps(args):
     losses, spent = [], []
     for _ in range(args.steps + 1):
         start = time.perf_counter()
-        loss = sum(model(batch).values())
+        with mixed_precision(cfg):
+            loss = sum(model(batch).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -130,6 +131,14 @@ def keep_memory_as_trained():
 
     if importlib.util.find_spec("ovavss_d2.memory") and not torch.cuda.is_available():
         importlib.import_module("ovavss_d2.memory").keep_freed_memory()
+
+
+def mixed_precision(cfg):
+    """Autocast as the trainers do it, for `--opts SOLVER.AMP.ENABLED True`."""
+    import torch
+
+    kind = torch.float16 if cfg.MODEL.DEVICE == "cuda" else torch.bfloat16
+    return torch.autocast(cfg.MODEL.DEVICE, kind, enabled=cfg.SOLVER.AMP.ENABLED)
 
 
 def start_from(path, model):

@@ -233,10 +233,16 @@ class MultiScaleDeformableAttention(nn.Module):
         """
         heads, levels, points = self.sizes
         value = self.value_proj(value).unflatten(2, (heads, -1))
+        with torch.autocast(query.device.type, enabled=False):
+            locations, weights = self._samples(query.float(), reference.float(), shapes)
+            out = deformable_attention(value, shapes, locations, weights)
+        return self.output_proj(out)
+
+    def _samples(self, query, reference, shapes) -> tuple[Tensor, Tensor]:
+        """Places (N, R, M, V, P, 2) and weights (N, R, M, V, P); 16 bits are too few for places."""
+        heads, levels, points = self.sizes
         offsets = self.sampling_offsets(query).unflatten(2, (heads, levels, points, 2))
         weights = self.attention_weights(query).unflatten(2, (heads, levels * points)).softmax(-1)
-        weights = weights.unflatten(3, (levels, points))
         size = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
         locations = reference[:, None, None, None] + offsets / size[:, None]
-        out = deformable_attention(value, shapes, locations, weights)
-        return self.output_proj(out)
+        return locations, weights.unflatten(3, (levels, points))

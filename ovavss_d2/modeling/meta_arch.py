@@ -49,6 +49,7 @@ class OVAVSS(nn.Module):
         pixel_std: tuple[float, float, float],
         size_divisibility: int,
         window: int,
+        mixed_on_cpu: bool = False,
     ):
         """
         Args:
@@ -64,6 +65,8 @@ class OVAVSS(nn.Module):
             pixel_mean, pixel_std: of RGB in 0..255.
             size_divisibility: frames are padded to a multiple of it.
             window: frames that are looked at together at test time.
+            mixed_on_cpu: compute training losses under bfloat16 autocast on a CPU. (On a GPU that
+                is the trainer's part.)
         """
         super().__init__()
         self.backbone = backbone
@@ -76,6 +79,7 @@ class OVAVSS(nn.Module):
         self.training_vocabulary = tuple(training_vocabulary)
         self.size_divisibility = size_divisibility
         self.window = window
+        self.mixed_on_cpu = mixed_on_cpu
         places = {name: place for place, name in enumerate(self.training_vocabulary)}
         labels = torch.tensor([places.get(name, -1) for name in training_classes])
         self.register_buffer("training_labels", labels, persistent=False)
@@ -102,6 +106,7 @@ class OVAVSS(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": divisibility,
             "window": cfg.INPUT.SAMPLING_FRAME_NUM,
+            "mixed_on_cpu": cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu",
         }
 
     @property
@@ -129,7 +134,8 @@ class OVAVSS(nn.Module):
             `names`, and `segments`: the painted pairs.
         """
         if self.training:
-            return self._losses(batched_inputs)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed_on_cpu):
+                return self._losses(batched_inputs)
         return [self._segment_video(video) for video in batched_inputs]
 
     def _losses(self, clips: list[dict]) -> dict[str, Tensor]:

@@ -90,3 +90,22 @@ def test_positions_in_time_are_added_to_those_in_the_plane():
     difference = code - plane_code(2, 3, 8)
     torch.testing.assert_close(difference, difference[:, :1].expand(4, 6, 8))
     assert not torch.allclose(difference[0], difference[1])
+
+
+def test_mixed_precision_keeps_places_and_fusion_in_single_precision():
+    decoder, (features, audio) = make_decoder(), make_inputs()
+    torch.nn.init.normal_(decoder.transformer.layers[0].self_attn.sampling_offsets.weight, std=0.1)
+    exact = decoder(features, audio)
+    kinds = {}
+    for name in ("fusion", "layers.0.self_attn.sampling_offsets", "layers.0.linear1"):
+        decoder.transformer.get_submodule(name).register_forward_hook(
+            lambda _, __, out, name=name: kinds.update({name: out})
+        )
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = decoder({name: x.bfloat16() for name, x in features.items()}, audio.bfloat16())
+    fused, offsets, hidden = kinds.values()
+    assert [x.dtype for x in (*fused, offsets)] == 3 * [torch.float32]
+    assert hidden.dtype == torch.bfloat16
+    for ours, theirs in zip((mixed[0], *mixed[1]), (exact[0], *exact[1]), strict=True):
+        error = (ours - theirs).norm() / theirs.norm()
+        assert error < 0.02
