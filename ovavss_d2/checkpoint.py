@@ -204,7 +204,7 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
                 f"names such as '{next(iter(state), '')}'; check that it belongs to this config"
             )
         _check_sizes(fitting, own, source)
-        left_over = state.keys() - own.keys()
+        left_over = {x for x in state.keys() - own.keys() if not CONSTANTS.search(x)}
         self._missing -= fitting.keys()
         _check_backbone(fitting, left_over | self._missing, source)
         self._left_over |= left_over

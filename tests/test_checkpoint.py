@@ -241,6 +241,15 @@ def test_a_checkpoint_of_another_model_is_an_error(source, tmp_path, changes, me
     assert "\n" not in str(error.value)
 
 
+def test_batch_norms_that_were_trained_can_be_frozen(tmp_path):
+    source, path = make_model(TIMM__FREEZE_NORM=False), tmp_path / "model.pth"
+    assert any(name.endswith("num_batches_tracked") for name in source.state_dict())
+    torch.save({"model": source.state_dict()}, path)
+    frozen = make_model(TIMM__FREEZE_NORM=True)
+    load_weights(frozen, config_with(path))
+    assert not differing(frozen, source)
+
+
 def test_a_checkpoint_with_nothing_in_common_is_an_error(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"layers.0.weight": torch.zeros(3)}, path)
