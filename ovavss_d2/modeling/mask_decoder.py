@@ -10,11 +10,12 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import ovavss_d2.modeling.pixel_decoder  # noqa: F401  (registers it)
+from ovavss_d2.modeling.linear import linear
+from ovavss_d2.modeling.mask_product import MaskProduct
 from ovavss_d2.modeling.position_encoding import volume_code
 
 
@@ -47,7 +48,7 @@ class Attention(nn.Module):
         """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
-            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
@@ -94,29 +95,6 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.linear2(F.relu(self.linear1(x))))
-
-
-class _Masks(torch.autograd.Function):
-    """Embeddings (B, Q, M) @ mask features (B, M, S) -> mask logits (B, Q, S).
-
-    For CPUs. Most queries are matched to nothing, so that no loss looks at their masks: their part
-    of the gradient, which is zero, is left out.
-    """
-
-    @staticmethod
-    def forward(ctx, embeddings, features):
-        ctx.save_for_backward(embeddings, features)
-        return embeddings @ features
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        embeddings, features = (x.to(gradient.dtype) for x in ctx.saved_tensors)
-        used = gradient.any(dim=2).any(dim=0).nonzero()[:, 0]
-        gradient = gradient[:, used]
-        of_embeddings = torch.zeros_like(embeddings)
-        of_embeddings[:, used] = gradient @ features.transpose(1, 2)
-        return of_embeddings, embeddings[:, used].transpose(1, 2) @ gradient
 
 
 class MLP(nn.Module):
@@ -233,8 +211,6 @@ class AudioConditionedMaskDecoder(nn.Module):
             "pred_queries" (B, Q, C): normalised queries. "aux_outputs": the same three for each
             earlier prediction, first to last.
         """
-        mask_features = mask_features.unflatten(0, (num_clips, -1)).transpose(1, 2)
-        mask_features = mask_features.contiguous()  # (B, M, T, h, w)
         memory = [self._memory(i, x, num_clips) for i, x in enumerate(multi_scale)]
         shapes = [(x.shape[-2], x.shape[-1]) for x in multi_scale]
         position = self.query_embed.weight
@@ -246,16 +222,23 @@ class AudioConditionedMaskDecoder(nn.Module):
             sound = self.a2a(sound, sound_position)
             heard = (sound + sound_position, sound)
 
-        predictions = [self._predict(queries, mask_features)]
+        product = MaskProduct(mask_features, num_clips)
+        predicted = [self.decoder_norm(queries)]
         for i in range(len(self.transformer_ffn_layers)):
             level = i % self.num_levels
-            allowed = self._allowed(predictions[-1]["pred_masks"], shapes[level])
-            inputs = (i, queries, position, memory[level], heard, allowed)
+            masks = product.add(self.mask_embed(predicted[-1]))
+            inputs = (i, queries, position, memory[level], heard)
+            inputs = (*inputs, self._allowed(masks, shapes[level]))
             if self.checkpointing and self.training:
                 queries = checkpoint(self._round, *inputs, use_reentrant=False)
             else:
                 queries = self._round(*inputs)
-            predictions.append(self._predict(queries, mask_features))
+            predicted.append(self.decoder_norm(queries))
+        product.add(self.mask_embed(predicted[-1]))
+        predictions = [
+            {"pred_logits": self.class_embed(x), "pred_masks": masks, "pred_queries": x}
+            for x, masks in zip(predicted, product.logits(), strict=True)
+        ]
         return {**predictions[-1], "aux_outputs": predictions[:-1]}
 
     def _memory(self, level: int, maps: Tensor, num_clips: int) -> tuple[Tensor, Tensor]:
@@ -287,24 +270,14 @@ class AudioConditionedMaskDecoder(nn.Module):
             queries = self.transformer_audio_cross_attention_layers[i](queries, position, *sound)
         return self.transformer_ffn_layers[i](queries)
 
-    def _predict(self, queries: Tensor, mask_features: Tensor) -> dict[str, Tensor]:
-        queries = self.decoder_norm(queries)
-        product = _Masks.apply if queries.device.type == "cpu" else torch.matmul
-        masks = product(self.mask_embed(queries), mask_features.flatten(2))
-        return {
-            "pred_logits": self.class_embed(queries),
-            "pred_masks": masks.unflatten(2, mask_features.shape[2:]),
-            "pred_queries": queries,
-        }
-
     @staticmethod
     @torch.no_grad()
     def _allowed(masks: Tensor, shape: tuple[int, int]) -> Tensor:
         """Tokens that a query's last mask covers; all, if it covers none: bool (B, 1, Q, S)."""
-        resized = F.interpolate(
-            masks.flatten(1, 2).float(), size=shape, mode="bilinear", align_corners=False
-        )
-        inside = resized.unflatten(1, masks.shape[1:3]).flatten(2).sigmoid() >= 0.5
+        maps = masks.transpose(1, 2).flatten(0, 1).float()  # (B * T, Q, h, w)
+        resized = F.interpolate(maps, size=shape, mode="bilinear", align_corners=False)
+        resized = resized.unflatten(0, (len(masks), -1)).transpose(1, 2)
+        inside = resized.flatten(2).sigmoid() >= 0.5
         return (inside | ~inside.any(dim=-1, keepdim=True))[:, None]
 
 

@@ -73,7 +73,7 @@ def mask_cost(logits: Tensor, probabilities: Tensor, targets: Tensor) -> Tensor:
     # is x - log(sigmoid(x)), and 0 where the sigmoid leaves the range of floats.
     smallest = torch.finfo(probabilities.dtype).tiny
     softplus = (logits - probabilities.clamp(min=smallest).log_()).relu_()
-    return softplus.sum(-1, keepdim=True) - logits @ targets.transpose(1, 2)
+    return softplus.sum(-1, keepdim=True) - _products(logits, targets)
 
 
 def dice_cost(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -86,9 +86,14 @@ def dice_cost(probabilities: Tensor, targets: Tensor) -> Tensor:
     Returns:
         (B, Q, N).
     """
-    overlap = 2 * (probabilities @ targets.transpose(1, 2))
+    overlap = 2 * _products(probabilities, targets)
     total = probabilities.sum(-1).unsqueeze(2) + targets.sum(-1).unsqueeze(1)
     return 1 - (overlap + 1) / (total + 1)
+
+
+def _products(queries: Tensor, objects: Tensor) -> Tensor:
+    """(B, Q, P) and (B, N, P) -> (B, Q, N); fast for queries whose points lie apart in memory."""
+    return (objects @ queries.transpose(1, 2)).transpose(1, 2)
 
 
 class HungarianMatcher:
@@ -137,10 +142,16 @@ class HungarianMatcher:
         """
         masks = prediction["pred_masks"].float()
         seen = targets.labelled.to(masks.device, masks.dtype, non_blocking=True)[:, None, :, None]
-        logits = sample_points(masks.flatten(1, 2), points).unflatten(1, masks.shape[1:3])
+        frames = masks.shape[2]
+        logits = sample_points(
+            masks.transpose(1, 2).flatten(0, 1), points.repeat_interleave(frames, dim=0)
+        )
+        logits = logits.unflatten(0, (-1, frames)).transpose(1, 2)  # (B, Q, T, P)
         truth = self._truth_at(targets, points).mul(seen).flatten(2)
         # Far below 0, a logit without truth adds nothing to either cost.
-        logits = logits.masked_fill(seen == 0, -1e4).flatten(2)
+        if not targets.labelled.all():
+            logits = logits.masked_fill(seen == 0, -1e4)
+        logits = logits.flatten(2)
         num_points = (seen.sum((1, 2, 3)) * points.shape[1]).clamp(min=1)
         is_object = prediction["pred_logits"].float().softmax(-1)[..., :1]
         probabilities = logits.sigmoid()

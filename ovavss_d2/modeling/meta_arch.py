@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import SetCriterion
+from ovavss_d2.modeling.linear import convolve_linear_layers
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingClassifier
 
@@ -85,6 +86,7 @@ class OVAVSS(nn.Module):
         self.register_buffer("training_labels", labels, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        convolve_linear_layers(self)
 
     @classmethod
     def from_config(cls, cfg):
