@@ -241,8 +241,12 @@ class MultiScaleDeformableAttention(nn.Module):
     def _samples(self, query, reference, shapes) -> tuple[Tensor, Tensor]:
         """Places (N, R, M, V, P, 2) and weights (N, R, M, V, P); 16 bits are too few for places."""
         heads, levels, points = self.sizes
-        offsets = self.sampling_offsets(query).unflatten(2, (heads, levels, points, 2))
+        offsets = self.sampling_offsets(query)
         weights = self.attention_weights(query).unflatten(2, (heads, levels * points)).softmax(-1)
         size = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
-        locations = reference[:, None, None, None] + offsets / size[:, None]
-        return locations, weights.unflatten(3, (levels, points))
+        size = size[:, None].expand(heads, levels, points, 2).flatten()  # long rows are fast
+        locations = reference.repeat(1, len(size) // 2) + offsets / size
+        return (
+            locations.unflatten(2, (heads, levels, points, 2)),
+            weights.unflatten(3, (levels, points)),
+        )

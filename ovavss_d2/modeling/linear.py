@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # From here the convolution is the faster one:
-MANY_ROWS = 1 << 10
+MANY_ROWS = 1 << 9
 MANY_PRODUCTS = 1 << 27  # of single numbers
 
 
