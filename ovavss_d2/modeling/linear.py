@@ -53,7 +53,7 @@ def _is_faster(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * len(weight) >= MANY_PRODUCTS
         and torch.backends.mkl.is_available()  # as F.linear would take it
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )
 

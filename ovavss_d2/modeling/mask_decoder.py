@@ -51,7 +51,10 @@ class Attention(nn.Module):
             linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        if q.device.type == "cpu":  # whose gradient takes three times as long in 16 bits
+            q, k, v = q.float(), k.float(), v.float()
+        with torch.autocast("cpu", enabled=False):
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
@@ -227,8 +230,8 @@ class AudioConditionedMaskDecoder(nn.Module):
         for i in range(len(self.transformer_ffn_layers)):
             level = i % self.num_levels
             masks = product.add(self.mask_embed(predicted[-1]))
-            inputs = (i, queries, position, memory[level], heard)
-            inputs = (*inputs, self._allowed(masks, shapes[level]))
+            allowed = self._allowed(masks, shapes[level])
+            inputs = (i, queries, position, memory[level], heard, allowed)
             if self.checkpointing and self.training:
                 queries = checkpoint(self._round, *inputs, use_reentrant=False)
             else:
