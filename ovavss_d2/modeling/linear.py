@@ -1,7 +1,7 @@
 """Linear layers for CPUs: large ones as 1 x 1 convolutions.
 
 PyTorch multiplies float32 matrices on a CPU by MKL and convolves by oneDNN. On AMD's processors
-MKL reaches about half of what oneDNN does in the same product.
+MKL reaches half to three quarters of what oneDNN does in the same product.
 """
 
 import torch
