@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-BORDER = (1, 2)  # cells of zeros before and behind a map
+BORDER = (2, 2)  # cells of zeros before and behind a map
 MOST_THREADS = 4  # that add up a gradient: each of them needs a table of its own
 
 
@@ -60,65 +60,86 @@ def sampled_attention(
 
     A bilinear sample is a weighted sum of four cells, so all of them together are a product with
     a sparse matrix. The table of values that it multiplies has a border of zeros around each map:
-    so no corner has to be left out.
+    so no corner has to be left out. A head's cells lie together, and so do its sums: what these
+    read stays in the processor's cache.
     """
     kind = torch.promote_types(value.dtype, torch.float32)
     n, asking, heads = locations.shape[:3]
     depth = value.shape[3]
-    maps = value.to(kind).flatten(2).split([h * w for h, w in shapes], dim=1)
-    maps = [x.unflatten(1, shape) for x, shape in zip(maps, shapes, strict=True)]
-    table = torch.cat([F.pad(x, (0, 0, *BORDER, *BORDER)).flatten(1, 2) for x in maps], dim=1)
-    size, pitch, first = _cells_of_samples(shapes, locations, kind)
-
-    x, right = _split(locations[..., 0].flatten(2).to(kind) * size[0] - 0.5, size[0])
-    y, lower = _split(locations[..., 1].flatten(2).to(kind) * size[1] - 0.5, size[1])
-    # A diverged model's NaN shall reach the loss, not an index.
-    cell = torch.nan_to_num(torch.addcmul(x, y, pitch)).int()
-    frame = torch.arange(n, dtype=torch.int32, device=value.device) * table.shape[1]
-    corner, down = (cell + frame[:, None, None]) * heads + first, heads * pitch.int()
-    rows = [corner, corner + heads, corner + down, corner + (down + heads)]
-    weight = weights.flatten(2).to(kind)
-    below = weight * lower
-    above = weight - below
-    shares = [above - above * right, above * right, below - below * right, below * right]
-
-    bags = (n * asking * heads, weights.shape[3:].numel())
+    maps = value.to(kind).transpose(1, 2).split([h * w for h, w in shapes], dim=2)
+    maps = [x.unflatten(2, shape) for x, shape in zip(maps, shapes, strict=True)]
+    table = torch.cat([F.pad(x, (0, 0, *BORDER, *BORDER)).flatten(2, 3) for x in maps], dim=2)
+    rows, shares = _Corners.apply(locations.to(kind), weights.to(kind), shapes)
     sums = _SumsOfRows.apply if value.device.type == "cpu" else _sums_of_rows
-    out = sums(
-        table.view(-1, depth),
-        torch.cat([x.view(bags) for x in rows], dim=1),
-        torch.cat([x.view(bags) for x in shares], dim=1),
-    )
-    return out.view(n, asking, heads * depth).to(value.dtype)
+    out = sums(table.view(-1, depth), rows, shares).view(n, heads, asking, depth)
+    return out.transpose(1, 2).reshape(n, asking, heads * depth).to(value.dtype)
 
 
-def _cells_of_samples(
-    shapes, locations: Tensor, kind: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What the S = M * V * P samples of a place need to find their cells, floats of one kind.
+class _Corners(torch.autograd.Function):
+    """The four cells around each sample of a sum: rows of the table, int32, and their shares.
+
+    Locations (N, R, M, V, P, 2) and weights (N, R, M, V, P) -> twice (N * M * R, 4 * V * P).
+    """
+
+    @staticmethod
+    def forward(ctx, locations, weights, shapes):
+        size, pitch, first = _layout(shapes, locations)
+        place = locations.flatten(2, 4) * size - 0.5
+        # What is off the map goes to where all corners are zeros: there it has no gradient.
+        place = torch.minimum(place.clamp_(min=0.5 - BORDER[0]), size + 0.5, out=place)
+        cell = place.floor()
+        right, lower = (place - cell).movedim(-1, 0).contiguous()
+        # A diverged model's NaN shall reach the loss, not an index.
+        x, y = cell.nan_to_num_().unbind(-1)
+        corner = torch.addcmul(x, y, pitch.to(x)).int() + first
+        weight = weights.flatten(2)
+        below = weight * lower
+        above = weight - below
+        ctx.save_for_backward(weight, right, lower, size)
+        ctx.shape = weights.shape
+        rows = [corner, corner + 1, corner + pitch, corner + (pitch + 1)]
+        shares = [above - above * right, above * right, below - below * right, below * right]
+        rows, shares = (_by_sum(x, weights.shape[2]) for x in (rows, shares))
+        ctx.mark_non_differentiable(rows)
+        return rows, shares
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, _, gradient):
+        weight, right, lower, size = ctx.saved_tensors
+        n, asking, heads = ctx.shape[:3]
+        corners = gradient.unflatten(1, (4, -1)).unflatten(0, (n, heads, asking))
+        corners = corners.permute(3, 0, 2, 1, 4).flatten(3)  # (4, N, R, M * V * P)
+        top, bottom = corners[::2].lerp(corners[1::2], right)
+        across = torch.lerp(*(corners[1::2] - corners[::2]), lower)
+        of_place = torch.stack([across * weight, (bottom - top) * weight], dim=-1) * size
+        return of_place.view(*ctx.shape, 2), top.lerp(bottom, lower).view(ctx.shape), None
+
+
+def _by_sum(corners: list[Tensor], heads: int) -> Tensor:
+    """Four times (N, R, M * V * P) -> (N * M * R, 4 * V * P), head by head."""
+    parts = [x.unflatten(2, (heads, -1)).transpose(1, 2) for x in corners]
+    return torch.cat(parts, dim=3).flatten(0, 2)
+
+
+def _layout(shapes, locations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the S = M * V * P samples of a place need to find their cells.
 
     Returns:
-        (width, height) of each sample's map (2, S), cells from a row of it to the next (S), and
-        the table's row of its cell (0, 0) in the first frame (S); cells have a row for each head.
+        (width, height) of each sample's map (S, 2), of the locations' kind; as int32: rows of the
+        table from a cell to the one below (S), and the row of its map's cell (0, 0) (N, 1, S).
     """
-    heads, levels, points = locations.shape[2:5]
-    rows, start = [], 0
+    n, _, heads, levels, points = locations.shape[:5]
+    maps, cells = [], 0
     for height, width in shapes:
         pitch = width + sum(BORDER)
-        rows.append((width, height, pitch, start + BORDER[0] * (pitch + 1)))
-        start += pitch * (height + sum(BORDER))
-    table = torch.tensor(rows, dtype=torch.int32).T[:, None, :, None]
-    table = table.expand(4, heads, levels, points).flatten(1).to(locations.device)
-    head = torch.arange(heads, dtype=torch.int32, device=locations.device)
-    first = table[3] * heads + head.repeat_interleave(levels * points)
-    return table[:2].to(kind), table[2].to(kind), first
-
-
-def _split(place: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """The cell before a place and the next one's share; what is off the map lies in its border."""
-    place = place.clamp(min=torch.full_like(size, -1), max=size)
-    cell = place.detach().floor()
-    return cell, place - cell
+        maps.append((width, height, pitch, cells + BORDER[0] * (pitch + 1)))
+        cells += pitch * (height + sum(BORDER))
+    of_map = torch.tensor(maps, dtype=torch.int32)[:, None].expand(levels, points, 4).flatten(0, 1)
+    size, pitch, first = of_map.repeat(heads, 1).to(locations.device).split([2, 1, 1], dim=1)
+    head = torch.arange(n * heads, dtype=torch.int32, device=locations.device) * cells
+    head = head.view(n, 1, heads).repeat_interleave(levels * points, dim=2)
+    return size.to(locations.dtype), pitch[:, 0].contiguous(), first[:, 0] + head
 
 
 def _sums_of_rows(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
@@ -242,7 +263,9 @@ class MultiScaleDeformableAttention(nn.Module):
         """Places (N, R, M, V, P, 2) and weights (N, R, M, V, P); 16 bits are too few for places."""
         heads, levels, points = self.sizes
         offsets = self.sampling_offsets(query)
-        weights = self.attention_weights(query).unflatten(2, (heads, levels * points)).softmax(-1)
+        weights = self.attention_weights(query).unflatten(2, (heads, levels * points))
+        # A CPU takes several times as long for the last dimension, where it is as short as this.
+        weights = weights.movedim(3, 0).softmax(0).movedim(0, 3)
         size = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
         size = size[:, None].expand(heads, levels, points, 2).flatten()  # long rows are fast
         locations = reference.repeat(1, len(size) // 2) + offsets / size
