@@ -5,11 +5,13 @@
     python tools/compare_training.py ../before . --config-file configs/ovavss_R50.yaml
 
 Each checkout runs its own code on the configuration of that name (a path inside the checkout, or an
-absolute one) with random weights and clips of noise; they take turns, each time in a new process.
-Their losses can be compared with --same-start and without dropout (MODEL.FUSION.DROPOUT 0.0).
+absolute one) with random weights and clips of noise. Their processes live side by side and take
+turns step by step, as a machine's speed may change within minutes: each needs memory. Losses can be
+compared with --same-start and without dropout (MODEL.FUSION.DROPOUT 0.0).
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -31,10 +33,12 @@ def parse_arguments(arguments=None):
     parser.add_argument("--config-file", default="configs/ovavss_toy.yaml")
     parser.add_argument("--size", type=int, nargs=2, default=(64, 96), metavar=("H", "W"))
     parser.add_argument("--clips", type=int, default=1, help="of five frames, in a step")
-    parser.add_argument("--steps", type=int, default=3, help="timed in a turn, after a first one")
-    parser.add_argument("--turns", type=int, default=2, help="of each checkout")
+    parser.add_argument("--steps", type=int, default=1, help="timed in a turn")
+    parser.add_argument("--turns", type=int, default=6, help="of each checkout, after a first step")
     parser.add_argument(
-        "--same-start", action="store_true", help="all from the first checkout's start weights"
+        "--same-start",
+        action="store_true",
+        help="all from the first checkout's start weights, with sampling places between cells",
     )
     parser.add_argument("--step-here", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
@@ -46,46 +50,69 @@ def main(arguments=None):
     """Run the checkouts in turn, and print a table."""
     args = parse_arguments(arguments)
     if args.step_here:
-        print(json.dumps(time_steps(args)))
+        take_turns(args)
         return
     for checkout in args.checkouts:
         if not (checkout / "ovavss_d2").is_dir():
             sys.exit(f"'{checkout}' holds no ovavss_d2: expected a checkout of this project")
-    found = [(checkout, []) for checkout in args.checkouts]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as processes:
         start = ["--start", f"{folder}/start.pth"] if args.same_start else []
+        command = ["--step-here", *start, *(arguments or sys.argv[1:])]
+        found = [Checkout(path, command, processes) for path in args.checkouts]
         for _ in range(args.turns):
-            for checkout, turns in found:
-                turns.append(
-                    in_checkout(checkout.resolve(), [*start, *(arguments or sys.argv[1:])])
-                )
+            for checkout in found:
+                checkout.turns.append(in_checkout(checkout))
     print_table(found)
 
 
-def print_table(found):
+class Checkout:
+    """A checkout, its process once it is started, and what its turns gave."""
+
+    def __init__(self, path, command, processes):
+        self.path, self.command, self.processes = path, command, processes
+        self.process, self.turns = None, []
+
+    def start(self):
+        """Start a process that finds the checkout's code first."""
+        paths = [str(self.path.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), *self.command],
+            cwd=self.path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.process = self.processes.enter_context(process)
+
+
+def in_checkout(checkout):
+    """One turn of a checkout."""
+    if checkout.process is None:
+        checkout.start()
+    with contextlib.suppress(BrokenPipeError):
+        checkout.process.stdin.write("\n")
+        checkout.process.stdin.flush()
+    answer = checkout.process.stdout.readline()
+    if not answer:
+        sys.exit(f"the step failed in '{checkout.path}', see above")
+    return json.loads(answer)
+
+
+def print_table(checkouts):
     """What the turns of each checkout gave, the first one's time as the measure."""
     print("| checkout | commit | ms a step | speed | first loss | last loss |")
     print("| :--- | :--- | ---: | ---: | ---: | ---: |")
     first = None
-    for checkout, turns in found:
+    for checkout in checkouts:
+        turns = checkout.turns
         middle = statistics.median(ms for turn in turns for ms in turn["ms"])
         first = first or middle
-        losses = turns[0]["losses"]
+        start, end = turns[0]["losses"][0], turns[-1]["losses"][-1]
         print(
-            f"| {checkout} | {commit_of(checkout)} | {middle:,.0f} | {first / middle:.2f} "
-            f"| {losses[0]:.5f} | {losses[-1]:.5f} |"
+            f"| {checkout.path} | {commit_of(checkout.path)} | {middle:,.0f} "
+            f"| {first / middle:.2f} | {start:.5f} | {end:.5f} |"
         )
-
-
-def in_checkout(checkout, arguments):
-    """One turn of a checkout, in a process that finds its code first."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--step-here", *arguments]
-    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"the step failed in '{checkout}', see above")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def commit_of(checkout):
@@ -94,8 +121,23 @@ def commit_of(checkout):
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
-def time_steps(args):
-    """Milliseconds of each step but the first, and the loss of each."""
+def take_turns(args):
+    """Answer each line that comes in by a turn's milliseconds and losses, after an untimed step."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed stays out of them
+    step = training_step(args)
+    losses = [step()[1]]
+    for _ in sys.stdin:
+        spent = []
+        for _ in range(args.steps):
+            ms, loss = step()
+            spent.append(ms)
+            losses.append(loss)
+        print(json.dumps({"ms": spent, "losses": losses}), file=answers, flush=True)
+        losses = []
+
+
+def training_step(args):
+    """A call that takes one step of training: its milliseconds and its loss."""
     import torch
 
     from ovavss_d2.config import load_config  # first: it brings detectron2
@@ -112,17 +154,18 @@ def time_steps(args):
     optimizer = build_optimizer(cfg, model)
     frames = cfg.INPUT.SAMPLING_FRAME_NUM
     batch = [noise(tuple(args.size), frames, seed) for seed in range(args.clips)]
-    losses, spent = [], []
-    for _ in range(args.steps + 1):
+
+    def step():
         start = time.perf_counter()
         with mixed_precision(cfg):
             loss = sum(model(batch).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
-        spent.append(1e3 * (time.perf_counter() - start))
-    return {"ms": spent[1:], "losses": losses}
+        value = loss.item()  # waits for a GPU
+        return 1e3 * (time.perf_counter() - start), value
+
+    return step
 
 
 def keep_memory_as_trained():
@@ -142,13 +185,20 @@ def mixed_precision(cfg):
 
 
 def start_from(path, model):
-    """Load the weights of the model that came first, or, being it, keep them."""
+    """Load the weights of the model that came first, or, being it, save them.
+
+    A new model samples at the centres of cells, where the gradient of a place is another to its
+    left than to its right, so that rounding decides which it is: these places are moved.
+    """
     import torch
 
-    if path.exists():
-        model.load_state_dict(torch.load(path, weights_only=True))
-    else:
-        torch.save(model.state_dict(), path)
+    if not path.exists():
+        weights = model.state_dict()
+        for name in weights:
+            if name.endswith("sampling_offsets.bias"):
+                weights[name] = weights[name] + 0.4  # of a cell
+        torch.save(weights, path)
+    model.load_state_dict(torch.load(path, weights_only=True))
 
 
 def noise(size, frames, seed):
