@@ -6,7 +6,6 @@ MKL reaches half to three quarters of what oneDNN does in the same product.
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # From here the convolution is the faster one:
@@ -41,7 +40,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not _is_faster(x, weight):
         return F.linear(x, weight, bias)
-    return _Convolved.apply(x, weight, bias)
+    return _convolved(x, weight, bias)
 
 
 def _is_faster(x: Tensor, weight: Tensor) -> bool:
@@ -58,28 +57,7 @@ def _is_faster(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-class _Convolved(torch.autograd.Function):
-    """`linear` by oneDNN; the gradient of the weight, where MKL is as fast, by MKL."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
-        return _convolved(x, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        rows = gradient.flatten(0, -2)
-        return (
-            _convolved(gradient, weight.T) if wanted[0] else None,
-            rows.T @ x.flatten(0, -2) if wanted[1] else None,
-            rows.sum(0) if wanted[2] else None,
-        )
-
-
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Rows as the places of a map whose channels are innermost."""
     places = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
     out = F.conv2d(places, weight[:, :, None, None], bias)
