@@ -11,8 +11,11 @@ It needs Gradio: `pip install -e ".[app]"`. The page is for this machine alone (
 import argparse
 import sys
 
+import torch
+
 from ovavss_d2.data.source import expand_inputs, open_source
 from ovavss_d2.errors import one_line_errors
+from ovavss_d2.memory import keep_freed_memory
 from ovavss_d2.segmenter import Segmenter
 
 
@@ -46,6 +49,8 @@ def run(arguments: list[str] | None = None) -> None:
     samples = expand_inputs(args.samples)
     for sample in samples:
         open_source(sample)
+    if not torch.cuda.is_available():
+        keep_freed_memory()  # of a window for the next
     segmenter = Segmenter.from_config_file(
         args.config_file, vocabulary=args.vocabulary, opts=args.opts
     )

@@ -18,11 +18,13 @@ import argparse
 import sys
 from collections.abc import Iterator
 
+import torch
 from tqdm import tqdm
 
 from ovavss_d2.data.source import Source, expand_inputs, open_source
 from ovavss_d2.errors import USER_MISTAKES, debugging, one_line, one_line_errors
 from ovavss_d2.inference.writing import OUTPUTS, output_paths
+from ovavss_d2.memory import keep_freed_memory
 from ovavss_d2.segmenter import Segmenter
 
 
@@ -126,6 +128,8 @@ def run(arguments: list[str] | None = None) -> None:
     inputs = Inputs()
     sources = list(inputs.open(args))
     if sources:
+        if not torch.cuda.is_available():
+            keep_freed_memory()  # of a window for the next
         segmenter = Segmenter.from_config_file(
             args.config_file,
             vocabulary=args.vocabulary,
