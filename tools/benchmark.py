@@ -91,8 +91,6 @@ def rows_of(suite, args):
     if kind == "sampling":
         rows = sampling.sampling(frames=5, size=FULL_SIZE, repeats=repeats)
         return rows, "5 frames of 360 x 480, 8 heads of 32 channels, 3 levels, 4 points"
-    if not torch.cuda.is_available():
-        keep_freed_memory()  # as train_net.py does; memory of later suites would look larger
     clips = 1 if model else 8
     rows = training.training(config, opts, size=size, clips=clips, repeats=repeats)
     return rows, f"{clips} clips of 5 {of_size}, ms, medians of {repeats}"
@@ -104,6 +102,8 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if not torch.cuda.is_available():
+        keep_freed_memory()  # as train_net.py and the demo do
     os.makedirs(args.output, exist_ok=True)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ovavss_d2.benchmark").setLevel(logging.INFO)
