@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from tiny_world import make_world, tiny_options
 
+from ovavss_d2.modeling.deformable_attention import MultiScaleDeformableAttention
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools/compare_training.py"
 
@@ -36,6 +38,26 @@ def test_checkouts_can_start_from_the_weights_of_the_first(tmp_path):
     script.start_from(path, first)
     script.start_from(path, second)
     assert torch.equal(second.weight, first.weight)
+
+
+def test_a_shared_start_samples_between_the_centres_of_cells(tmp_path):
+    layer = MultiScaleDeformableAttention(dim=16, num_heads=2, num_levels=1, num_points=2)
+    load_script().start_from(tmp_path / "start.pth", layer)
+    bias = layer.sampling_offsets.bias
+    assert (bias - bias.round()).abs().min() > 0.2
+
+
+def test_checkouts_take_turns(monkeypatch, capsys):
+    script, order = load_script(), []
+
+    def turn(checkout):
+        order.append(checkout)
+        return {"ms": [1], "losses": [2.0]}
+
+    monkeypatch.setattr(script, "in_checkout", turn)
+    script.main([str(REPOSITORY), str(REPOSITORY), "--turns", "2"])
+    first, second = order[:2]
+    assert first is not second and order == [first, second, first, second]
 
 
 def test_a_folder_that_is_no_checkout_is_one_line(tmp_path):
