@@ -71,7 +71,8 @@ class VisJson:
         self.timeline = Timeline(1 / fps)
         self._size = (0, 0)
         self._times: list[float] = []
-        self._lines: dict[str, IO[str]] = {}  # per name: a line of JSON per frame that has it
+        self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - a line of JSON per name and frame
+        self._starts: dict[str, list[int]] = {}  # of each name's lines
 
     def add(self, result: FrameResult) -> None:
         """Note the next result."""
@@ -81,18 +82,17 @@ class VisJson:
         for name, score in result.scores().items():
             mask = result.label_map == result.names.index(name) + 1
             line = [result.index, encode_mask(mask), round(score, 4)]
-            if name not in self._lines:
-                self._lines[name] = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
-            self._lines[name].write(json.dumps(line) + "\n")
+            self._starts.setdefault(name, []).append(self._notes.tell())
+            self._notes.write(json.dumps(line).encode() + b"\n")
 
     def finish(self) -> None:
         """Write the file."""
         head = json.dumps(self._head())
-        with open(self.path, "w", encoding="ascii") as file:
+        with self._notes, open(self.path, "w", encoding="ascii") as file:
             file.write(head[:-1] + ', "annotations": [')
-            for i, (name, lines) in enumerate(self._lines.items()):
+            for i, name in enumerate(self._starts):
                 file.write((", " if i else "") + "\n")
-                self._write_annotation(file, i + 1, name, lines)
+                self._write_annotation(file, i + 1, name)
             file.write("\n]}\n")
 
     def _head(self) -> dict:
@@ -126,7 +126,7 @@ class VisJson:
             ],
         }
 
-    def _write_annotation(self, file: IO[str], number: int, name: str, lines: IO[str]) -> None:
+    def _write_annotation(self, file: IO[str], number: int, name: str) -> None:
         height, width = self._size
         words = [display_name(each) for each in self.names]
         annotation = {
@@ -137,7 +137,7 @@ class VisJson:
             "height": height,
             "width": width,
             "length": len(self._times),
-            "score": round(max(score for _, _, score in _read(lines)), 4),
+            "score": round(max(score for _, _, score in self._read(name)), 4),
         }
         file.write(json.dumps(annotation)[:-1])
         for key, value in (
@@ -148,15 +148,15 @@ class VisJson:
         ):
             file.write(f', "{key}": [')
             place = 0
-            for index, mask, score in _read(lines):
+            for index, mask, score in self._read(name):
                 file.write("null, " * (index - place) + json.dumps(value(mask, score)))
                 place = index + 1
                 file.write(", " if place < len(self._times) else "")
             file.write(", ".join(["null"] * (len(self._times) - place)) + "]")
         file.write("}")
 
-
-def _read(lines: IO[str]) -> Iterator[tuple[int, dict, float]]:
-    lines.seek(0)
-    for line in lines:
-        yield tuple(json.loads(line))
+    def _read(self, name: str) -> Iterator[tuple[int, dict, float]]:
+        """What was noted of a name: frame, mask and score."""
+        for start in self._starts[name]:
+            self._notes.seek(start)
+            yield tuple(json.loads(self._notes.readline()))

@@ -1,6 +1,7 @@
 """What programs read: label maps, YouTube-VIS JSON, the contact sheet, the strip."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,23 @@ def test_json_is_youtube_vis_and_pycocotools_reads_its_masks(tmp_path):
             np.testing.assert_array_equal(mask, truth)
             assert (area or 0) == truth.sum()
     assert dog["bboxes"][1] == [15, 0, 6, 20]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells open files")
+def test_json_of_many_names_needs_one_open_file_until_it_is_written(tmp_path):
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    names = tuple(f"thing {i}" for i in range(30))
+    label_map = np.tile(np.arange(1, 31, dtype=np.int32), (4, 1))
+    segments = tuple(Segment(n, 0.5, label_map == i) for i, n in enumerate(names, start=1))
+    before = open_files()
+    writer = VisJson(tmp_path / "a.json", video="a.mp4", names=names, fps=1)
+    writer.add(FrameResult(0, 0.0, np.zeros((4, 30, 3), np.uint8), names, label_map, segments))
+    assert open_files() <= before + 1
+    writer.finish()
+    assert open_files() <= before
+    assert len(json.loads((tmp_path / "a.json").read_text())["annotations"]) == 30
 
 
 def test_json_tells_from_when_to_when(tmp_path):
