@@ -3,11 +3,15 @@
 Importing it makes `import detectron2` work and registers the project's models and data sets.
 """
 
+import warnings
+
 from ovavss_d2.environment import check_torch_family
 from ovavss_d2.standalone import activate
 
 __version__ = "0.1.0"
 
+# fvcore compiles a loss in a way that PyTorch will give up: nothing that a user could change.
+warnings.filterwarnings("ignore", ".*torch.jit.script.* deprecated", FutureWarning, append=True)
 check_torch_family()
 activate()
 

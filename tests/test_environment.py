@@ -36,3 +36,10 @@ def test_packages_that_do_not_load_are_one_line(package, error, tmp_path):
     (line,) = said_with_a_broken(package, tmp_path, error).splitlines()
     assert line.startswith("error: ") and "install the tested set" in line
     assert error.split("'")[1].split("\\n")[0] in line
+
+
+def test_importing_repeats_no_warning_that_users_can_do_nothing_about():
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    command = [sys.executable, "-c", "import ovavss_d2"]
+    done = subprocess.run(command, cwd=ROOT, env=usual, capture_output=True, text=True, check=True)
+    assert "torch.jit.script" not in done.stderr
