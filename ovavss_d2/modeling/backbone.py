@@ -17,6 +17,8 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovavss_d2.modeling.frozen_norm import fold_frozen_norms
+
 logger = logging.getLogger(__name__)
 
 FIRST_STAGE = 2  # the first feature is called res2
@@ -60,6 +62,7 @@ class TimmBackbone(Backbone):
             pad_before_shift(net)
         if keys.FREEZE_NORM:
             net = freeze_batch_norm_2d(net)
+            fold_frozen_norms(net)
         if cfg.MODEL.CHECKPOINTING:
             recompute_stages(net)
         last = cfg.MODEL.CHANNELS_LAST

@@ -68,7 +68,8 @@ def sampled_attention(
     depth = value.shape[3]
     maps = value.to(kind).transpose(1, 2).split([h * w for h, w in shapes], dim=2)
     maps = [x.unflatten(2, shape) for x, shape in zip(maps, shapes, strict=True)]
-    table = torch.cat([F.pad(x, (0, 0, *BORDER, *BORDER)).flatten(2, 3) for x in maps], dim=2)
+    maps = [F.pad(x, (0, 0, *BORDER, *BORDER)).flatten(2, 3) for x in maps]
+    table = torch.cat(maps, dim=2) if len(maps) > 1 else maps[0]  # without a copy
     rows, shares = _Corners.apply(locations.to(kind), weights.to(kind), shapes)
     sums = _SumsOfRows.apply if value.device.type == "cpu" else _sums_of_rows
     out = sums(table.view(-1, depth), rows, shares).view(n, heads, asking, depth)

@@ -5,11 +5,14 @@ channels, S tokens of a level over a clip (T * h * w, ordered by time, then plac
 a map.
 """
 
+from contextlib import nullcontext
+
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -54,8 +57,16 @@ class Attention(nn.Module):
         if q.device.type == "cpu":  # whose gradient takes three times as long in 16 bits
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+            out = _attend(q, k, v, allowed)
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """`F.scaled_dot_product_attention`. On a CPU its plain products have the faster gradient, at
+    the price of keeping the weights (B, heads, Q, S)."""
+    plain = q.device.type == "cpu" and torch.is_grad_enabled()
+    with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
 
 
 class CrossAttentionLayer(nn.Module):

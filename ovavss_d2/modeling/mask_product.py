@@ -33,7 +33,8 @@ class MaskProduct:
     def add(self, embeddings: Tensor) -> Tensor:
         """A prediction's embedded queries (B, Q, M) -> its logits (B, Q, T, h, w), no gradient."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._joins_gradients):
-            logits = torch.stack([linear(*x) for x in zip(self._features, embeddings, strict=True)])
+            clips = [linear(*x) for x in zip(self._features, embeddings, strict=True)]
+            logits = torch.stack(clips) if len(clips) > 1 else clips[0][None]  # without a copy
         self._embeddings.append(embeddings)
         self._logits.append(logits.transpose(1, 2))
         return self._as_maps(self._logits[-1].detach())

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ovavss_d2.modeling.points import sample_points
 
+POINTS_AT_ONCE = 1 << 13  # on a CPU: the logits of a hundred queries there stay in its cache
+
 
 @dataclass(frozen=True)
 class TargetBatch:
@@ -76,24 +78,49 @@ def mask_cost(logits: Tensor, probabilities: Tensor, targets: Tensor) -> Tensor:
     return softplus.sum(-1, keepdim=True) - _products(logits, targets)
 
 
-def dice_cost(probabilities: Tensor, targets: Tensor) -> Tensor:
+def dice_cost(overlap: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
     """Dice distance of every query to every object, with +1 smoothing.
 
     Args:
-        probabilities: (B, Q, P).
-        targets: (B, N, P), in [0, 1].
+        overlap: (B, Q, N), products of probabilities and targets, summed over points.
+        predicted: (B, Q, 1), probabilities summed over points.
+        true: (B, 1, N), targets summed over points.
 
     Returns:
         (B, Q, N).
     """
-    overlap = 2 * _products(probabilities, targets)
-    total = probabilities.sum(-1).unsqueeze(2) + targets.sum(-1).unsqueeze(1)
-    return 1 - (overlap + 1) / (total + 1)
+    return 1 - (2 * overlap + 1) / (predicted + true + 1)
+
+
+def sums_over_points(logits: Tensor, targets: Tensor) -> list[Tensor]:
+    """`mask_cost` of logits (B, Q, P) and targets (B, N, P), and what `dice_cost` takes.
+
+    On a CPU a block of points at a time, which then need not be read from memory again.
+    """
+    size = max(1, POINTS_AT_ONCE // len(logits)) if logits.device.type == "cpu" else logits.shape[2]
+    blocks = zip(logits.split(size, dim=2), targets.split(size, dim=2), strict=True)
+    return [sum(parts) for parts in zip(*(_sums(*block) for block in blocks), strict=True)]
+
+
+def _sums(logits, targets):
+    probabilities = logits.sigmoid()
+    return (
+        mask_cost(logits, probabilities, targets),
+        _products(probabilities, targets),
+        probabilities.sum(2, keepdim=True),
+        targets.sum(2)[:, None],
+    )
 
 
 def _products(queries: Tensor, objects: Tensor) -> Tensor:
     """(B, Q, P) and (B, N, P) -> (B, Q, N); fast for queries whose points lie apart in memory."""
     return (objects @ queries.transpose(1, 2)).transpose(1, 2)
+
+
+def _over_labelled_frames(sums: Tensor, labelled: Tensor) -> Tensor:
+    """(B * T, Q, N) and (B, T) -> (B, Q, N)."""
+    sums = sums.unflatten(0, labelled.shape)
+    return sums.masked_fill(~labelled[:, :, None, None], 0).sum(1)
 
 
 class HungarianMatcher:
@@ -141,23 +168,19 @@ class HungarianMatcher:
             (B, Q, N) with N the most objects of a clip; columns past a clip's own number are void.
         """
         masks = prediction["pred_masks"].float()
-        seen = targets.labelled.to(masks.device, masks.dtype, non_blocking=True)[:, None, :, None]
         frames = masks.shape[2]
         logits = sample_points(
             masks.transpose(1, 2).flatten(0, 1), points.repeat_interleave(frames, dim=0)
         )
-        logits = logits.unflatten(0, (-1, frames)).transpose(1, 2)  # (B, Q, T, P)
-        truth = self._truth_at(targets, points).mul(seen).flatten(2)
-        # Far below 0, a logit without truth adds nothing to either cost.
-        if not targets.labelled.all():
-            logits = logits.masked_fill(seen == 0, -1e4)
-        logits = logits.flatten(2)
-        num_points = (seen.sum((1, 2, 3)) * points.shape[1]).clamp(min=1)
+        truth = self._truth_at(targets, points).transpose(1, 2).flatten(0, 1)
+        labelled = targets.labelled.to(masks.device, non_blocking=True)
+        in_frames = sums_over_points(logits, truth)
+        cross_entropy, *shares = (_over_labelled_frames(x, labelled) for x in in_frames)
+        num_points = (labelled.sum(1) * points.shape[1]).clamp(min=1)
         is_object = prediction["pred_logits"].float().softmax(-1)[..., :1]
-        probabilities = logits.sigmoid()
         return (
-            self.mask_weight * mask_cost(logits, probabilities, truth) / num_points[:, None, None]
-            + self.dice_weight * dice_cost(probabilities, truth)
+            self.mask_weight * cross_entropy / num_points[:, None, None]
+            + self.dice_weight * dice_cost(*shares)
             - self.object_weight * is_object
         )
 

@@ -54,7 +54,7 @@ class DeformableEncoderLayer(nn.Module):
         """Tokens (N, L, C), their position codes (L, C) and places (L, 2) -> (N, L, C)."""
         update = self.self_attn(tokens + position, reference, tokens, shapes)
         tokens = self.norm1(tokens + update)
-        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
 
 
 class DeformableEncoder(nn.Module):
