@@ -5,10 +5,10 @@ convolution before it, they cost nothing per pixel, neither forward nor backward
 """
 
 import torch
-from timm.layers.norm_act import FrozenBatchNorm2d
-from timm.models._features import FeatureListNet
+from timm.models import FeatureListNet
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 IN_ORDER = (nn.Sequential, FeatureListNet, BasicBlock, Bottleneck)  # they run their parts in order
 
@@ -21,10 +21,11 @@ def fold_frozen_norms(net: nn.Module) -> None:
     """
     for parent in net.modules():
         parts = list(parent.children()) if isinstance(parent, IN_ORDER) else []
-        for convolution, norm in zip(parts, parts[1:], strict=False):
+        for part, norm in zip(parts, parts[1:], strict=False):
+            convolution = part[-1] if isinstance(part, nn.Sequential) and len(part) else part
             if type(convolution) is nn.Conv2d and type(norm) is FrozenBatchNorm2d:
                 convolution.__class__, norm.__class__ = NormedConv2d, FoldedNorm
-                convolution.folded = (norm,)
+                convolution.folded = (norm,)  # type: ignore[assignment]  # it is a NormedConv2d now
 
 
 class FoldedNorm(FrozenBatchNorm2d):
