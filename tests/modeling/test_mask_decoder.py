@@ -26,7 +26,8 @@ def make_decoder(**changes):
     return AudioConditionedMaskDecoder(small_config(**changes)).eval()
 
 
-def test_attention_equals_torchs_with_the_same_parameters():
+@pytest.mark.parametrize("learns", [True, False])
+def test_attention_equals_torchs_with_the_same_parameters(learns):
     theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
     torch.nn.init.normal_(theirs.in_proj_bias)
     ours = Attention(dim=16, num_heads=4)
@@ -37,7 +38,8 @@ def test_attention_equals_torchs_with_the_same_parameters():
     for mask in (None, allowed):
         blocked = None if mask is None else ~mask.expand(2, 4, 3, 7).flatten(0, 1)
         expected = theirs(query, key, value, attn_mask=blocked)[0]
-        torch.testing.assert_close(ours(query, key, value, mask), expected)
+        with torch.set_grad_enabled(learns):
+            torch.testing.assert_close(ours(query, key, value, mask), expected)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 5, 8])
