@@ -87,7 +87,7 @@ def read_weights(path: str, *, mapped: bool = False) -> dict:
     try:
         content = _reader_for(path)(path, mapped)
     except Exception as error:  # what is no weight file fails in many ways while it is read
-        raise ValueError(f"'{path}' is no readable weight file: {_reason(error)}") from error
+        raise ValueError(f"'{path}' is no readable weight file: {_reason(error, path)}") from error
     return _with_model(content, path)
 
 
@@ -102,8 +102,8 @@ def _reader_for(path: str) -> Callable[[str, bool], Any]:
     return _read_pickle
 
 
-def _reason(error: Exception) -> str:
-    """The line of an error's text that says what is wrong.
+def _reason(error: Exception, path: str) -> str:
+    """What a file is instead of weights, or the line of an error's text that says what is wrong.
 
     torch's own text advises to read the file without its protection; that is not passed on.
     """
@@ -114,7 +114,17 @@ def _reason(error: Exception) -> str:
     specific = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
     if not specific and "weights_only" in text:
         return "it holds more than arrays, tensors and plain containers"
-    return specific[1] if specific else text.splitlines()[0]
+    return _what_instead(path) or (specific[1] if specific else text.splitlines()[0])
+
+
+def _what_instead(path: str) -> str:
+    """What a failed download or a full disk leaves under a weight file's name, otherwise ""."""
+    with open(path, "rb") as file:
+        head = file.read(32)
+    if not head.strip(b"\0"):
+        return "it is empty"
+    start = head.decode("ascii", errors="replace").strip().split("\n")[0]
+    return f"it is a text that starts with '{start}'" if start.isprintable() else ""
 
 
 def _with_model(content, path: str) -> dict:

@@ -213,6 +213,21 @@ def test_broken_files_are_said_in_one_line(tmp_path, suffix, content):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (bytes(100), "it is empty"),
+        (b"<!DOCTYPE html>\n<html>", "it is a text that starts with '<!DOCTYPE html>'"),
+        (b"version https://git-lfs.github.com\noid", "starts with 'version https://git-lfs"),
+    ],
+)
+def test_what_a_failed_download_left_is_said(tmp_path, content, reason):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_weights(str(tmp_path / "weights.pth"))
+
+
 @pytest.mark.parametrize("content", [{"model": {}}, {"epoch": 3}, [1, 2]])
 def test_files_without_weights_are_an_error(tmp_path, content):
     path = tmp_path / "empty.pth"
