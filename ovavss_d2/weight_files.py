@@ -108,6 +108,8 @@ def _reason(error: Exception, path: str) -> str:
     torch's own text advises to read the file without its protection; that is not passed on.
     """
     text = str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return text
     named = re.search(r"GLOBAL (\S+)", text)
     if named:
         return f"it names {named[1]}; only arrays, tensors and plain containers are read"
@@ -121,10 +123,11 @@ def _what_instead(path: str) -> str:
     """What a failed download or a full disk leaves under a weight file's name, otherwise ""."""
     with open(path, "rb") as file:
         head = file.read(32)
-    if not head.strip(b"\0"):
+    start = head.strip(b"\0 \t\r\n").split(b"\n")[0].rstrip()
+    if not start:
         return "it is empty"
-    start = head.decode("ascii", errors="replace").strip().split("\n")[0]
-    return f"it is a text that starts with '{start}'" if start.isprintable() else ""
+    readable = start.isascii() and start.decode().isprintable()
+    return f"it is a text that starts with '{start.decode()}'" if readable else ""
 
 
 def _with_model(content, path: str) -> dict:

@@ -218,7 +218,8 @@ def test_broken_files_are_said_in_one_line(tmp_path, suffix, content):
     [
         (b"", "it is empty"),
         (bytes(100), "it is empty"),
-        (b"<!DOCTYPE html>\n<html>", "it is a text that starts with '<!DOCTYPE html>'"),
+        (b" \r\n", "it is empty"),
+        (b"<!DOCTYPE html>\r\n<html>", "it is a text that starts with '<!DOCTYPE html>'"),
         (b"version https://git-lfs.github.com\noid", "starts with 'version https://git-lfs"),
     ],
 )
@@ -226,6 +227,17 @@ def test_what_a_failed_download_left_is_said(tmp_path, content, reason):
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         read_weights(str(tmp_path / "weights.pth"))
+
+
+def test_a_binary_file_is_not_called_a_text(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"\xff\xfe" * 50)
+    with pytest.raises(ValueError, match="no readable weight file: (?!it is)"):
+        read_weights(str(tmp_path / "weights.pth"))
+
+
+def test_what_cannot_be_opened_is_said_as_well(tmp_path):
+    with pytest.raises(ValueError, match="no readable weight file: .*directory"):
+        read_weights(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [{"model": {}}, {"epoch": 3}, [1, 2]])
