@@ -1,5 +1,6 @@
 """The page, called as Gradio calls it, and driven in a real browser where there is one."""
 
+import contextlib
 import importlib.util
 import shutil
 import socket
@@ -128,8 +129,19 @@ class Visitor:
         self.choose(path)
         self.wait(lambda: self.find("#video video"))
 
+    def click(self, selector):
+        """Click once nothing lies over it: a slow page draws its buttons before it is done."""
+        from selenium.common.exceptions import ElementClickInterceptedException
+
+        def clicked():
+            with contextlib.suppress(ElementClickInterceptedException):
+                self.find(selector)[0].click()
+                return True
+
+        self.wait(clicked)
+
     def remove(self):
-        self.find("#video button[aria-label=Clear]")[0].click()
+        self.click("#video button[aria-label=Clear]")
 
     def type_names(self, names):
         from selenium.webdriver.common.keys import Keys
@@ -140,7 +152,7 @@ class Visitor:
 
     def press(self):
         self.driver.switch_to.window(self.window)
-        self.find("#run")[0].click()
+        self.click("#run")
 
     def run(self, words):
         """Press the button and wait for a status with these words."""
