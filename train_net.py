@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Train a model, or evaluate it with --eval-only MODEL.WEIGHTS path/to/model.pth."""
 
+from ovavss_d2.engine.launch import launch
+from ovavss_d2.engine.trainer import Trainer, argument_parser, evaluate, read_config, set_up
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.launching import launch
-from ovavss_d2.training import Trainer, argument_parser, evaluate, read_config, set_up
 
 
 @one_line_errors()  # here as well: with several processes it runs in others

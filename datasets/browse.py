@@ -16,10 +16,10 @@ from PIL import Image
 
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import DatasetCatalog, MetadataCatalog, check_dataset
-from ovavss_d2.data.contact import strip
 from ovavss_d2.data.mapper import AVSClipMapper
+from ovavss_d2.data.preview import strip
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.evaluation.glances import glance_at_clip, glance_at_video
+from ovavss_d2.evaluation.previews import glance_at_clip, glance_at_video
 from ovavss_d2.files import atomic_path
 
 PER_PAGE = 6

@@ -12,9 +12,9 @@ import argparse
 import os
 from pathlib import Path
 
-from ovavss_d2.data.authors import add_authors_test, check_authors_lists
+from ovavss_d2.data.avsbench_ov import add_authors_test, check_authors_lists
 from ovavss_d2.data.catalog import datasets_root
-from ovavss_d2.data.openvoc import closed_lists, derived_lists, write_lists
+from ovavss_d2.data.split_lists import closed_lists, derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES
 

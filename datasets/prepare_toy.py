@@ -14,14 +14,14 @@ import torch
 
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import datasets_root
-from ovavss_d2.data.openvoc import derive_openvoc_split
-from ovavss_d2.data.toy import SPLITS, toy_root, write_toy
-from ovavss_d2.data.toy_clip import STEPS, train_toy_clip
-from ovavss_d2.data.toy_scene import TOY_SIZE
-from ovavss_d2.data.toy_start import PICTURE_STEPS, train_toy_start
-from ovavss_d2.data.toy_video import write_toy_videos
+from ovavss_d2.data.split_lists import derive_openvoc_split
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
+from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
+from ovavss_d2.toy.dataset import SPLITS, toy_root, write_toy
+from ovavss_d2.toy.scene import TOY_SIZE
+from ovavss_d2.toy.start_weights import PICTURE_STEPS, train_toy_start
+from ovavss_d2.toy.videos import write_toy_videos
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 CONFIG = Path(__file__).parent.parent / "configs" / "ovavss_toy.yaml"

@@ -13,9 +13,9 @@ import sys
 
 import torch
 
-from ovavss_d2.data.source import expand_inputs, open_source
+from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.memory import keep_freed_memory
+from ovavss_d2.media.source import expand_inputs, open_source
 from ovavss_d2.segmenter import Segmenter
 
 

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 import torch
 from tqdm import tqdm
 
-from ovavss_d2.data.source import Source, expand_inputs, open_source
+from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import USER_MISTAKES, debugging, one_line, one_line_errors
 from ovavss_d2.inference.writing import OUTPUTS, output_paths
-from ovavss_d2.memory import keep_freed_memory
+from ovavss_d2.media.source import Source, expand_inputs, open_source
 from ovavss_d2.segmenter import Segmenter
 
 

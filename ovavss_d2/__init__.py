@@ -5,7 +5,7 @@ Importing it makes `import detectron2` work and registers the project's models a
 
 import warnings
 
-from ovavss_d2.environment import check_torch_family
+from ovavss_d2.engine.environment import check_torch_family
 from ovavss_d2.standalone import activate
 
 __version__ = "0.1.0"

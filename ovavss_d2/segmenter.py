@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from detectron2.modeling import build_model
 
-from ovavss_d2.checkpoint import check_weight_files, config_for_use, load_weights
 from ovavss_d2.data.augmentation import (
     ClipAugmentation,
     build_augmentations,
     transform_frames,
 )
-from ovavss_d2.data.media import resample
-from ovavss_d2.data.sound import HeardFrame, heard_frames
-from ovavss_d2.data.source import Source, open_source
-from ovavss_d2.inference.ahead import ahead
+from ovavss_d2.inference.prefetch import ahead
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.windows import WindowMerger, overlapping_windows
 from ovavss_d2.inference.writing import OUTPUTS, Written, write_results
+from ovavss_d2.media.audio import resample
+from ovavss_d2.media.audio_stream import HeardFrame, heard_frames
+from ovavss_d2.media.source import Source, open_source
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.vocabulary import parse_vocabulary
+from ovavss_d2.weights.checkpoint import check_weight_files, config_for_use, load_weights
 
 __all__ = ["FrameResult", "Segment", "Segmenter"]
 

@@ -23,6 +23,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 
 import ovavss_d2  # noqa: F401  (makes `import detectron2` work)
+from tests.helpers.avsbench_tree import Tree, fill, prepare, write_wav
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +31,25 @@ def _seed():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path / "AVSBench-semantic")
+
+
+@pytest.fixture
+def full_tree(tree):
+    """Every subset and split, to be spoilt by the test."""
+    return fill(tree)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder with such a tree and the split derived from it, to be read only."""
+    return prepare(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture
+def wav():
+    return write_wav

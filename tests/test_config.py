@@ -1,14 +1,14 @@
 """Every key is read by code, and every shipped YAML reads."""
 
 import re
-from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
 
 from ovavss_d2.config import add_ovavss_config, load_config
+from tests.helpers.paths import REPOSITORY
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = REPOSITORY
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 

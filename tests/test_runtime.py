@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ovavss_d2.standalone import activate
+from tests.helpers.paths import REPOSITORY
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = REPOSITORY
 SCRIPTS = ["train_net.py", "demo/demo.py"]
 
 

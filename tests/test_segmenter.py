@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
-from loud_left import VOCABULARY, LoudLeft, make_frames, make_sound, write_config, write_video
 
 from ovavss_d2 import segmenter as module
 from ovavss_d2.segmenter import FrameResult, Segment, Segmenter
+from tests.helpers.loud_left import (
+    VOCABULARY,
+    LoudLeft,
+    make_frames,
+    make_sound,
+    write_config,
+    write_video,
+)
 
 LOUD = (1, 0, 0, 1)
 

@@ -13,8 +13,8 @@ import sys
 
 from ovavss_d2.config import load_config
 from ovavss_d2.errors import one_line, one_line_errors
-from ovavss_d2.weight_layouts import PARTS
-from ovavss_d2.weight_report import check_file
+from ovavss_d2.weights.layouts import PARTS
+from ovavss_d2.weights.report import check_file
 
 
 def parse_arguments(arguments=None):

@@ -141,7 +141,7 @@ def training_step(args):
     import torch
 
     from ovavss_d2.config import load_config  # first: it brings detectron2
-    from ovavss_d2.solver import build_optimizer
+    from ovavss_d2.engine.optimizer import build_optimizer
 
     from detectron2.modeling import build_model  # isort: skip
 
@@ -172,8 +172,8 @@ def keep_memory_as_trained():
     """What `train_net.py` does with the process's memory on a CPU, where the checkout does it."""
     import torch
 
-    if importlib.util.find_spec("ovavss_d2.memory") and not torch.cuda.is_available():
-        importlib.import_module("ovavss_d2.memory").keep_freed_memory()
+    if importlib.util.find_spec("ovavss_d2.engine.memory") and not torch.cuda.is_available():
+        importlib.import_module("ovavss_d2.engine.memory").keep_freed_memory()
 
 
 def mixed_precision(cfg):

@@ -12,8 +12,8 @@ conversion; other programs take theirs.
 import argparse
 
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.weight_conversion import convert_file
-from ovavss_d2.weight_layouts import LAYOUTS, by_part
+from ovavss_d2.weights.conversion import convert_file
+from ovavss_d2.weights.layouts import LAYOUTS, by_part
 
 CHOICES = {name.lower(): name for name in LAYOUTS if name != "unknown"}
 

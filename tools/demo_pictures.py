@@ -20,7 +20,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from ovavss_d2.data.source import open_source
+from ovavss_d2.media.source import open_source
 
 _GAP = 4  # pixels between videos
 

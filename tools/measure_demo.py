@@ -11,10 +11,10 @@ import argparse
 
 import numpy as np
 
-from ovavss_d2.data.toy_scene import draw_scene, render
-from ovavss_d2.data.toy_sound import draw_soundtrack
-from ovavss_d2.inference.following import Follower, hold_results
+from ovavss_d2.inference.mask_propagation import Follower, hold_results
 from ovavss_d2.segmenter import Segmenter
+from ovavss_d2.toy.audio import draw_soundtrack
+from ovavss_d2.toy.scene import draw_scene, render
 from ovavss_d2.vocabulary import TOY_NAMES
 
 SIZE = (96, 128)

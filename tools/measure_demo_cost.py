@@ -17,12 +17,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ovavss_d2.data.sound import open_sound
-from ovavss_d2.data.toy import write_wav
-from ovavss_d2.data.toy_scene import draw_scene, render
-from ovavss_d2.data.toy_sound import draw_soundtrack
-from ovavss_d2.data.video import Video, VideoWriter
+from ovavss_d2.media.audio_stream import open_sound
+from ovavss_d2.media.video import Video, VideoWriter
 from ovavss_d2.segmenter import Segmenter
+from ovavss_d2.toy.audio import draw_soundtrack
+from ovavss_d2.toy.dataset import write_wav
+from ovavss_d2.toy.scene import draw_scene, render
 
 SIZE = (96, 128)
 

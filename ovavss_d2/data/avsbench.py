@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from ovavss_d2.data.media import read_audio
+from ovavss_d2.media.audio import read_audio
 from ovavss_d2.vocabulary import SAMPLE_RATE, voc_palette
 
 logger = logging.getLogger(__name__)

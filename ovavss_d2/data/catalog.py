@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ovavss_d2.data.authors import AUTHORS_FILES, AUTHORS_TEST_FILE
 from ovavss_d2.data.avsbench import SUBSETS
+from ovavss_d2.data.avsbench_ov import AUTHORS_FILES, AUTHORS_TEST_FILE
 from ovavss_d2.data.folder import load_folder
-from ovavss_d2.data.openvoc import CLOSED_FILES, DERIVED_FILES
 from ovavss_d2.data.records import load_records
+from ovavss_d2.data.split_lists import CLOSED_FILES, DERIVED_FILES
 from ovavss_d2.vocabulary import (
     AVSBENCH_BASE_IDS,
     AVSBENCH_NAMES,

@@ -27,8 +27,8 @@ from ovavss_d2.data.augmentation import (
     transform_masks,
 )
 from ovavss_d2.data.avsbench import SUBSETS
-from ovavss_d2.data.media import read_audio, released_examples, seconds_at
-from ovavss_d2.data.stream import ClipStream, StreamSampler
+from ovavss_d2.data.clip_sampler import ClipStream, StreamSampler
+from ovavss_d2.media.audio import read_audio, released_examples, seconds_at
 
 PAIRINGS = ("time", "released")
 SOUNDS = ("own", "silence", "other")

@@ -19,15 +19,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovavss_d2.evaluation import pages, report
-from ovavss_d2.evaluation.confusion import StreamingMetrics
-from ovavss_d2.evaluation.extremes import (
+from ovavss_d2.evaluation import figures, report
+from ovavss_d2.evaluation.best_worst import (
     FRAMES_KEPT,
     Extremes,
     FrameCase,
     VideoCase,
     video_score,
 )
+from ovavss_d2.evaluation.confusion import StreamingMetrics
 from ovavss_d2.evaluation.truth import named_ids, true_frames
 from ovavss_d2.files import atomic_path
 from ovavss_d2.vocabulary import synonyms_of
@@ -122,7 +122,7 @@ class AVSSEvaluator(DatasetEvaluator):
         report.log(results)
         if self._output_dir is not None:
             report.write(results, self._output_dir)
-            pages.write(total.matrix, extremes, results, self._metadata, self._output_dir)
+            figures.write(total.matrix, extremes, results, self._metadata, self._output_dir)
             logger.info("Results are in %s", self._output_dir)
         return OrderedDict((protocol, dict(results[protocol])) for protocol in report.PROTOCOLS)
 

@@ -15,8 +15,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ovavss_d2.data.avsbench import encode_mask
+from ovavss_d2.inference.painter import colors_of
 from ovavss_d2.inference.results import FrameResult, Timeline
-from ovavss_d2.visualization import colors_of
 from ovavss_d2.vocabulary import display_name, synonyms_of
 
 LABEL_NAME = "{:06d}.png"  # of a segmented frame, by its place from 0

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from ovavss_d2.data.source import open_source
 from ovavss_d2.errors import USER_MISTAKES, one_line
+from ovavss_d2.inference.contact_sheet import clock
 from ovavss_d2.inference.results import Span
-from ovavss_d2.inference.sheet import clock
 from ovavss_d2.inference.writing import Written
+from ovavss_d2.media.source import open_source
 from ovavss_d2.segmenter import Segmenter
 from ovavss_d2.vocabulary import display_name, parse_vocabulary
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ovavss_d2.data.sound import HeardFrame
 from ovavss_d2.inference.names import NameKeeper
 from ovavss_d2.inference.results import FrameResult, Segment
+from ovavss_d2.media.audio_stream import HeardFrame
 from ovavss_d2.vocabulary import display_name
 
 _CRUMB = 0.2  # a piece smaller than this part of its mask goes to the object beside it

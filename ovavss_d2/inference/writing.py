@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ovavss_d2.data.source import Source
-from ovavss_d2.data.video import VideoWriter
-from ovavss_d2.inference.ahead import Worker, ahead
-from ovavss_d2.inference.following import Follower, hold_results
+from ovavss_d2.inference.contact_sheet import ContactSheet
+from ovavss_d2.inference.mask_propagation import Follower, hold_results
 from ovavss_d2.inference.outputs import LabelMaps, VisJson
+from ovavss_d2.inference.painter import Painter
+from ovavss_d2.inference.prefetch import Worker, ahead
 from ovavss_d2.inference.results import FrameResult, Segment, Span, Timeline
-from ovavss_d2.inference.sheet import ContactSheet
-from ovavss_d2.inference.strip import Strip
-from ovavss_d2.visualization import Painter
+from ovavss_d2.inference.timeline_strip import Strip
+from ovavss_d2.media.source import Source
+from ovavss_d2.media.video import VideoWriter
 from ovavss_d2.vocabulary import display_name
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovavss_d2.modeling.frozen_norm import fold_frozen_norms
+from ovavss_d2.modeling.ops.folded_norm import fold_frozen_norms
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
-from ovavss_d2.modeling.points import PointSampler, sample_points
+from ovavss_d2.modeling.ops.points import PointSampler, sample_points
 
 OBJECT, NO_OBJECT = 0, 1
 

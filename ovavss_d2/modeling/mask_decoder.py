@@ -17,8 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 import ovavss_d2.modeling.pixel_decoder  # noqa: F401  (registers it)
-from ovavss_d2.modeling.linear import linear
-from ovavss_d2.modeling.mask_product import MaskProduct
+from ovavss_d2.modeling.ops.fast_linear import linear
+from ovavss_d2.modeling.ops.mask_product import MaskProduct
 from ovavss_d2.modeling.position_encoding import volume_code
 
 

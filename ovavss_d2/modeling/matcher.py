@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ovavss_d2.modeling.points import sample_points
+from ovavss_d2.modeling.ops.points import sample_points
 
 POINTS_AT_ONCE = 1 << 13  # on a CPU: the logits of a hundred queries there stay in its cache
 

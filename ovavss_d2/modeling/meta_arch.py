@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import SetCriterion
-from ovavss_d2.modeling.linear import convolve_linear_layers
+from ovavss_d2.modeling.ops.fast_linear import convolve_linear_layers
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingClassifier
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ovavss_d2.modeling.deformable_attention import MultiScaleDeformableAttention
 from ovavss_d2.modeling.fusion import AudioVisualFusion
+from ovavss_d2.modeling.ops.deformable_attention import MultiScaleDeformableAttention
 from ovavss_d2.modeling.position_encoding import plane_code
 
 NORM_GROUPS = 32

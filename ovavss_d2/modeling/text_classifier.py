@@ -16,8 +16,8 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from ovavss_d2.modeling.clip import FrozenClip
-from ovavss_d2.modeling.crops import CROP_SCALE, CropClassifier
-from ovavss_d2.modeling.dense import DenseClassifier
+from ovavss_d2.modeling.crop_classifier import CROP_SCALE, CropClassifier
+from ovavss_d2.modeling.dense_classifier import DenseClassifier
 from ovavss_d2.vocabulary import synonyms_of
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from ovavss_d2.evaluation.evaluator import (
     resize_prediction,
     resize_truth,
 )
-from ovavss_d2.evaluation.pages import best_worst_page
+from ovavss_d2.evaluation.figures import best_worst_page
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.vocabulary import voc_palette
 

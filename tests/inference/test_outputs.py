@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovavss_d2.inference.contact_sheet import MOST_FRAMES, ContactSheet, clock
 from ovavss_d2.inference.outputs import LabelMaps, VisJson
+from ovavss_d2.inference.painter import colors_of
 from ovavss_d2.inference.results import FrameResult, Segment, Span, Timeline
-from ovavss_d2.inference.sheet import MOST_FRAMES, ContactSheet, clock
-from ovavss_d2.inference.strip import Strip, waveform
-from ovavss_d2.visualization import colors_of
+from ovavss_d2.inference.timeline_strip import Strip, waveform
 
 NAMES = ("cat|kitten", "dog")
 SIZE = (20, 30)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ovavss_d2.data.sound import HeardFrame
 from ovavss_d2.inference.windows import WindowMerger, overlapping_windows
+from ovavss_d2.media.audio_stream import HeardFrame
 
 NAMES = ("cat|kitten", "dog")
 SIZE = (8, 12)

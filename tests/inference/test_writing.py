@@ -8,11 +8,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from flash_and_click import write_flash
 
-from ovavss_d2.data.source import open_source
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, output_paths, write_results
+from ovavss_d2.media.source import open_source
+from tests.helpers.flash_and_click import write_flash
 
 NAMES = ("cat", "dog")
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from small import small_config
 
 from ovavss_d2.modeling import audio_cache
 from ovavss_d2.modeling.audio_cache import AudioFeatureCache
 from ovavss_d2.modeling.audio_encoder import LogMelEncoder, VGGish, attach_cache
+from tests.helpers.small import small_config
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from small import small_config
 
 from ovavss_d2.modeling.audio_encoder import LogMel, LogMelEncoder, VGGish, build_audio_encoder
+from tests.helpers.small import small_config
 
 
 def tone(hz, amplitude=0.3, harmonics=1):

@@ -6,7 +6,6 @@ import logging
 import pytest
 import timm
 import torch
-from small import small_config
 from timm.layers import freeze_batch_norm_2d
 
 from ovavss_d2.modeling.backbone import (
@@ -17,6 +16,7 @@ from ovavss_d2.modeling.backbone import (
     recompute_stages,
     to_windows,
 )
+from tests.helpers.small import small_config
 
 SWIN = {
     "embed_dim": 16,

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from detectron2.modeling import build_model
-from small import small_config
-from test_meta_arch import NAMES, losses_of, make_clip
-from tiny_clip import write_architecture
 
-from ovavss_d2.data.media import released_examples, seconds_at
+from ovavss_d2.media.audio import released_examples, seconds_at
+from tests.helpers.clips import NAMES, losses_of, make_clip
+from tests.helpers.small import small_config
+from tests.helpers.tiny_clip import write_architecture
 
 TOLERANCE = 1e-5  # of the largest number
 ONLY_FIRST = torch.tensor([True, False, False, False, False])  # truth of a v1s clip

@@ -2,21 +2,21 @@
 
 import copy
 import json
-from pathlib import Path
 
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.config import get_cfg
-from tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling import clip as clip_module
 from ovavss_d2.modeling.clip import PROMPTS, FrozenClip, architecture
 from ovavss_d2.modeling.text_cache import TextCache
+from tests.helpers.paths import FIXTURES
+from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
 
-ORACLE_PROMPTS = Path(__file__).parents[1] / "data" / "oracle" / "vild_templates.json"
+ORACLE_PROMPTS = FIXTURES / "oracle" / "vild_templates.json"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from detectron2.config import get_cfg
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling.criterion import SetCriterion
 from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
-from ovavss_d2.modeling.points import PointSampler, sample_points
+from ovavss_d2.modeling.ops.points import PointSampler, sample_points
 
 FRAMES, QUERIES, NAMES, POINTS = 3, 6, 4, 50
 WEIGHTS = {"loss_object": 2.0, "loss_mask": 5.0, "loss_dice": 5.0, "loss_name": 2.0}

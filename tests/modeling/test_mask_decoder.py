@@ -3,13 +3,13 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from small import small_config
 
 from ovavss_d2.modeling.mask_decoder import (
     Attention,
     AudioConditionedMaskDecoder,
     AudioVisualHead,
 )
+from tests.helpers.small import small_config
 
 SIZES = [(2, 3), (4, 6), (8, 12)]
 PARTS = ("pred_logits", "pred_masks", "pred_queries")

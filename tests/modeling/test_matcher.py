@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch, dice_cost, mask_cost
-from ovavss_d2.modeling.points import sample_points
+from ovavss_d2.modeling.ops.points import sample_points
 
 FRAMES, QUERIES = 3, 5
 

@@ -3,12 +3,10 @@
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import BitMasks, Instances
-from small import small_config
-from tiny_clip import write_architecture
 
-NAMES = ["red circle", "blue square", "green star"]
-SIZE = (40, 56)
+from tests.helpers.clips import NAMES, SIZE, losses_of, make_clip
+from tests.helpers.small import small_config
+from tests.helpers.tiny_clip import write_architecture
 
 
 @pytest.fixture
@@ -33,33 +31,6 @@ def config_in(folder):
     cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
     cfg.TEST.PAINT_THRESHOLD = 1e-9  # random weights are not sure of anything
     return cfg
-
-
-def make_clip(seed, frames=5, objects=2, labelled=None, loudness=0.1, size=SIZE):
-    generator = torch.Generator().manual_seed(seed)
-    masks = torch.zeros(objects, frames, *size, dtype=torch.bool)
-    for i in range(objects):
-        masks[i, :, 4 + 10 * i : 20 + 10 * i, 4 + 16 * i : 24 + 16 * i] = True
-    classes = torch.arange(objects)
-    return {
-        "image": torch.randint(0, 256, (frames, 3, *size), generator=generator).byte(),
-        "audio": loudness * torch.randn(frames, 16000, generator=generator),
-        "audio_valid": torch.ones(frames, dtype=torch.bool),
-        "times": [float(i) for i in range(frames)],
-        "height": size[0],
-        "width": size[1],
-        "clip_seed": seed,
-        "labelled": torch.ones(frames, dtype=torch.bool) if labelled is None else labelled,
-        "instances": [
-            Instances(size, gt_classes=classes, gt_ids=classes, gt_masks=BitMasks(masks[:, t]))
-            for t in range(frames)
-        ],
-    }
-
-
-def losses_of(model, clips):
-    model.train()
-    return model(clips)
 
 
 @torch.no_grad()

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from small import small_config
 
 from ovavss_d2.modeling.pixel_decoder import AudioConditionedPixelDecoder
 from ovavss_d2.modeling.position_encoding import plane_code, volume_code
+from tests.helpers.small import small_config
 
 STRIDES = {"res2": 2, "res3": 4, "res4": 8, "res5": 16}
 

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from tiny_clip import random_window, tiny_clip, write_architecture
 
 from ovavss_d2.config import add_ovavss_config
-from ovavss_d2.modeling.crops import CropClassifier
-from ovavss_d2.modeling.dense import DenseClassifier
+from ovavss_d2.modeling.crop_classifier import CropClassifier
+from ovavss_d2.modeling.dense_classifier import DenseClassifier
 from ovavss_d2.modeling.text_classifier import (
     Lexicon,
     OpenVocabularyClassifier,
     TextEmbeddingClassifier,
     ensemble,
 )
+from tests.helpers.tiny_clip import random_window, tiny_clip, write_architecture
 
 NAMES = ("cat", "dog", "emergency-car")
 QUERIES, FRAMES, CHANNELS = 4, 3, 8

@@ -1,12 +1,13 @@
 """What runs does what Detectron2 does, by facts that were recorded from it."""
 
 import json
-from pathlib import Path
 
 import pytest
-from behaviour import FACTS
 
-RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "behaviour.json"
+from tests.helpers.behaviour import FACTS
+from tests.helpers.paths import FIXTURES
+
+RECORDED = FIXTURES / "detectron2" / "behaviour.json"
 
 
 def differences(found, recorded, place=""):

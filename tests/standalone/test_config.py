@@ -1,15 +1,15 @@
 """The config: Detectron2's defaults, merging of files and lists, `configurable`."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 from detectron2.config import CfgNode, configurable, get_cfg
 
 from ovavss_d2.config import add_ovavss_config
+from tests.helpers.paths import FIXTURES
 
-RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "defaults.json"
+RECORDED = FIXTURES / "detectron2" / "defaults.json"
 
 
 def _from_json(value):

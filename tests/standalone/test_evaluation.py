@@ -1,7 +1,6 @@
 import json
 import math
 from collections import OrderedDict
-from pathlib import Path
 
 import detectron2
 import numpy as np
@@ -17,11 +16,13 @@ from detectron2.evaluation import (
     verify_results,
 )
 from detectron2.evaluation.testing import flatten_results_dict
-from label_maps import CLASSES, evaluate_label_maps, label_maps
-from log_lines import recorded_lines
 from torch import nn
 
-RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "semantic_evaluation.json"
+from tests.helpers.label_maps import CLASSES, evaluate_label_maps, label_maps
+from tests.helpers.log_lines import recorded_lines
+from tests.helpers.paths import FIXTURES
+
+RECORDED = FIXTURES / "detectron2" / "semantic_evaluation.json"
 
 
 class Collector(DatasetEvaluator):

@@ -12,8 +12,9 @@ from detectron2.utils.events import (
     get_event_storage,
     has_event_storage,
 )
-from log_lines import recorded_lines
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.helpers.log_lines import recorded_lines
 
 
 def test_the_innermost_storage_is_the_current_one():

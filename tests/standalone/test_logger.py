@@ -9,7 +9,8 @@ from detectron2.utils.logger import (
     log_first_n,
     setup_logger,
 )
-from log_lines import recorded_lines
+
+from tests.helpers.log_lines import recorded_lines
 
 STAMP = r"\[\d\d/\d\d \d\d:\d\d:\d\d\] "
 

@@ -1,12 +1,13 @@
 """Optimisers and schedules of a config are Detectron2's."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from fvcore.common.param_scheduler import ConstantParamScheduler
 from torch import nn
+
+from tests.helpers.paths import FIXTURES
 
 import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
 from detectron2.config import get_cfg
@@ -20,7 +21,7 @@ from detectron2.solver import (
 )
 from detectron2.solver.build import maybe_add_gradient_clipping
 
-RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "learning_rates.json"
+RECORDED = FIXTURES / "detectron2" / "learning_rates.json"
 CURVES = json.loads(RECORDED.read_text())["curves"]
 
 

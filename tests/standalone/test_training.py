@@ -3,13 +3,14 @@
 import json
 import shutil
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from ovavss_d2 import launching  # isort: skip (makes `import detectron2` work)
+from tests.helpers.paths import FIXTURES
+
+from ovavss_d2.engine import launch as launching  # isort: skip (makes `import detectron2` work)
 from detectron2.config import get_cfg
 from detectron2.data import (
     DatasetCatalog,
@@ -21,7 +22,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 
-RECORDED = Path(__file__).parents[1] / "data" / "detectron2" / "training.json"
+RECORDED = FIXTURES / "detectron2" / "training.json"
 NAME = "points_for_training_test"
 SIZE = 8
 

@@ -1,0 +1,1 @@
+"""Training: trainer, optimizer, launching and resuming."""

@@ -1,0 +1,149 @@
+"""Detectron2's trainer and command line, wired to this project's data and evaluator."""
+
+import argparse
+import logging
+import os
+import warnings
+import weakref
+
+from detectron2.engine import DefaultTrainer, SimpleTrainer, default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ovavss_d2.config import first_data_set, load_config
+from ovavss_d2.data.catalog import check_dataset
+from ovavss_d2.data.clip_sampler import sampler_of
+from ovavss_d2.data.mapper import build_test_loader, build_train_loader
+from ovavss_d2.engine.memory import keep_freed_memory
+from ovavss_d2.engine.optimizer import build_optimizer
+from ovavss_d2.engine.resume import SeededSteps, restore_stream, stream_state
+from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+from ovavss_d2.evaluation.saved_predictions import score_saved
+from ovavss_d2.modeling.audio_encoder import attach_cache
+from ovavss_d2.standalone import describe
+from ovavss_d2.weights.checkpoint import (
+    OVAVSSCheckpointer,
+    check_weight_files,
+    config_for_use,
+    load_weights,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """`DefaultTrainer` for clips with sound."""
+
+    def __init__(self, cfg):
+        """On a CPU the model itself sees to mixed precision: Detectron2's trainer for it asks for a
+        GPU, and gradients in bfloat16 need no scaling."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*GradScaler is enabled, but CUDA is not available")
+            super().__init__(cfg)
+        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+            mixed = self._trainer
+            self._trainer = SimpleTrainer(mixed.model, mixed.data_loader, mixed.optimizer)
+
+    @classmethod
+    def build_model(cls, cfg):
+        model = super().build_model(cfg)
+        if cfg.MODEL.AUDIO.CACHE:
+            attach_cache(model.audio_encoder, cfg)
+        return model
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+        """The first test set reports into `inference/`, further ones into folders below it."""
+        if output_folder is None:
+            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+            if dataset_name != cfg.DATASETS.TEST[0]:
+                output_folder = os.path.join(output_folder, dataset_name)
+        return AVSSEvaluator(
+            dataset_name, output_dir=output_folder, save_predictions=cfg.TEST.SAVE_PREDICTIONS
+        )
+
+    def build_hooks(self):
+        # The hooks keep the checkpointer, so the one that knows all formats is put here.
+        self.checkpointer = OVAVSSCheckpointer(
+            self.checkpointer.model, self.cfg.OUTPUT_DIR, cfg=self.cfg, trainer=weakref.proxy(self)
+        )
+        return [SeededSteps(sampler_of(self.data_loader)), *super().build_hooks()]
+
+    def state_dict(self):
+        clips = stream_state(
+            sampler_of(self.data_loader), self.iter + 1, self.cfg.SOLVER.IMS_PER_BATCH
+        )
+        return {**super().state_dict(), "clips": clips}
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        if "clips" in state_dict:  # those that Detectron2 alone wrote have none
+            restore_stream(sampler_of(self.data_loader), state_dict["clips"])
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """Detectron2's command line: --config-file, --resume, --eval-only, --num-gpus, KEY VALUE."""
+    parser = default_argument_parser(epilog=description)
+    parser.description = description
+    return parser
+
+
+def read_config(args):
+    """Read the config and look for every file that it needs, before any time is spent.
+
+    Raises:
+        FileNotFoundError: the config, a weight file or a data set is missing.
+        ValueError: the config is wrong.
+    """
+    read = config_for_use if args.eval_only else load_config
+    cfg = read(args.config_file, args.opts)
+    cfg.freeze()
+    if cfg.TEST.PREDICTIONS and not args.eval_only:
+        raise ValueError("TEST.PREDICTIONS scores saved label maps: add --eval-only")
+    if args.eval_only and not (cfg.MODEL.WEIGHTS or cfg.TEST.PREDICTIONS):
+        raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
+    first_data_set(cfg, "TEST" if args.eval_only else "TRAIN")
+    if not cfg.TEST.PREDICTIONS:
+        check_weight_files(cfg)
+    for name in (*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):
+        check_dataset(name)
+    return cfg
+
+
+def set_up(cfg, args) -> None:
+    """Start the logs of this process; on a CPU, have it keep the memory of a step for the next."""
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ovavss_d2")
+    logger.info("Runtime: %s", describe())
+
+
+def evaluate(cfg) -> dict:
+    """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`, or score `TEST.PREDICTIONS`."""
+    if cfg.TEST.PREDICTIONS:
+        return _score_saved(cfg)
+    model = Trainer.build_model(cfg)
+    load_weights(model, cfg)
+    return Trainer.test(cfg, model)
+
+
+def _score_saved(cfg) -> dict:
+    """Figures by data set; the reports go to `scored/`, beside those of the model."""
+    results = {}
+    for name in cfg.DATASETS.TEST:
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "scored", name)
+        results[name] = score_saved(name, cfg.TEST.PREDICTIONS, output_dir)
+    return results

@@ -1,0 +1,1 @@
+"""Operations that the model is built on, and their faster versions."""

@@ -1,0 +1,1 @@
+"""Small models, data sets and media that several test modules share."""

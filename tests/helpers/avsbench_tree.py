@@ -1,0 +1,87 @@
+"""Small trees in AVSBench-semantic's form, with the real names."""
+
+import csv
+import json
+import wave
+
+import numpy as np
+from PIL import Image
+
+from ovavss_d2.data.split_lists import derive_openvoc_split
+from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, voc_palette
+
+SIZE = (24, 32)  # height, width
+FRAMES = {"v1s": 5, "v1m": 5, "v2": 10}
+
+
+def write_wav(path, samples, rate=16000):
+    """Write int16 (S,) or (S, channels)."""
+    samples = np.asarray(samples, "<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1 if samples.ndim == 1 else samples.shape[1], 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+
+
+class Tree:
+    """A tree under construction: every class of a video is a box that moves to the right."""
+
+    def __init__(self, root):
+        self.root = root
+        self.rows = []
+        root.mkdir(parents=True)
+        ids = {"background": 0} | {name: i for i, name in enumerate(AVSBENCH_NAMES, start=1)}
+        (root / "label2idx.json").write_text(json.dumps(ids))
+
+    def add(self, uid, subset="v2", split="train", names=("dog",), silent=()):
+        """Write a video; `silent` classes are in the label pictures but not in the metadata."""
+        self.rows.append((uid[:11], uid, 0, 0, "_".join(names), split, subset))
+        folder = self.root / subset / uid
+        (folder / "frames").mkdir(parents=True)
+        (folder / "labels_rgb").mkdir()
+        random = np.random.default_rng(len(self.rows))
+        for i in range(FRAMES[subset]):
+            frame = random.integers(0, 255, (*SIZE, 3), np.uint8)
+            Image.fromarray(frame).save(folder / f"frames/{i}.jpg")
+            if subset != "v1s" or split != "train" or i == 0:
+                label = voc_palette(71)[self.labels(i, (*names, *silent))]
+                Image.fromarray(label).save(folder / f"labels_rgb/{i}.png")
+        sound = random.normal(0, 2000, FRAMES[subset] * 16000)
+        write_wav(folder / "audio.wav", sound)
+        self.write_metadata()
+        return folder
+
+    @staticmethod
+    def labels(i, names):
+        """Class ids (H, W) of frame i."""
+        ids = np.zeros(SIZE, np.int64)
+        for row, name in enumerate(names):
+            ids[2 + 7 * row : 7 + 7 * row, 3 + i : 12 + i] = AVSBENCH_NAMES.index(name) + 1
+        return ids
+
+    def write_metadata(self):
+        """Write metadata.csv for the videos so far."""
+        with open(self.root / "metadata.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["vid", "uid", "s_min", "s_sec", "a_obj", "split", "label"])
+            writer.writerows(self.rows)
+
+
+def fill(tree):
+    """Write videos: base names are dog, man, cat; novel ones leopard and harp."""
+    tree.add("half", "v1s", "train", ["dog"])
+    tree.add("two", "v1m", "train", ["dog", "man"], silent=["cat"])
+    tree.add("long", "v2", "train", ["cat"])
+    tree.add("unfit", "v2", "train", ["man", "leopard"])
+    tree.add("val_base", "v1s", "val", ["man"])
+    tree.add("val_novel", "v2", "val", ["harp"])
+    tree.add("test_base", "v1s", "test", ["dog", "cat"])
+    tree.add("test_novel", "v1m", "test", ["leopard"])
+    tree.add("test_mixed", "v2", "test", ["man", "harp"])
+    return tree
+
+
+def prepare(folder):
+    """Write such a tree and the split derived from it below `folder`, a data sets' folder."""
+    tree = fill(Tree(folder / "AVSBench-semantic"))
+    derive_openvoc_split(tree.root, folder / "AVSBench-derived", AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
+    return folder

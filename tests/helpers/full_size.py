@@ -1,0 +1,50 @@
+"""Files in the published layouts at full size, made in a moment.
+
+Each weight repeats one number that depends on its name: torch keeps it once, so that a file of 2.4
+GB takes less than a megabyte while names, shapes and what is read from it are those of the whole.
+"""
+
+import json
+import pickle
+import zlib
+
+import numpy as np
+import torch
+
+from tests.helpers import parity
+
+
+def number_for(name):
+    """The number that fills the weight of this name."""
+    return zlib.crc32(name.encode()) % 1000 / 1000 - 0.5
+
+
+def layout(name):
+    """{name: shape} of a published layout, such as 'ovavss_r50_release'."""
+    return json.loads((parity.BUNDLED / f"{name}_names.json").read_text())
+
+
+def released(size):
+    """The state dict of a released checkpoint, 'r50' or 'swinb'."""
+    listed = layout(f"ovavss_{size}_release")
+    return {name: torch.tensor(number_for(name)).expand(shape) for name, shape in listed.items()}
+
+
+def coco(size):
+    """The arrays of a Mask2Former checkpoint, 'r50' or 'swinb'."""
+    listed = layout(f"mask2former_coco_{size}")
+    return {name: np.full(x, number_for(name), np.float32) for name, x in listed.items()}
+
+
+def part(size, prefix):
+    """The state dict of VGGish or of CLIP under its own names, from the released layout."""
+    return {n.removeprefix(prefix): x for n, x in released(size).items() if n.startswith(prefix)}
+
+
+def save(path, content):
+    """Write a `.pkl` as Mask2Former does, else with torch."""
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps({"model": content, "__author__": "third_party"}, protocol=4))
+    else:
+        torch.save(content, path)
+    return str(path)

@@ -1,0 +1,49 @@
+"""A toy world of a few clips and a model that is built in a moment, for tests of the whole."""
+
+import os
+
+from ovavss_d2.data.split_lists import derive_openvoc_split
+from ovavss_d2.toy.clip_model import train_toy_clip
+from ovavss_d2.toy.dataset import write_toy
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
+from tests.helpers.paths import REPOSITORY
+
+ROOT = str(REPOSITORY)
+CONFIG = os.path.join(ROOT, "configs", "ovavss_toy.yaml")
+
+
+def make_world(root):
+    """Write data sets of a dozen clips and an all but untrained CLIP below `root`."""
+    counts = {"train": 10, "val": 2, "test": 3}
+    semantic = write_toy(root, counts, size=(40, 48), workers=1)
+    derive_openvoc_split(semantic, root / "toy" / "openvoc", TOY_NAMES, TOY_BASE_IDS, 1)
+    train_toy_clip(root / "toy" / "clip", steps=2, pictures=8)
+    return root
+
+
+def tiny_options(root, **changes):
+    """KEY VALUE pairs that shrink the toy configuration; `changes` are more of them."""
+    keys = {
+        "MODEL.WEIGHTS": "",
+        "MODEL.CLIP.ARCHITECTURE": f"{root}/toy/clip/toy_clip.json",
+        "MODEL.CLIP.WEIGHTS": f"{root}/toy/clip/toy_clip.pt",
+        "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,
+        "MODEL.SEM_SEG_HEAD.MASK_DIM": 32,
+        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
+        "MODEL.MASK_FORMER.HIDDEN_DIM": 32,
+        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 4,
+        "MODEL.MASK_FORMER.DEC_LAYERS": 1,
+        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 32,
+        "MODEL.AUDIO.WIDTH": 4,
+        "INPUT.MIN_SIZE_TRAIN": (40,),
+        "INPUT.MIN_SIZE_TEST": 40,
+        "SOLVER.IMS_PER_BATCH": 2,
+        "SOLVER.MAX_ITER": 4,
+        "SOLVER.STEPS": (3,),
+        "SOLVER.CHECKPOINT_PERIOD": 2,
+        "DATALOADER.NUM_WORKERS": 0,
+        "SEED": 1,
+        "OUTPUT_DIR": f"{root}/output",
+        **changes,
+    }
+    return [str(x) for pair in keys.items() for x in pair]

@@ -1,0 +1,95 @@
+"""Frozen batch norms that the convolutions before them do the work of."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from timm.layers import freeze_batch_norm_2d
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from ovavss_d2.modeling.ops.folded_norm import FoldedNorm, fold_frozen_norms
+
+RESNETS = {  # what stands in for the network, and what it is about
+    "resnet18": {},  # two convolutions a block
+    "resnet50": {},  # three
+    "resnet10t": {"stem_type": "deep", "stem_width": 8},  # a sequence first, and pooled shortcuts
+}
+
+
+def frozen(name, options):
+    torch.manual_seed(0)
+    net = timm.create_model(
+        name,
+        features_only=True,
+        channels=(8, 16, 24, 32),
+        **({} if name == "resnet10t" else {"layers": (1, 2, 1, 1)}),
+        **options,
+    )
+    return with_statistics(freeze_batch_norm_2d(net)).eval()
+
+
+def with_statistics(net):
+    """Norms as a trained network has them."""
+    for module in net.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            for values in module.buffers():
+                values.uniform_(0.5, 2.0)
+    return net
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_folded_norms_change_neither_maps_nor_gradients(name):
+    plain = frozen(name, RESNETS[name])
+    folded = copy.deepcopy(plain)
+    fold_frozen_norms(folded)
+    assert all(type(m) is FoldedNorm for m in folded.modules() if isinstance(m, FrozenBatchNorm2d))
+    frames, results = torch.randn(2, 3, 64, 96), []
+    for net in (plain, folded):
+        maps = net(frames)
+        weights = [x for x in net.parameters() if x.dim() == 4]
+        results.append((*maps, *torch.autograd.grad(sum(x.sin().sum() for x in maps), weights)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4 * one.abs().max().item())
+
+
+def test_a_folded_network_has_the_same_weights_by_the_same_names_and_can_be_copied():
+    plain = frozen("resnet18", {})
+    folded = copy.deepcopy(plain)
+    fold_frozen_norms(folded)
+    loaded = copy.deepcopy(folded)
+    for values in loaded.state_dict().values():
+        values.zero_()
+    loaded.load_state_dict(plain.state_dict())
+    assert list(folded.state_dict()) == list(plain.state_dict())
+    frames = torch.randn(1, 3, 64, 64)
+    for one, other in zip(folded(frames), loaded(frames), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_bias_of_the_convolution_is_normed_as_well():
+    plain = with_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4)))
+    folded = copy.deepcopy(plain)
+    fold_frozen_norms(folded)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(folded(x), plain(x))
+
+
+class Backwards(nn.Module):
+    """Runs its parts in another order than it lists them."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 3), FrozenBatchNorm2d(3)
+
+    def forward(self, x):
+        return self.convolution(self.norm(x))
+
+
+def test_norms_stay_where_nothing_shows_what_follows_a_convolution():
+    plain = with_statistics(Backwards())
+    folded = copy.deepcopy(plain)
+    fold_frozen_norms(folded)
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(folded(x), plain(x))

@@ -1,0 +1,118 @@
+"""One pass of CLIP per frame: what a mask sees of it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ovavss_d2.modeling.clip import FrozenClip, build_clip
+from ovavss_d2.modeling.dense_classifier import DenseClassifier, pooling_of, resized_places
+from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
+
+TOWERS = {
+    "transformer": {**ARCHITECTURE["vision_cfg"], "layers": 2},
+    "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+}
+NAMES = ("cat", "dog")
+
+
+@pytest.fixture(params=TOWERS)
+def clip(request, tmp_path):
+    torch.manual_seed(0)
+    path = write_architecture(tmp_path, vision_cfg=TOWERS[request.param])
+    model, tokenizer = build_clip(path)
+    return FrozenClip(model=model, tokenizer=tokenizer, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+def a_window(clip, queries=3, frames=2):
+    size = clip.image_size
+    logits = 6 * F.interpolate(torch.randn(queries, frames, 4, 4), (size, size), mode="bilinear")
+    return logits, torch.randint(0, 256, (frames, 3, size, size), dtype=torch.uint8)
+
+
+@torch.no_grad()
+def test_a_mask_of_everything_gives_clips_own_embedding(clip):
+    _, frames = a_window(clip)
+    images = frames.float() / 255
+    pool = pooling_of(clip.model.visual)
+    tokens = pool.tokens((images - clip.mean) / clip.std)
+    shares = torch.ones(2, 1, len(tokens.places[0]))
+    ours = F.normalize(pool.embed(tokens, shares)[:, 0], dim=-1)
+    torch.testing.assert_close(ours, clip.encode_images(images), atol=1e-5, rtol=1e-4)
+
+
+def test_logits_are_scaled_cosines_averaged_over_visible_frames(clip):
+    logits, frames = a_window(clip, queries=1)
+    text = clip.encode_text(NAMES)
+    dense = DenseClassifier(clip=clip, cover=False)
+    whole = torch.full_like(logits, 30.0)
+    found, visible = dense(whole, frames, text)
+    expected = 100 * (clip.encode_images(frames.float() / 255) @ text.t()).mean(0, keepdim=True)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    whole[:, 1] = -30
+    found, visible = dense(whole, frames, text)
+    expected = 100 * clip.encode_images(frames[:1].float() / 255) @ text.t()
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    assert visible.tolist() == [True]
+
+
+@torch.no_grad()
+def test_places_outside_a_mask_do_not_matter_in_the_last_attention(clip):
+    pool = pooling_of(clip.model.visual)
+    tokens = pool.tokens(torch.randn(1, 3, 64, 96))
+    shares = torch.zeros(1, 1, len(tokens.places[0]))
+    shares[..., :2] = 1
+    changed = tokens._replace(places=tokens.places.clone())
+    changed.places[:, 2:] += torch.randn_like(changed.places[:, 2:])
+    torch.testing.assert_close(
+        pool.embed(tokens, shares), pool.embed(changed, shares), atol=1e-3, rtol=1e-3
+    )
+    changed.places[:, :2] += torch.randn_like(changed.places[:, :2])
+    assert not torch.allclose(pool.embed(tokens, shares), pool.embed(changed, shares), atol=1e-3)
+
+
+@pytest.mark.parametrize("cover", [True, False])
+@pytest.mark.parametrize("size", [0, 40])
+def test_any_frame_size_tiny_masks_and_no_masks_work(clip, cover, size):
+    dense = DenseClassifier(clip=clip, short_side=size, cover=cover)
+    text = clip.encode_text(NAMES)
+    frames = torch.randint(0, 256, (2, 3, 50, 90), dtype=torch.uint8)
+    logits = torch.full((3, 2, 64, 96), -40.0)
+    logits[0, 0, 10, 10] = 9
+    logits[1, :, 20:40, 20:80] = 9
+    logits[2, :, 55:, 91:] = 9  # in the padding alone
+    found, visible = dense(logits, frames, text)
+    assert torch.isfinite(found).all() and visible.tolist() == [True, True, False]
+    found, visible = dense(logits[:0], frames, text)
+    assert found.shape == (0, 2) and visible.shape == (0,)
+
+
+def test_without_cover_a_mask_does_not_depend_on_the_others(clip):
+    logits, frames = a_window(clip)
+    text = clip.encode_text(NAMES)
+    alone = DenseClassifier(clip=clip, cover=False)
+    together, _ = alone(logits, frames, text)
+    one, _ = alone(logits[1:2], frames, text)
+    torch.testing.assert_close(together[1:2], one, atol=1e-3, rtol=1e-3)
+    covered = DenseClassifier(clip=clip, cover=True)
+    together, _ = covered(logits, frames, text)
+    one, _ = covered(logits[1:2], frames, text)
+    assert not torch.allclose(together[1:2], one, atol=1e-3)
+
+
+def test_place_codes_of_the_same_size_stay_and_of_another_are_interpolated():
+    codes = torch.randn(9, 4)
+    assert resized_places(codes, (3, 3)) is codes
+    assert resized_places(codes, (2, 5)).shape == (10, 4)
+    flat = torch.ones(4, 3)
+    torch.testing.assert_close(resized_places(flat, (3, 5)), torch.ones(15, 3))
+
+
+def test_other_towers_and_negative_sizes_get_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match="'dense' cannot use a Linear"):
+        pooling_of(torch.nn.Linear(1, 1))
+    clip = tiny_clip(tmp_path)
+    clip.model.visual.pool_type = "avg"
+    with pytest.raises(ValueError, match="expected a CLIP with a ResNet or a vision transformer"):
+        pooling_of(clip.model.visual)
+    with pytest.raises(ValueError, match="DENSE_SIZE is -1"):
+        DenseClassifier(clip=clip, short_side=-1)

@@ -1,0 +1,128 @@
+"""Our network gives the released implementation's numbers, stage by stage, from the same weights.
+
+Each stage is fed by our own previous one, so the errors of all stages before it add up in it.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from ovavss_d2.modeling.audio_encoder import build_audio_encoder
+from ovavss_d2.modeling.backbone import TimmBackbone
+from ovavss_d2.modeling.mask_decoder import AudioVisualHead
+from tests.helpers import parity
+
+MODELS = parity.oracle_files("ovavss_*_oracle_seed*.npz")
+CHANNELS = 8  # the oracle holds the first channels of each map
+each_model = pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+
+
+@functools.cache
+def _network(path):
+    cfg = parity.oracle_config(path)
+    backbone = parity.fill(TimmBackbone(cfg, None), path, "backbone.", "backbone.")
+    head = AudioVisualHead(cfg, backbone.output_shape())
+    return cfg, backbone, parity.fill(head, path, "sem_seg_head.", "sem_seg_head.")
+
+
+@functools.cache
+@torch.no_grad()
+def _stages(path):
+    """{oracle's name: our array} for every stage before the classifier."""
+    arrays = parity.load_arrays(path)
+    cfg, backbone, head = _network(path)
+    stages = _sound(cfg, path, arrays)
+    features = backbone(parity.normalised_frames(cfg, arrays["frames"]))
+    stages |= {f"feat_{name}": x[:, :CHANNELS] for name, x in features.items()}
+    mask_features, multi_scale, audio = head.pixel_decoder(features, stages["vggish"])
+    stages |= {"mask_features": mask_features[:, :CHANNELS], "pixdec_audio": audio}
+    stages |= {f"multi_scale_{i}": x[:, :CHANNELS] for i, x in enumerate(multi_scale)}
+    outputs = head.predictor(mask_features, multi_scale, audio, num_clips=1)
+    first = outputs["aux_outputs"][0]
+    return stages | {
+        "aux0_logits": first["pred_logits"],
+        "aux0_masks": first["pred_masks"],
+        "pred_logits": outputs["pred_logits"],
+        "pred_masks": outputs["pred_masks"],
+    }
+
+
+def _sound(cfg, path, arrays):
+    encoder = build_audio_encoder(cfg)
+    parity.fill(encoder, path, "audio_encoder.", "audio_encoder.")
+    waveforms = parity.released_waveforms(arrays["audio"], len(arrays["frames"]))
+    return {"log_mel": encoder.log_mel(waveforms), "vggish": encoder(waveforms)}
+
+
+def _check(path, names, tolerance=parity.TOLERANCE):
+    stages = _stages(path)
+    assert set(names) <= set(stages)
+    parity.assert_parity(
+        {name: stages[name] for name in names}, parity.load_arrays(path), tolerance
+    )
+
+
+@each_model
+def test_log_mel_and_vggish_equal_the_oracle(path):
+    _check(path, ["log_mel", "vggish"])
+
+
+@each_model
+def test_backbone_maps_equal_the_oracle(path):
+    _check(path, ["feat_res2", "feat_res3", "feat_res4", "feat_res5"])
+
+
+@each_model
+def test_pixel_decoder_equals_the_oracle(path):
+    maps = ["multi_scale_0", "multi_scale_1", "multi_scale_2"]
+    _check(path, ["pixdec_audio", "mask_features", *maps])
+
+
+@each_model
+def test_first_prediction_equals_the_oracle(path):
+    _check(path, ["aux0_logits", "aux0_masks"])
+
+
+@each_model
+def test_last_prediction_equals_the_oracle(path):
+    _check(path, ["pred_logits", "pred_masks"])
+
+
+@each_model
+def test_two_clips_in_a_batch_give_the_numbers_of_one(path):
+    cfg, _, head = _network(path)
+    arrays, stages = parity.load_arrays(path), _stages(path)
+    small = {name: (2, s.channels, 64 // s.stride, 96 // s.stride) for name, s in _shapes(path)}
+    torch.manual_seed(0)
+    features = {name: torch.randn(shape) for name, shape in small.items()}
+    audio = stages["vggish"][: len(arrays["frames"])][:2]
+    with torch.no_grad():
+        alone = head(features, audio, num_clips=1)
+        twice = head(
+            {name: x.repeat(2, 1, 1, 1) for name, x in features.items()},
+            audio.repeat(2, 1),
+            num_clips=2,
+        )
+    for clip in twice["pred_masks"]:
+        assert parity.relative_error(clip, alone["pred_masks"][0].numpy()) < 1e-4
+
+
+def _shapes(path):
+    return _network(path)[1].output_shape().items()
+
+
+def test_a_perturbed_oracle_is_noticed():
+    arrays = parity.load_arrays(MODELS[0])
+    stages = {name: torch.as_tensor(arrays[name]) for name in ("vggish", "pred_masks")}
+    parity.assert_parity(stages, arrays)
+    for name in stages:
+        perturbed = {**arrays, name: arrays[name] * np.float32(1 + 2e-4)}
+        with pytest.raises(AssertionError, match=name):
+            parity.assert_parity(stages, perturbed)
+
+
+def test_an_empty_oracle_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="OVAVSS_ORACLE"):
+        parity.oracle_files("ovavss_*.npz", tmp_path)

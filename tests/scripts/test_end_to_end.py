@@ -1,0 +1,132 @@
+"""Train, evaluate and demonstrate a tiny configuration, as a user would from the command line."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ovavss_d2.media.video import open_video
+from tests.helpers.loud_left import write_video
+from tests.helpers.tiny_world import CONFIG, ROOT, make_world, tiny_options
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    """Output folder of a training from the command line, and what it said."""
+    command = [sys.executable, "train_net.py", "--config-file", CONFIG, *tiny_options(world)]
+    env = {**os.environ, "DETECTRON2_DATASETS": str(world), "PYTHONPATH": ROOT}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return world / "output", done.stdout + done.stderr
+
+
+@pytest.fixture
+def run(world, monkeypatch, capsys):
+    """Call a script's entry point in this process: (exit code, what it said)."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(world))
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "demo"))
+
+    def call(script, *arguments, **changes):
+        entry = importlib.import_module(script)
+        options = tiny_options(world, **changes)
+        options = ["--opts", *options] if script == "demo" else options
+        try:
+            entry.run([*map(str, arguments), *options])
+        except SystemExit as end:
+            return end.code, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return call
+
+
+def test_training_leaves_checkpoints_curves_and_results(trained):
+    output, said = trained
+    results = json.loads((output / "inference" / "results.json").read_text())
+    assert {"mIoU", "base", "novel", "harmonic"} <= set(results["avsbench_ov"])
+    assert (output / "inference" / "per_class.png").stat().st_size > 0
+    assert (output / "model_0000001.pth").exists() and (output / "model_final.pth").exists()
+    assert list(output.glob("events.out.tfevents*"))
+    assert "Runtime:" in said
+
+
+def test_evaluation_alone_repeats_the_figures_of_training(run, world, trained):
+    output, _ = trained
+    changes = {"MODEL.WEIGHTS": output / "model_final.pth", "OUTPUT_DIR": world / "again"}
+    code, said = run("train_net", "--config-file", CONFIG, "--eval-only", **changes)
+    assert code == 0, said
+    first, again = (
+        json.loads((folder / "inference" / "results.json").read_text())
+        for folder in (output, world / "again")
+    )
+    assert first["avsbench_ov"] == again["avsbench_ov"]
+
+
+def test_mixed_precision_trains_on_a_cpu_near_the_single_one(run, world):
+    losses = []
+    for name, mixed in (("single", False), ("mixed", True)):
+        output = world / name
+        changes = {"SOLVER.AMP.ENABLED": mixed, "MODEL.DEVICE": "cpu", "OUTPUT_DIR": output}
+        code, said = run("train_net", "--config-file", CONFIG, **changes)
+        assert code == 0, said
+        first = json.loads((output / "metrics.json").read_text().splitlines()[0])
+        losses.append(first["total_loss"])
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_cached_audio_features_change_no_number(run, world):
+    seen = []
+    for name, cache in (("without", ""), ("with", world / "cache")):
+        output = world / f"cache_{name}"
+        changes = {"MODEL.AUDIO.FREEZE": True, "MODEL.AUDIO.CACHE": cache, "OUTPUT_DIR": output}
+        code, said = run("train_net", "--config-file", CONFIG, **changes)
+        assert code == 0, said
+        losses = json.loads((output / "metrics.json").read_text().splitlines()[-1])
+        losses = {name: value for name, value in losses.items() if "loss" in name}
+        seen.append((losses, (output / "inference" / "results.json").read_bytes()))
+    assert seen[0] == seen[1]
+    assert any((world / "cache").rglob("*.bin"))
+
+
+def test_demo_paints_a_video_and_keeps_its_sound(run, trained, tmp_path):
+    video = write_video(tmp_path / "clip.mp4", loud=[True, False, True], size=(80, 96))
+    code, said = run(
+        "demo", "--config-file", CONFIG, "--input", video, "--output", tmp_path / "out",
+        "--vocabulary", "red circle", **{"MODEL.WEIGHTS": trained[0] / "model_final.pth"},
+    )  # fmt: skip
+    assert code == 0, said
+    painted = open_video(str(tmp_path / "out" / "clip.mp4"))
+    assert painted.has_sound and painted.duration == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("MODEL.WEIGHTS", "missing.pth", "missing.pth"),
+        ("DATASETS.TRAIN", "('no_such_set',)", "no_such_set"),
+        ("DATASETS.TRAIN", "()", "DATASETS.TRAIN"),
+        ("SOLVER.NO_SUCH_KEY", 1, "NO_SUCH_KEY"),
+        ("MODEL.CLASSIFIER.NAME", "guess", "guess"),
+        ("TEST.SCORING", "luck", "luck"),
+    ],
+)
+def test_wrong_config_is_one_line_before_anything_is_trained(run, world, key, value, words):
+    changes = {"OUTPUT_DIR": world / "wrong", key: value}
+    code, said = run("train_net", "--config-file", CONFIG, **changes)
+    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    assert code == 1 and len(errors) == 1 and words in errors[0], said
+
+
+def test_checkpoint_of_another_model_is_one_line(run, trained):
+    weights = trained[0] / "model_final.pth"
+    changes = {"MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 5, "MODEL.WEIGHTS": weights}
+    code, said = run("train_net", "--config-file", CONFIG, "--eval-only", **changes)
+    assert code == 1 and "another model" in said, said

@@ -1,0 +1,97 @@
+"""The scripts that make the toy world and measure its no-sound reference."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovavss_d2.data.catalog import DatasetCatalog
+from ovavss_d2.toy import videos
+from ovavss_d2.toy.dataset import ToyClip
+from ovavss_d2.toy.schedule import BASE_IDS, NOVEL_IDS
+from tests.helpers.paths import REPOSITORY
+
+COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
+STEPS = ["--clip-steps", "2", "--start-steps", "2"]
+OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", *STEPS]
+
+
+def load(script):
+    spec = importlib.util.spec_from_file_location(Path(script).stem, REPOSITORY / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """What `prepare_toy.py` makes; to be read only."""
+    folder = tmp_path_factory.mktemp("datasets")
+    story = videos.Story(("red square", "blue star"), ((1, ("red square",)),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(videos, "STORIES", {"short": story})
+        patch.setattr(videos, "SIZE", (48, 64))
+        load("datasets/prepare_toy.py").main(["--root", str(folder), *OPTIONS])
+    return folder
+
+
+def test_one_command_makes_everything(root):
+    found = {str(path.relative_to(root / "toy")) for path in root.glob("toy/*/*")}
+    assert {
+        "AVSBench-semantic/metadata.csv",
+        "openvoc/derived_train_base.json",
+        "openvoc/derived_test_all.json",
+        "videos/short.mp4",
+        "clip/toy_clip.json",
+        "clip/toy_clip.pt",
+        "start/toy_start.pth",
+    } <= found
+
+
+def test_the_registered_data_sets_load(root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    sizes = {"train_base": 3, "val_base": 2, "test_all": 6, "test_base": 2, "test_novel_silent": 2}
+    for name, size in sizes.items():
+        assert len(DatasetCatalog.get(f"toy_ov_{name}")) == size
+
+
+@pytest.mark.parametrize("option", [["--train", "-1"], ["--workers", "0"], ["--size", "9", "x"]])
+def test_wrong_numbers_are_refused(option, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        load("datasets/prepare_toy.py").main(["--root", str(tmp_path), *option])
+    assert caught.value.code != 0
+    assert option[0] in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_seed_in_the_same_folder_ends_in_one_line(root, capsys):
+    arguments = ["--root", str(root), *OPTIONS, "--seed", "1"]
+    with pytest.raises(SystemExit) as caught:
+        load("datasets/prepare_toy.py").main(arguments)
+    assert caught.value.code == 1
+    assert "give another --root" in capsys.readouterr().err.splitlines()[-1]
+
+
+def brute_force_reference(home):
+    """Base and novel mIoU in per cent, at the frames' own size."""
+    hits, union = np.zeros(31), np.zeros(31)
+    for uid in json.loads((home / "views.json").read_text()):
+        clip = ToyClip(0, "test", int(uid[5:10]))
+        with np.load(home / "visible" / f"{uid}.npz") as file:
+            for ids, now in zip(file["ids"], clip.cast().sounding, strict=True):
+                for i in range(1, 31):
+                    seen = (ids == i).sum()
+                    union[i] += seen
+                    hits[i] += seen * (i in now)
+    groups = ([i for i in ids if union[i]] for ids in (BASE_IDS, NOVEL_IDS))
+    return [100 * np.mean(hits[g] / union[g]) for g in groups]
+
+
+def test_the_no_sound_reference_paints_every_visible_object(root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    figures = load("tools/no_sound_reference.py").reference("toy_ov_test_all")
+    expected = brute_force_reference(root / "toy")
+    assert [figures["base"], figures["novel"]] == pytest.approx(expected, abs=1.5)
+    assert figures["novel"] > 0

@@ -1,0 +1,95 @@
+"""The published files at full size: each fills its places in the model of its configuration."""
+
+import logging
+
+from tests.helpers import full_size
+import pytest
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from tests.helpers.small_weights import to_release
+from tests.helpers.tiny_world import ROOT
+
+from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, config_for_use, load_weights
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")
+CONFIGS = {"r50": f"{ROOT}/configs/ovavss_R50.yaml", "swinb": f"{ROOT}/configs/ovavss_swin.yaml"}
+
+
+def config(size, **files):
+    keys = {"MODEL.WEIGHTS": "", "MODEL.AUDIO.WEIGHTS": "", "MODEL.CLIP.WEIGHTS": "", **files}
+    return config_for_use(CONFIGS[size], [str(x) for pair in keys.items() for x in pair])
+
+
+def build(cfg, device="meta"):
+    """The whole model; on "meta" it takes no memory, on "cpu" nothing is initialised."""
+    with torch.device("meta"):
+        model = META_ARCH_REGISTRY.get("OVAVSS")(cfg)
+    return model if device == "meta" else model.to_empty(device=device)
+
+
+@pytest.mark.parametrize("size", ["r50", "swinb"])
+def test_a_released_checkpoint_fills_the_whole_model(tmp_path, caplog, size):
+    path = full_size.save(tmp_path / "released.pth", {"model": full_size.released(size)})
+    cfg = config(size, **{"MODEL.WEIGHTS": path})
+    model = build(cfg)
+    with caplog.at_level(logging.INFO):
+        load_weights(model, cfg)
+    assert "(released OV-AVSS checkpoint)" in caplog.text
+    stay = [r.getMessage() for r in caplog.records if "stay as initialised" in r.getMessage()]
+    assert len(stay) == 1 and stay[0].endswith(": classifier.query_head (5)")
+    assert "without a place" not in caplog.text
+    assert cfg.TEST.SCORING == cfg.MODEL.AUDIO.PAIRING == "released"
+    assert model.classifier.choice == "crop"
+
+
+@pytest.mark.parametrize("size", ["r50", "swinb"])
+def test_start_weights_and_the_parts_files_fill_all_but_what_is_new(tmp_path, caplog, size):
+    cfg = config(
+        size,
+        **{
+            "MODEL.AUDIO.WEIGHTS": full_size.save(
+                tmp_path / "vggish.pth", full_size.part(size, "audio_encoder.audio_backbone.")
+            ),
+            "MODEL.CLIP.WEIGHTS": full_size.save(
+                tmp_path / "clip.pt", full_size.part(size, "clip_adapter.clip_model.")
+            ),
+        },
+    )
+    path = full_size.save(tmp_path / "model.pkl", full_size.coco(size))
+    model = build(cfg)
+    checkpointer = OVAVSSCheckpointer(model, cfg=cfg, trainer=torch.nn.Linear(1, 1))
+    with caplog.at_level(logging.INFO):
+        checkpointer.resume_or_load(path, resume=False)
+    said = [r.getMessage() for r in caplog.records]
+    loaded = [line for line in said if line.startswith("Loaded from")]
+    assert [line.split("(")[1].split(")")[0] for line in loaded] == [
+        "Mask2Former checkpoint",
+        "weights of the audio encoder",
+        "weights of CLIP",
+    ]
+    (stay,) = [line for line in said if "stay as initialised" in line]
+    # the query classifier head, early fusion, and what lets queries hear
+    assert stay.endswith(
+        "classifier.query_head (5), sem_seg_head.pixel_decoder (18), sem_seg_head.predictor (73)"
+    )
+
+
+def test_every_number_of_a_released_checkpoint_is_where_it_belongs(tmp_path):
+    released = full_size.released("r50")
+    path = full_size.save(tmp_path / "released.pth", {"model": released})
+    cfg = config("r50", **{"MODEL.WEIGHTS": path})
+    model = build(cfg, "cpu")
+    load_weights(model, cfg)
+    held = {name: x for name, x in model.state_dict().items() if "query_head" not in name}
+    theirs = to_release(held)
+    assert theirs.keys() == released.keys()
+    assert [n for n, x in theirs.items() if not (x == full_size.number_for(n)).all()] == []
+
+
+@pytest.mark.parametrize(("size", "other"), [("r50", "swinb"), ("swinb", "r50")])
+def test_the_other_size_is_an_error_that_says_so(tmp_path, size, other):
+    path = full_size.save(tmp_path / "released.pth", {"model": full_size.released(other)})
+    cfg = config(size, **{"MODEL.WEIGHTS": path})
+    with pytest.raises(ValueError, match="another (model|backbone)") as error:
+        load_weights(build(cfg), cfg)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,118 @@
+"""What a download is, and whether it is whole, is said before anything is built."""
+
+import importlib.util
+import shutil
+
+from tests.helpers import full_size
+import pytest
+import torch
+from tests.helpers.tiny_world import ROOT
+
+from ovavss_d2.weights.files import PUBLISHED
+from ovavss_d2.weights.layouts import layout_of
+from ovavss_d2.weights.report import Report, check_file, describe, sha256_of
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("check", f"{ROOT}/tools/check_weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def vggish():
+    return full_size.part("r50", "audio_encoder.audio_backbone.")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("r50.pth", lambda: {"model": full_size.released("r50")}, "ResNet-50, CLIP ViT-B/16 at"),
+        ("coco.pkl", lambda: full_size.coco("r50"), "not used here: sem_seg_head.predictor (2)"),
+        ("audio.pth", vggish, "as MODEL.AUDIO.WEIGHTS"),
+        ("clip.pt", lambda: full_size.part("r50", "clip_adapter.clip_model."), "at 224 pixels"),
+    ],
+)
+def test_published_layouts_are_named_with_their_config(tmp_path, name, make, words):
+    report = check_file(full_size.save(tmp_path / name, make()))
+    said = "\n".join(report.lines)
+    assert words in said and "configs/ovavss_" in said
+    assert report.problems == []
+
+
+@pytest.mark.parametrize("name", ["ovavss_swinb_release", "mask2former_coco_swinb"])
+def test_the_larger_models_are_known_too(name):
+    listed = full_size.layout(name)
+    state = {name: torch.empty(shape, device="meta") for name, shape in listed.items()}
+    report = Report("", layout_of(state))
+    describe(report, state)
+    assert "Swin-B, window 12" in report.lines[0] and "ovavss_swin.yaml" in report.lines[-1]
+    assert report.problems == []
+
+
+def test_missing_weights_and_other_sizes_are_problems(tmp_path):
+    state = vggish()
+    del state["embeddings.4.bias"]
+    report = check_file(full_size.save(tmp_path / "vggish.pth", state))
+    assert any("17 weights" in problem and "expected 18" in problem for problem in report.problems)
+    state = full_size.part("r50", "clip_adapter.clip_model.")
+    state["visual.positional_embedding"] = torch.zeros(50, 768)
+    report = check_file(full_size.save(tmp_path / "clip.pt", state))
+    assert any("no published" in problem for problem in report.problems)
+
+
+def test_numbers_that_are_none_are_a_problem(tmp_path):
+    state = vggish() | {"features.0.bias": torch.full((64,), float("nan"))}
+    report = check_file(full_size.save(tmp_path / "vggish.pth", state))
+    assert report.problems == ["1 weights are not finite, such as 'features.0.bias'"]
+
+
+def test_a_damaged_file_is_a_problem(tmp_path):
+    path = tmp_path / "vggish.pth"
+    full_size.save(path, {name: torch.full((99,), 0.1) for name in vggish()})
+    content = bytearray(path.read_bytes())
+    place = content.rindex(torch.full((99,), 0.1).numpy().tobytes()[:64])
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert any("damaged" in problem for problem in check_file(str(path)).problems)
+
+
+def test_a_published_name_asks_for_the_published_sum(tmp_path, monkeypatch):
+    path = full_size.save(tmp_path / "vggish-10086976.pth", vggish())
+    report = check_file(path)
+    assert any("published 10086976" in problem for problem in report.problems)
+    real = PUBLISHED["vggish-10086976.pth"]
+    same = type(real)(real.origin, real.layout, sha256_of(path)[:8])
+    monkeypatch.setitem(PUBLISHED, "vggish-10086976.pth", same)
+    assert check_file(path).problems == []
+    shutil.copy(path, tmp_path / "ViT-B-16.pt")
+    problems = check_file(str(tmp_path / "ViT-B-16.pt")).problems
+    assert any("expected weights of CLIP" in problem for problem in problems)
+
+
+def test_the_command_ends_with_1_if_a_file_is_wrong(tmp_path, tool, capsys):
+    good = full_size.save(tmp_path / "audio.pth", vggish())
+    tool.run([good])
+    assert "VGGish: 18 weights" in capsys.readouterr().out
+    (tmp_path / "page.pth").write_text("<html>not found</html>")
+    with pytest.raises(SystemExit) as end:
+        tool.run([good, str(tmp_path / "page.pth"), str(tmp_path / "gone.pth")])
+    said = capsys.readouterr().out
+    assert end.value.code == 1
+    assert said.count("WRONG: ") == 2 and "no weight file" in said
+
+
+def test_a_config_names_the_files_to_check(tmp_path, tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.run(["--config-file", f"{ROOT}/configs/ovavss_swin.yaml"])
+    said = capsys.readouterr().out
+    for name in ("model_final_83d103.pkl", "vggish-10086976.pth", "ViT-L-14-336px.pt"):
+        assert name in said
+    assert "get it from" in said
+
+
+def test_the_docs_name_every_published_file():
+    with open(f"{ROOT}/docs/WEIGHTS.md", encoding="utf-8") as file:
+        text = file.read()
+    assert [name for name in PUBLISHED if f"`{name}`" not in text] == []

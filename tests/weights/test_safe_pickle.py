@@ -1,0 +1,136 @@
+"""No file runs code while it is read: what it would call is named in one line instead."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers.small_weights import config_with, make_model
+from torch import nn
+
+from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer
+from ovavss_d2.weights.files import read_weights
+
+WEIGHTS = {"backbone.net.conv1.weight": torch.zeros(2)}
+
+
+class Command:
+    """Unpickled, it makes the folder `executed`."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+class Disguised:
+    """Calls something harmless, from where all else could be reached."""
+
+    def __reduce__(self):
+        return getattr, ("text", "upper")
+
+
+class Codec:
+    """Asks for a codec that is none of text."""
+
+    def __reduce__(self):
+        return __import__("_codecs").encode, ("text", "rot13")
+
+
+def plain_pickle(path, evil):
+    path.write_bytes(pickle.dumps({"model": {"x": np.zeros(2), "y": evil}}))
+
+
+def of_torch(path, evil):
+    torch.save({"model": WEIGHTS, "optimizer": evil}, path)
+
+
+def of_old_torch(path, evil):
+    torch.save({"model": {"y": evil}}, path, _use_new_zipfile_serialization=False)
+
+
+def with_hidden_member(path, evil):
+    torch.save({"model": WEIGHTS}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model/hidden.pkl", pickle.dumps(evil))
+
+
+def disguised_as_torchscript(path, evil):
+    torch.save({"model": WEIGHTS}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model/constants.pkl", pickle.dumps(evil))
+
+
+def torchscript_with_other_data(path, evil):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/constants.pkl", pickle.dumps(()))
+        archive.writestr("model/data.pkl", pickle.dumps(evil))
+
+
+WAYS = [
+    plain_pickle, of_torch, of_old_torch, with_hidden_member, disguised_as_torchscript,
+    torchscript_with_other_data,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not os.path.exists("executed")
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_command_is_refused_in_one_line(tmp_path, way, suffix):
+    path = tmp_path / f"evil.{suffix}"
+    way(path, Command())
+    for mapped in (False, True):
+        with pytest.raises(ValueError, match="evil.*mkdir") as error:
+            read_weights(str(path), mapped=mapped)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("evil", [Disguised(), Codec(), np.float64], ids=["getattr", "codec", "f"])
+def test_only_what_builds_arrays_is_admitted(tmp_path, evil):
+    plain_pickle(tmp_path / "evil.pkl", evil)
+    with pytest.raises(ValueError, match="evil"):
+        read_weights(str(tmp_path / "evil.pkl"))
+
+
+def test_the_command_is_there_to_be_refused(tmp_path):
+    """The test's own control: Python's reader does run it."""
+    pickle.loads(pickle.dumps(Command()))
+    os.rmdir("executed")
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_training_does_not_resume_from_code_either(tmp_path, way):
+    way(tmp_path / "model_0000001.pth", Command())
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    checkpointer = OVAVSSCheckpointer(
+        make_model(), str(tmp_path), cfg=config_with(), trainer=nn.Linear(1, 1)
+    )
+    with pytest.raises(ValueError, match="no readable weight file"):
+        checkpointer.resume_or_load("", resume=True)
+
+
+def test_torchscript_archives_are_read_without_their_code(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight16 = nn.Parameter(torch.randn(3, 2).half())
+            self.register_buffer("count", torch.tensor(7))
+            self.layers = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+            self.sizes = [1, 2]
+
+        def forward(self, x):
+            return self.layers(x)
+
+    net = Net()
+    with pytest.warns(FutureWarning):
+        torch.jit.save(torch.jit.script(net), tmp_path / "net.pt")
+    found = read_weights(str(tmp_path / "net.pt"))["model"]
+    assert found.keys() == net.state_dict().keys()
+    for name, x in net.state_dict().items():
+        assert found[name].dtype == x.dtype and torch.equal(found[name], x)
