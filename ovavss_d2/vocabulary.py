@@ -1,4 +1,4 @@
-"""The one place for names, prompts, base and novel ids, colours and the sampling rate of sound.
+"""The one place for names, prompts, base and novel ids, and colors.
 
 An id is a name's place in its list, counted from 1; 0 is background. Everything else reaches these
 lists through `MetadataCatalog`.
@@ -9,9 +9,6 @@ from collections.abc import Iterable, Iterator
 from importlib import resources
 
 import numpy as np
-
-SAMPLE_RATE = 16000  # Hz, of all sound inside the project
-SECOND = SAMPLE_RATE  # samples that a frame hears
 
 _AVSBENCH_TEXT = """
 accordion airplane axe baby bassoon bell bird boat boy bus car cat cello clarinet clipper clock

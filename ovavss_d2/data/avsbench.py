@@ -21,7 +21,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ovavss_d2.media.audio import read_audio
-from ovavss_d2.vocabulary import SAMPLE_RATE, voc_palette
+from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.vocabulary import voc_palette
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import cv2
 import matplotlib
 import numpy as np
 
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.drawing import PAPER, pad, paint_ids, resize_ids, resize_into, text_line
-from ovavss_d2.vocabulary import SAMPLE_RATE
 
 FRAMES = 10  # at most, of a video
 CELL = (96, 128)  # height and width of a frame

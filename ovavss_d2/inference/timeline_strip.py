@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ovavss_d2.inference.painter import Color
-from ovavss_d2.vocabulary import SAMPLE_RATE
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 
 PAGE_SECONDS = 60.0
 MIN_HEIGHT = 120  # lower frames have no room for it

@@ -12,11 +12,8 @@ from contextlib import contextmanager
 import av
 import numpy as np
 
-from ovavss_d2.vocabulary import SAMPLE_RATE, SECOND
+from ovavss_d2.media.audio_format import EXAMPLE_HOP, EXAMPLE_SAMPLES, SAMPLE_RATE
 
-# VGGish's examples: 96 windows of 400 samples, 160 apart; the next example starts 96 hops later.
-EXAMPLE_HOP = 96 * 160
-EXAMPLE_SAMPLES = 95 * 160 + 400
 _CLOCK_JITTER = (
     0.005  # seconds by which a packet's time may miss the end of the one before (rounded times)
 )
@@ -201,9 +198,9 @@ def released_examples(audio: np.ndarray, indices: Sequence[int]) -> tuple[np.nda
 
 def _cut(audio: np.ndarray, starts: Iterable[int]) -> np.ndarray:
     starts = list(starts)
-    seconds = np.zeros((len(starts), SECOND), np.float32)
+    seconds = np.zeros((len(starts), SAMPLE_RATE), np.float32)
     for second, start in zip(seconds, starts, strict=True):
-        first, last = max(start, 0), min(start + SECOND, len(audio))
+        first, last = max(start, 0), min(start + SAMPLE_RATE, len(audio))
         if first < last:
             second[first - start : last - start] = audio[first:last]
     return seconds

@@ -12,14 +12,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from ovavss_d2.media.audio import (
-    EXAMPLE_HOP,
-    EXAMPLE_SAMPLES,
-    decode_in_chunks,
-    open_container,
-    resample,
-)
-from ovavss_d2.vocabulary import SAMPLE_RATE, SECOND
+from ovavss_d2.media.audio import decode_in_chunks, open_container, resample
+from ovavss_d2.media.audio_format import EXAMPLE_HOP, EXAMPLE_SAMPLES, SAMPLE_RATE
 
 _FILTER_REACH = 1024  # samples: farther than the resampling filter sees, up to 192 kHz
 
@@ -154,12 +148,12 @@ class Listener:
         Returns:
             float32 (16000,), zeros where there is no sound, and how many samples of it are sound.
         """
-        self._read_until(start + SECOND)
+        self._read_until(start + SAMPLE_RATE)
         forgotten = min(max(start - self._first, 0), len(self._kept))
         self._kept, self._first = self._kept[forgotten:], self._first + forgotten
-        second = np.zeros(SECOND, np.float32)
+        second = np.zeros(SAMPLE_RATE, np.float32)
         offset = max(self._first - start, 0)
-        heard = self._kept[: max(SECOND - offset, 0)]
+        heard = self._kept[: max(SAMPLE_RATE - offset, 0)]
         second[offset : offset + len(heard)] = heard
         return second, len(heard)
 

@@ -12,6 +12,18 @@ from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovavss_d2.media.audio_format import (
+    EXAMPLE_SAMPLES,
+    EXAMPLE_WINDOWS,
+    FFT_LENGTH,
+    LOG_OFFSET,
+    MEL_BANDS,
+    MEL_MAX_HZ,
+    MEL_MIN_HZ,
+    SAMPLE_RATE,
+    WINDOW_HOP,
+    WINDOW_LENGTH,
+)
 from ovavss_d2.modeling.audio_cache import AudioFeatureCache
 
 AUDIO_ENCODER_REGISTRY = Registry("AUDIO_ENCODER")
@@ -23,14 +35,8 @@ valid: bool Tensor (N,); where False, the log-mel example is replaced by zeros.
 Both may lie on any device. Returns (N, A) on the encoder's; `output_dim` is A.
 """
 
-SAMPLE_RATE = 16000
-FRAME_LENGTH, HOP, FFT_LENGTH = 400, 160, 512  # samples: 25 ms, 10 ms
-NUM_FRAMES, NUM_MELS = 96, 64
-LOWEST_HZ, HIGHEST_HZ = 125.0, 7500.0
-LOG_OFFSET = 0.01
 TYPICAL_LEVEL, TYPICAL_SPREAD = -2.0, 2.0  # of log-mel values, silence being -4.6
 HIDDEN = 128  # between the two linear layers of LogMelEncoder
-EXAMPLE_SAMPLES = FRAME_LENGTH + (NUM_FRAMES - 1) * HOP
 
 
 def build_audio_encoder(cfg) -> nn.Module:
@@ -71,8 +77,8 @@ def mel_matrix() -> Tensor:
     def mel(hz):
         return 1127.0 * torch.log1p(hz / 700.0)
 
-    limits = mel(torch.tensor([LOWEST_HZ, HIGHEST_HZ], dtype=torch.float64))
-    edges = torch.linspace(limits[0], limits[1], NUM_MELS + 2, dtype=torch.float64)
+    limits = mel(torch.tensor([MEL_MIN_HZ, MEL_MAX_HZ], dtype=torch.float64))
+    edges = torch.linspace(limits[0], limits[1], MEL_BANDS + 2, dtype=torch.float64)
     hz = torch.arange(FFT_LENGTH // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / FFT_LENGTH
     bins = mel(hz)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -85,7 +91,7 @@ def mel_matrix() -> Tensor:
 @functools.cache
 def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
     """Window and mel weights, float64 because quiet bands would lose digits."""
-    window = torch.hann_window(FRAME_LENGTH, periodic=True, dtype=torch.float64)
+    window = torch.hann_window(WINDOW_LENGTH, periodic=True, dtype=torch.float64)
     precision = torch.float32 if device.type == "mps" else torch.float64
     return window.to(device, precision), mel_matrix().to(device, precision)
 
@@ -111,7 +117,7 @@ class LogMel(nn.Module):
                 f"{EXAMPLE_SAMPLES} (0.975 s at 16 kHz); pad them with zeros"
             )
         window, weights = _tables(waveforms.device)
-        frames = waveforms[:, :EXAMPLE_SAMPLES].to(window).unfold(1, FRAME_LENGTH, HOP)
+        frames = waveforms[:, :EXAMPLE_SAMPLES].to(window).unfold(1, WINDOW_LENGTH, WINDOW_HOP)
         spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH)
         # spectrum.abs() is safe against overflow, and three times as slow
         magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()
@@ -183,7 +189,7 @@ class VGGish(AudioEncoder):
         super().__init__()
         channels = (1, 64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
         self.features = nn.Sequential(*_convolutions(channels))
-        embeddings, size = [], 512 * (NUM_FRAMES // 16) * (NUM_MELS // 16)
+        embeddings, size = [], 512 * (EXAMPLE_WINDOWS // 16) * (MEL_BANDS // 16)
         for width in (4096, 4096, self.output_dim):
             embeddings += [nn.Linear(size, width), nn.ReLU(inplace=True)]
             size = width
@@ -254,7 +260,7 @@ class LogMelEncoder(AudioEncoder):
             nn.ReLU(inplace=True),
         )
         self.embedding = nn.Sequential(
-            nn.Linear(4 * width * NUM_MELS // 4, HIDDEN),
+            nn.Linear(4 * width * MEL_BANDS // 4, HIDDEN),
             nn.ReLU(inplace=True),
             nn.Linear(HIDDEN, output_dim),
         )

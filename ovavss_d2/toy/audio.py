@@ -11,8 +11,9 @@ hear. Waveforms are float in [-1, 1] at `SAMPLE_RATE`.
 import numpy as np
 from scipy.signal import lfilter
 
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.scene import color_of, shape_of
-from ovavss_d2.vocabulary import SAMPLE_RATE, SECOND, TOY_COLORS, TOY_SHAPES
+from ovavss_d2.vocabulary import TOY_COLORS, TOY_SHAPES
 
 PITCHES = dict(zip(TOY_COLORS, np.geomspace(300, 3000, len(TOY_COLORS)), strict=True))  # Hz
 PITCH_JITTER = 0.02  # relative
@@ -26,7 +27,7 @@ BREATH = 1.0  # root mean square of the breath, of the tone's
 # Centre of a shape's breath in Hz: noise of BREATH_WIDTH around it, as of air in a pipe.
 FORMANTS = dict(zip(TOY_SHAPES, (4000.0, 4600.0, 5250.0, 5950.0, 6700.0), strict=True))
 BREATH_WIDTH = 500.0
-_TIME = np.arange(SECOND) / SAMPLE_RATE
+_TIME = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 
 
 def draw_soundtrack(
@@ -43,9 +44,9 @@ def draw_soundtrack(
         int16 samples (len(sounding) * SAMPLE_RATE,).
     """
     level = LOUDNESS * 10 ** (-rng.uniform(*NOISE_BELOW) / 20)
-    wave = level * _draw_noise(rng, len(sounding) * SECOND)
+    wave = level * _draw_noise(rng, len(sounding) * SAMPLE_RATE)
     for second, class_ids in enumerate(sounding):
-        part = wave[second * SECOND : (second + 1) * SECOND]
+        part = wave[second * SAMPLE_RATE : (second + 1) * SAMPLE_RATE]
         for class_id in class_ids:
             part += draw_second(rng, class_id, transposed)
         part *= min(1.0, PEAK / np.abs(part).max())
@@ -65,13 +66,13 @@ def draw_second(rng: np.random.Generator, class_id: int, transposed: float = 1.0
 
 def _draw_tone(rng, shape, pitch) -> np.ndarray:
     """Return pitch and partials at root mean square 1."""
-    frequency = np.full(SECOND, pitch)
+    frequency = np.full(SAMPLE_RATE, pitch)
     if shape == "star":  # a slow vibrato of two semitones to both sides
         frequency = pitch * 2 ** (
             rng.uniform(1.8, 2.2) / 12 * np.sin(_turns(rng, rng.uniform(1.8, 2.4)))
         )
     phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
-    wave = np.zeros(SECOND)
+    wave = np.zeros(SAMPLE_RATE)
     for number, amplitude in enumerate(PARTIALS, start=1):
         if number * pitch < TONE_BELOW:
             wave += amplitude * np.sin(number * phase + rng.uniform(0, 2 * np.pi))
@@ -83,7 +84,7 @@ def _draw_breath(rng, shape) -> np.ndarray:
     center = FORMANTS[shape] / SAMPLE_RATE
     radius = np.exp(-np.pi * BREATH_WIDTH / 2 / SAMPLE_RATE)
     pole = [1.0, -2 * radius * np.cos(2 * np.pi * center), radius**2]
-    wave = lfilter([1.0], np.convolve(pole, pole), rng.standard_normal(SECOND))
+    wave = lfilter([1.0], np.convolve(pole, pole), rng.standard_normal(SAMPLE_RATE))
     return wave / np.sqrt(np.mean(wave**2))
 
 
@@ -95,7 +96,7 @@ def _draw_envelope(rng, shape) -> np.ndarray:
     if shape == "cross":  # plucks: at once loud, then decaying
         since = np.mod(_TIME * rng.uniform(2.6, 3.2) + rng.random(), 1.0)
         return np.minimum(since / 0.01, 1) * np.exp(-since / 0.22)
-    return np.ones(SECOND)
+    return np.ones(SAMPLE_RATE)
 
 
 def _draw_window(rng) -> np.ndarray:

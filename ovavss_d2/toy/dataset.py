@@ -22,10 +22,11 @@ import numpy as np
 
 from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.files import atomic_path, write_json
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import draw_soundtrack
 from ovavss_d2.toy.scene import TOY_SIZE, draw_scene, render
 from ovavss_d2.toy.schedule import VIEWS, Cast, draw_cast
-from ovavss_d2.vocabulary import SAMPLE_RATE, TOY_NAMES, voc_palette
+from ovavss_d2.vocabulary import TOY_NAMES, voc_palette
 
 SPLITS = ("train", "val", "test")
 SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}  # frames too: one a second

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from ovavss_d2.files import atomic_path
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import PITCHES, draw_soundtrack
 from ovavss_d2.toy.clip_model import Pictures, draw_pictures
 from ovavss_d2.toy.scene import color_of, shape_of
 from ovavss_d2.toy.schedule import draw_cast
-from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 if TYPE_CHECKING:  # models are handed in: data sets are made without knowing of them
     from ovavss_d2.modeling.audio_encoder import AudioEncoder
@@ -169,7 +170,7 @@ def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.G
     instances.gt_masks = BitMasks(masks)
     return {
         "image": image[None],
-        "audio": torch.zeros(1, SECOND),
+        "audio": torch.zeros(1, SAMPLE_RATE),
         "audio_valid": torch.ones(1, dtype=torch.bool),
         "labelled": torch.ones(1, dtype=torch.bool),
         "instances": [instances],
@@ -211,7 +212,7 @@ def _draw_sounds(
         for now in heard:
             there = {word for i in now for word in (shape_of(i), color_of(i))}
             truths.append([float(word in there) for word in (*TOY_SHAPES, *TOY_COLORS)])
-    sounds = np.concatenate(tracks).reshape(-1, SECOND).astype(np.float32) / 32768
+    sounds = np.concatenate(tracks).reshape(-1, SAMPLE_RATE).astype(np.float32) / 32768
     return torch.from_numpy(sounds), torch.tensor(truths)
 
 

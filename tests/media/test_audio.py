@@ -2,13 +2,8 @@ import av
 import numpy as np
 import pytest
 
-from ovavss_d2.media.audio import (
-    EXAMPLE_HOP,
-    EXAMPLE_SAMPLES,
-    read_audio,
-    released_examples,
-    seconds_at,
-)
+from ovavss_d2.media.audio import read_audio, released_examples, seconds_at
+from ovavss_d2.media.audio_format import EXAMPLE_HOP, EXAMPLE_SAMPLES
 
 
 def tone(rate, seconds=2.0, hertz=440.0):

@@ -10,9 +10,10 @@ from PIL import Image
 
 from ovavss_d2.data.avsbench import read_labels
 from ovavss_d2.data.split_lists import derive_openvoc_split
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.dataset import SECONDS, SPLITS, ToyClip, write_clip, write_toy
 from ovavss_d2.toy.schedule import BASE_IDS, NOVEL_IDS, VIEWS
-from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_NAMES
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 COUNTS = {"train": 10, "val": 5, "test": 6}
 SIZE = (36, 48)
@@ -42,7 +43,7 @@ def sound_of(home, clip):
     with wave.open(str(folder_of(home, clip) / "audio.wav")) as file:
         assert file.getparams()[:3] == (1, 2, 16000)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    return samples.reshape(clip.seconds, SECOND) / 32768
+    return samples.reshape(clip.seconds, SAMPLE_RATE) / 32768
 
 
 def test_the_tree_has_exactly_avsbench_semantics_form(home):
@@ -55,7 +56,7 @@ def test_the_tree_has_exactly_avsbench_semantics_form(home):
         for name in frames | labels:
             with Image.open(folder / name) as image:
                 assert (image.mode, image.size) == ("RGB", SIZE[::-1])
-        assert sound_of(home, clip).shape == (SECONDS[clip.subset], SECOND)
+        assert sound_of(home, clip).shape == (SECONDS[clip.subset], SAMPLE_RATE)
 
 
 def test_metadata_and_label_ids_are_avsbench_semantics(home):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import FORMANTS, PITCHES, draw_second, draw_soundtrack
 from ovavss_d2.toy.scene import color_of, draw_scene, render, shape_of
-from ovavss_d2.vocabulary import SAMPLE_RATE, SECOND, TOY_NAMES
+from ovavss_d2.vocabulary import TOY_NAMES
 
 
 def scenes(count, size=(72, 96)):
@@ -68,7 +69,8 @@ def test_a_scene_can_be_drawn_at_another_size():
 
 
 def spectrum(wave):
-    return np.abs(np.fft.rfft(wave * np.hanning(SECOND))), np.fft.rfftfreq(SECOND, 1 / SAMPLE_RATE)
+    frequencies = np.fft.rfftfreq(SAMPLE_RATE, 1 / SAMPLE_RATE)
+    return np.abs(np.fft.rfft(wave * np.hanning(SAMPLE_RATE))), frequencies
 
 
 @pytest.mark.parametrize("class_id", range(1, 31))
@@ -113,7 +115,7 @@ def test_each_second_sounds_different_each_time():
 def test_a_soundtrack_places_sounds_in_their_seconds_and_never_clips():
     rng = np.random.default_rng(3)
     track = draw_soundtrack(rng, [(), (1, 12), (), (30,), (5,)])
-    assert (track.dtype, track.shape) == (np.int16, (5 * SECOND,))
+    assert (track.dtype, track.shape) == (np.int16, (5 * SAMPLE_RATE,))
     loudness = np.sqrt(((track.reshape(5, -1) / 32768.0) ** 2).mean(1))
     assert loudness[[0, 2]].max() < 0.15 * loudness[[1, 3, 4]].min()
     assert np.abs(track.astype(int)).max() < 32767

@@ -7,11 +7,12 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import nn
 
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy import start_weights
 from ovavss_d2.toy.audio import PITCHES
 from ovavss_d2.toy.clip_model import draw_pictures
 from ovavss_d2.toy.scene import color_of, shape_of
-from ovavss_d2.vocabulary import SECOND, TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 
 class Encoder(nn.Module):
@@ -121,7 +122,7 @@ def test_sounds_are_those_of_base_classes_and_silence():
         (TOY_SHAPES[s], TOY_COLORS[c])
         for s, c in zip(shapes[alone].argmax(1), colors[alone].argmax(1), strict=True)
     }
-    assert sounds.shape == (len(truths), SECOND)
+    assert sounds.shape == (len(truths), SAMPLE_RATE)
     assert 0 < silent.float().mean() < 0.5
     assert sounds[silent].square().mean() < 0.02 * sounds[~silent].square().mean()
     assert heard <= base

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.video import open_video
 from ovavss_d2.toy import videos
 from ovavss_d2.toy.schedule import NOVEL_IDS
-from ovavss_d2.vocabulary import SECOND, TOY_NAMES
+from ovavss_d2.vocabulary import TOY_NAMES
 
 STORY = videos.Story(
     ("red square", "blue star"), ((1, ("red square",)), (1, ()), (1, ("blue star",)))
@@ -25,7 +26,7 @@ def test_videos_have_pictures_and_the_sound_of_their_story(tmp_path, monkeypatch
     video = open_video(folder / "short.mp4")
     assert (video.height, video.width, video.rate) == (48, 64, videos.FRAME_RATE)
     assert len(list(video.frames())) == 3 * videos.FRAME_RATE
-    middle = video.sound()[: 3 * SECOND].reshape(3, SECOND)[:, 2000:-2000]
+    middle = video.sound()[: 3 * SAMPLE_RATE].reshape(3, SAMPLE_RATE)[:, 2000:-2000]
     loud = np.sqrt((middle**2).mean(1))
     assert loud[1] < 0.2 * min(loud[0], loud[2])
 
