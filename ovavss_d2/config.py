@@ -190,7 +190,6 @@ def _add_test_keys(cfg):
     cfg.TEST.SILENCE_RMS = (
         1e-4  # frames whose sound is quieter (of full scale 1) are not painted; 0 turns it off
     )
-    cfg.TEST.WINDOW_OVERLAP = 2  # frames that neighbouring windows of a demo's video share
     cfg.TEST.SOUND = "own"  # what is heard at test time: own, silence, or other (another video's)
     cfg.TEST.SAVE_PREDICTIONS = False  # write the label maps as PNG beside the results
     # --eval-only: score the label maps in this folder (ours or another system's) without a model

@@ -24,13 +24,13 @@ from ovavss_d2.data.augmentation import (
 )
 from ovavss_d2.inference.prefetch import ahead
 from ovavss_d2.inference.results import FrameResult, Segment
-from ovavss_d2.inference.windows import WindowMerger, overlapping_windows
 from ovavss_d2.inference.writing import OUTPUTS, Written, write_results
 from ovavss_d2.media.audio import resample
 from ovavss_d2.media.audio_stream import HeardFrame, heard_frames
 from ovavss_d2.media.source import Source, open_source
 from ovavss_d2.modeling.meta_arch import OVAVSS
-from ovavss_d2.vocabulary import parse_vocabulary
+from ovavss_d2.modeling.windows import split_windows
+from ovavss_d2.vocabulary import display_name, parse_vocabulary
 from ovavss_d2.weights.checkpoint import check_weight_files, config_for_use, load_weights
 
 __all__ = ["FrameResult", "Segment", "Segmenter"]
@@ -49,7 +49,6 @@ class Segmenter:
         model: OVAVSS,
         resize: ClipAugmentation,
         window: int,
-        overlap: int = 0,
         pairing: str = "time",
     ):
         """
@@ -57,13 +56,11 @@ class Segmenter:
             model: takes clips and gives label maps, as the meta-architecture `OVAVSS` does.
             resize: brings frames to the model's size.
             window: frames that the model looks at together.
-            overlap: frames that neighbouring windows share, fewer than `window`.
             pairing: "time" or "released", see MODEL.AUDIO.PAIRING.
         """
         self.model = model.eval()
         self.resize = resize
         self.window = window
-        self.overlap = min(overlap, window - 1)
         self.pairing = pairing
 
     @classmethod
@@ -115,7 +112,6 @@ class Segmenter:
             model=model,
             resize=ClipAugmentation(build_augmentations(cfg, is_train=False)),
             window=cfg.INPUT.SAMPLING_FRAME_NUM,
-            overlap=cfg.TEST.WINDOW_OVERLAP,
             pairing=cfg.MODEL.AUDIO.PAIRING,
         )
 
@@ -222,14 +218,12 @@ class Segmenter:
     def _segment(
         self, frames: Iterator[HeardFrame], total: int | None, progress: Progress | None
     ) -> Iterator[FrameResult]:
-        merger = WindowMerger(overlap=self.overlap, threshold=self.threshold)
-        names, done = self.names, 0
-        for new, window in overlapping_windows(frames, self.window, self.overlap):
-            yield from merger.add(new, window, self._run_model(window))
+        done = 0
+        for new, window in split_windows(frames, self.window):
+            yield from _frame_results(window[-new:], self._run_model(window), done)
             done += new
             if progress is not None:
                 progress(done, total)
-        yield from merger.flush(names)
 
     @torch.no_grad()
     def _run_model(self, window: list[HeardFrame]) -> dict:
@@ -245,6 +239,29 @@ class Segmenter:
             "clip_seed": 0,
         }
         return self.model([clip])[0]
+
+
+def _frame_results(
+    frames: list[HeardFrame], output: dict, first_index: int
+) -> Iterator[FrameResult]:
+    """The model's output for the last frames of a window, frame by frame."""
+    count = len(frames)
+    label_maps = output["label_map"][-count:].cpu().numpy()
+    segments = [
+        (display_name(segment["name"]), segment["score"], segment["masks"][-count:].cpu().numpy())
+        for segment in output["segments"]
+    ]
+    for i, frame in enumerate(frames):
+        yield FrameResult(
+            index=first_index + i,
+            time=frame.time,
+            image=frame.image,
+            names=tuple(map(display_name, output["names"])),
+            label_map=label_maps[i],
+            segments=tuple(
+                Segment(name, score, masks[i]) for name, score, masks in segments if masks[i].any()
+            ),
+        )
 
 
 def _checked_threshold(threshold: float) -> float:

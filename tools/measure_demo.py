@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Measure the demo on toy videos with known truth: how often labels change at borders of windows
-and inside them, and how good masks are on and between segmented frames.
+"""Measure the demo on toy videos with known truth: mIoU on segmented frames and between them.
 
     python tools/measure_demo.py --weights output/ovavss_toy/model_final.pth
 
-Prints one line a figure; docs/DEMO.md quotes them.
+docs/DEMO.md quotes the figures.
 """
 
 import argparse
@@ -46,37 +45,6 @@ def mean_iou(pairs) -> float:
     return float((both / np.maximum(either, 1))[1:][either[1:] > 0].mean())
 
 
-def measure_borders(segmenter: Segmenter, videos: int, overlap: int) -> None:
-    """How often labels change from one frame to the next while the sound stays, where other
-    windows speak for the next frame (border) and where the same do (inside)."""
-    segmenter.overlap, size = overlap, segmenter.window
-    stride = size - overlap
-    changes: dict[bool, list[tuple[float, bool]]] = {True: [], False: []}
-    pairs = []
-    for seed in range(videos):
-        frames, sound, heard, truth = make_scene(seed, 90, 1)
-        results = list(segmenter(frames, audio=sound, sample_rate=16000))
-        maps = [result.label_map for result in results]
-        pairs += zip(maps, truth, strict=True)
-        for i in range(len(maps) - 1):
-            if heard[i] != heard[i + 1]:
-                continue
-            windows = [
-                {k for k in range(len(maps)) if k * stride <= j < k * stride + size}
-                for j in (i, i + 1)
-            ]
-            union = np.count_nonzero((maps[i] > 0) | (maps[i + 1] > 0))
-            changed = np.count_nonzero(maps[i] != maps[i + 1]) / max(union, 1)
-            renamed = set(np.unique(maps[i])) != set(np.unique(maps[i + 1]))
-            changes[windows[0] != windows[1]].append((changed, renamed))
-    border, inside = (np.mean(changes[key], axis=0) for key in (True, False))
-    print(
-        f"overlap {overlap}: painted pixels that change: {border[0]:.3f} at borders, "
-        f"{inside[0]:.3f} inside; frames whose names change: {border[1]:.3f}, {inside[1]:.3f}; "
-        f"mIoU {100 * mean_iou(pairs):.1f}"
-    )
-
-
 def measure_following(segmenter: Segmenter, videos: int, rate: int = 12) -> None:
     """mIoU on the segmented frames (1 a second), and on the frames between them."""
     on, between = [], []
@@ -104,9 +72,6 @@ def main() -> None:
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[])
     args = parser.parse_args()
     segmenter = Segmenter.from_config_file(args.config_file, weights=args.weights, opts=args.opts)
-    overlap = segmenter.overlap
-    for each in (0, overlap):
-        measure_borders(segmenter, args.videos, each)
     measure_following(segmenter, args.videos)
 
 

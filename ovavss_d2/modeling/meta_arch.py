@@ -21,6 +21,7 @@ from ovavss_d2.modeling.criterion import SetCriterion
 from ovavss_d2.modeling.ops.fast_linear import convolve_linear_layers
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingClassifier
+from ovavss_d2.modeling.windows import split_windows
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,8 @@ class OVAVSS(nn.Module):
         Returns:
             In training a dict of weighted losses; else one dict a clip, with `label_map` (L, H, W)
             int32 at the clip's `height` and `width` (0: background, k: the k-th of `names`),
-            `names`, and `segments`: the painted pairs.
+            `names`, and `segments`: the painted pairs of each window, best first, as
+            `PostProcessor` gives them, with `window`: (first, last + 1) index of their frames.
         """
         if self.training:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed_on_cpu):
@@ -196,14 +198,16 @@ class OVAVSS(nn.Module):
 
     @torch.no_grad()
     def _segment_video(self, video: dict) -> dict:
-        """Windows of a video one after the other, put together."""
-        length = len(video["image"])
+        """Segment a video window by window, and join the results."""
         maps, segments = [], []
-        for first in range(0, length, self.window):
-            last = min(first + self.window, length)
-            label_map, painted = self._segment_window(_cut(video, first, last))
-            maps.append(label_map)
-            segments += [{"window": (first, last), **segment} for segment in painted]
+        for new, indices in split_windows(range(len(video["image"])), self.window):
+            label_map, painted = self._segment_window(_clip_of(video, indices))
+            maps.append(label_map[-new:])
+            frames = (indices[-new], indices[-1] + 1)
+            for segment in painted:
+                masks = segment["masks"][-new:]
+                if masks.any():
+                    segments.append({**segment, "window": frames, "masks": masks})
         return {"label_map": torch.cat(maps), "names": self.vocabulary, "segments": segments}
 
     def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
@@ -247,10 +251,10 @@ class OVAVSS(nn.Module):
         )
 
 
-def _cut(video: dict, first: int, last: int) -> dict:
-    """Frames `first` to `last` (exclusive) of a mapped video."""
-    per_frame = ("image", "audio", "audio_valid")
-    return {**video, **{key: video[key][first:last] for key in per_frame}}
+def _clip_of(video: dict, indices: list[int]) -> dict:
+    """The frames of a mapped video with these consecutive indices."""
+    frames = slice(indices[0], indices[-1] + 1)
+    return video | {key: video[key][frames] for key in ("image", "audio", "audio_valid")}
 
 
 def vocabulary_of(cfg) -> tuple[str, ...]:

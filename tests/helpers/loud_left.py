@@ -43,7 +43,8 @@ class LoudLeft(nn.Module):
             [(0.9, left), (0.6, top)][: len(self.vocabulary)], start=1
         ):
             if score > self.postprocessor.threshold:
-                label_map[mask & (label_map == 0)] = k
+                mask &= label_map == 0
+                label_map[mask] = k
                 found = {"name": self.vocabulary[k - 1], "label": k, "score": score, "masks": mask}
                 segments.append({"window": (0, length), **found})
         return {"label_map": label_map, "names": self.vocabulary, "segments": segments}
@@ -55,7 +56,6 @@ def write_config(folder):
     path.write_text(
         "MODEL: {META_ARCHITECTURE: LoudLeft, DEVICE: cpu, WEIGHTS: stand-in.pth}\n"
         "INPUT: {MIN_SIZE_TEST: 48, SAMPLING_FRAME_NUM: 3}\n"
-        "TEST: {WINDOW_OVERLAP: 1}\n"
         "VERSION: 2\n"
     )
     return path

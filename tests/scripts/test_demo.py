@@ -119,7 +119,7 @@ def test_partial_results_are_kept_where_asked(demo, tmp_path, monkeypatch, stopp
             raise stopped_by
         return whole(self, clip)
 
-    monkeypatch.setattr("loud_left.LoudLeft._segment", stop)
+    monkeypatch.setattr(LoudLeft, "_segment", stop)
     arguments = ["--config-file", write_config(tmp_path), "--input", source, "--keep-partial"]
     with pytest.raises(SystemExit) as end:
         demo(*arguments, "--output", tmp_path / "out")
@@ -181,7 +181,7 @@ def test_failure_in_the_middle_leaves_nothing(demo, tmp_path, capsys, monkeypatc
     def fail(self, clips):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("loud_left.LoudLeft._segment", fail)
+    monkeypatch.setattr(LoudLeft, "_segment", fail)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
         demo("--config-file", write_config(tmp_path), "--input", source, "--output", out)
