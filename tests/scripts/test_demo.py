@@ -128,7 +128,7 @@ def test_partial_results_are_kept_where_asked(demo, tmp_path, monkeypatch, stopp
     assert kept == [f"clip.partial{ending}" for ending in (".jpg", ".json", ".mp4", "_labels")]
     assert 2 < open_video(tmp_path / "out" / "clip.partial.mp4").duration < 6
     content = json.loads((tmp_path / "out" / "clip.partial.json").read_text())
-    assert content["videos"][0]["times"] == [0, 1, 2]
+    assert content["videos"][0]["times"] == [0, 1, 2, 3, 4]
 
 
 def wrong_inputs(folder):
