@@ -9,7 +9,6 @@ Shapes: L frames of a video, K names, H W pixels.
 """
 
 import csv
-import functools
 import json
 import logging
 import os
@@ -18,11 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle
 
+from ovavss_d2.data.label_maps import IMAGE_ERRORS, read_labels, resize_labels
+from ovavss_d2.data.masks import annotations_from_labels
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.vocabulary import voc_palette
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,6 @@ SUBSETS = tuple(FRAMES_OF_SUBSET)
 SPLITS = ("train", "val", "test")
 MISSING_SOUND = "missing sound (silence is used)"
 BROKEN_SOUND = "broken sound (silence is used)"
-UNKNOWN = 255  # mark of a colour outside the palette
 _COLUMNS = ("uid", "a_obj", "split", "label")
 
 
@@ -128,54 +126,6 @@ def _missing(path: str) -> FileNotFoundError:
     )
 
 
-@functools.cache
-def _color_table(num_colors: int) -> np.ndarray:
-    """The palette turned round: uint8 (2^24,), colour to id."""
-    table = np.full(1 << 24, UNKNOWN, np.uint8)
-    table[_pack(voc_palette(num_colors))] = np.arange(num_colors)
-    return table
-
-
-def _pack(colors: np.ndarray) -> np.ndarray:
-    colors = colors.astype(np.int32)
-    return (colors[..., 0] << 16) | (colors[..., 1] << 8) | colors[..., 2]
-
-
-def labels_from_colors(colors: np.ndarray, num_colors: int) -> tuple[np.ndarray, int]:
-    """Turn a picture in palette colours into class ids.
-
-    Args:
-        colors: uint8 (H, W, 3) RGB.
-        num_colors: K + 1, at most 255; background is colour 0.
-
-    Returns:
-        uint8 (H, W) ids, and the number of pixels in none of the colours (they become background).
-    """
-    labels = _color_table(num_colors)[_pack(colors)]
-    unknown = labels == UNKNOWN
-    count = int(np.count_nonzero(unknown))
-    if count:
-        labels[unknown] = 0
-    return labels, count
-
-
-def read_labels(path: str | os.PathLike, num_colors: int) -> tuple[np.ndarray, int]:
-    """Read a `labels_rgb` picture; see `labels_from_colors`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no picture.
-    """
-    try:
-        with Image.open(path) as image:
-            colors = np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}': no such label picture") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"'{path}': broken label picture ({error})") from error
-    return labels_from_colors(colors, num_colors)
-
-
 def scan_video(
     root: str, info: VideoInfo, names: Sequence[str], with_masks: bool = True
 ) -> VideoScan:
@@ -223,7 +173,7 @@ def scan_video(
     if with_masks:
         ids = [labels.get(i) for i in frames]
         heard = sorted(names.index(name) + 1 for name in scan.video["names"])
-        scan.annotations = annotations_of(ids, heard)
+        scan.annotations = annotations_from_labels(ids, heard)
     return scan
 
 
@@ -266,7 +216,7 @@ def frame_size(path: str | os.PathLike) -> tuple[int, int]:
         with Image.open(path) as image:
             image.load()
             return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except IMAGE_ERRORS as error:
         raise ValueError(f"'{path}': broken frame ({error})") from error
 
 
@@ -305,42 +255,5 @@ def _find_labels(root, folder, info, frames, names, scan) -> dict[int, np.ndarra
             scan.problems.append(("unknown colour in a label (background is used)", place))
         if ids.shape != (size[1], size[0]):
             scan.problems.append(("label of another size than its frame (it is scaled)", place))
-        labels[i] = fit_labels(ids, (height, width))
+        labels[i] = resize_labels(ids, (height, width))
     return labels
-
-
-def fit_labels(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale class ids (H, W) to a size by nearest neighbours, where they have another."""
-    if ids.shape == size:
-        return ids
-    return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))
-
-
-def annotations_of(labels: Sequence[np.ndarray | None], categories: Sequence[int]) -> list[dict]:
-    """Make one instance per class of a video.
-
-    Args:
-        labels: class ids (H, W) of its L frames; None for a frame without truth.
-        categories: the classes, from 1; those that no frame shows are left out.
-
-    Returns:
-        Dicts of "category_id", "iscrowd", "bboxes" and "segmentations" (L, RLE or None).
-    """
-    found = []
-    for category in categories:
-        segmentations = [None if ids is None else encode_mask(ids == category) for ids in labels]
-        if any(segmentations):
-            boxes = [s and rle.toBbox(s).tolist() for s in segmentations]
-            found.append(
-                {"category_id": category, "iscrowd": 0}
-                | {"bboxes": boxes, "segmentations": segmentations}
-            )
-    return found
-
-
-def encode_mask(mask: np.ndarray) -> dict | None:
-    """Encode a bool (H, W) mask as COCO's compressed RLE with text counts; None if it is empty."""
-    if not mask.any():
-        return None
-    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ovavss_d2.data.avsbench import annotations_of, fit_labels, frame_size, read_labels
+from ovavss_d2.data.avsbench import frame_size
+from ovavss_d2.data.label_maps import read_labels, resize_labels
+from ovavss_d2.data.masks import annotations_from_labels
 
 _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -78,8 +80,8 @@ def _record(video: Path, names: Sequence[str], rate: float, training: bool) -> d
         ],
     }
     if training:
-        fitted = [None if ids is None else fit_labels(ids, (height, width)) for ids in labels]
-        record["annotations"] = annotations_of(fitted, sorted(found))
+        fitted = [None if ids is None else resize_labels(ids, (height, width)) for ids in labels]
+        record["annotations"] = annotations_from_labels(fitted, sorted(found))
     return record
 
 

@@ -5,7 +5,7 @@ Shapes: T frames of a clip, L of the video, N objects, H W pixels.
 
 import itertools
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from detectron2.data import (
 from detectron2.data import detection_utils as d2_utils
 from detectron2.structures import BitMasks, Instances
 from PIL import Image
-from pycocotools import mask as rle
 
 from ovavss_d2.data.augmentation import (
     ClipAugmentation,
@@ -28,6 +27,7 @@ from ovavss_d2.data.augmentation import (
 )
 from ovavss_d2.data.avsbench import SUBSETS
 from ovavss_d2.data.clip_sampler import ClipStream, StreamSampler
+from ovavss_d2.data.masks import decode_masks
 from ovavss_d2.media.audio import read_audio, released_examples, seconds_at
 
 PAIRINGS = ("time", "released")
@@ -236,43 +236,6 @@ def _labelled(record: dict) -> list[bool]:
         return [file is not None for file in files]
     half = record["subset"] == SUBSETS[0]
     return [i == 0 or not half for i in range(len(record["file_names"]))]
-
-
-def decode_masks(segmentations: Iterable, height: int, width: int) -> np.ndarray:
-    """Draw masks.
-
-    Args:
-        segmentations: N of None, COCO's RLE (counts as text or numbers), or a list of polygons.
-        height, width: size of the frame.
-
-    Returns:
-        uint8 (N, height, width).
-
-    Raises:
-        ValueError: a mask is none of these, or of another size.
-    """
-    masks = []
-    for segmentation in segmentations:
-        mask = np.zeros((height, width), np.uint8)
-        if segmentation:
-            try:
-                mask = _decode(segmentation, height, width)
-            except (TypeError, KeyError, IndexError, ValueError) as error:
-                raise ValueError(f"broken mask ({type(error).__name__}: {error})") from error
-        if mask.shape != (height, width):
-            raise ValueError(f"a mask of {mask.shape}, expected the frame's {(height, width)}")
-        masks.append(mask)
-    return np.stack(masks)
-
-
-def _decode(segmentation, height: int, width: int) -> np.ndarray:
-    if isinstance(segmentation, list):
-        if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
-            raise ValueError("a polygon needs x, y of three points or more")
-        segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        segmentation = rle.frPyObjects(segmentation, height, width)
-    return rle.decode(segmentation)
 
 
 def _instances(record: dict, indices: Sequence[int], transforms, size, astray) -> list[Instances]:

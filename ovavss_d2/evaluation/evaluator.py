@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovavss_d2.data.label_maps import write_label_map
 from ovavss_d2.evaluation import figures, report
 from ovavss_d2.evaluation.best_worst import (
     FRAMES_KEPT,
@@ -29,7 +30,6 @@ from ovavss_d2.evaluation.best_worst import (
 )
 from ovavss_d2.evaluation.confusion import StreamingMetrics
 from ovavss_d2.evaluation.truth import named_ids, true_frames
-from ovavss_d2.files import atomic_path
 from ovavss_d2.vocabulary import synonyms_of
 
 logger = logging.getLogger(__name__)
@@ -167,14 +167,6 @@ def _case(
     )
     names = video.get("names")
     return VideoCase(score, str(video["video_id"]), None if names is None else tuple(names), frames)
-
-
-def write_label_map(path: str | os.PathLike, ids: np.ndarray, palette: np.ndarray) -> None:
-    """Write ids (H, W), at most 255, as an indexed PNG with a palette (K, 3) of RGB colours."""
-    image = Image.fromarray(ids.astype(np.uint8))
-    image.putpalette(palette.tobytes())
-    with atomic_path(path) as temporary:
-        image.save(temporary)
 
 
 def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.ndarray:

@@ -20,7 +20,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
 
-from ovavss_d2.data.avsbench import labels_from_colors
+from ovavss_d2.data.label_maps import IMAGE_ERRORS, labels_from_colors
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 
 _GREY_MODES = ("1", "L", "I", "I;16", "I;16B")
@@ -95,7 +95,7 @@ def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
         with Image.open(path) as image:
             grey = image.mode in _GREY_MODES
             picture = np.asarray(image if grey else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except IMAGE_ERRORS as error:
         raise ValueError(f"'{path}': broken label map ({error})") from error
     if not grey:
         ids, unknown = labels_from_colors(picture, num_classes)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ovavss_d2.data.avsbench import read_labels
-from ovavss_d2.data.mapper import decode_masks
+from ovavss_d2.data.label_maps import read_labels
+from ovavss_d2.data.masks import labels_from_annotations
 
 
 def true_frames(video: dict, metadata: Any) -> Iterator[tuple[int, np.ndarray]]:
@@ -35,7 +35,7 @@ def _true_ids(video: dict, i: int, num_classes: int) -> np.ndarray | None:
         path = video["label_files"][i]
         return None if path is None else read_labels(path, num_classes)[0]
     if video.get("annotations") is not None:  # an empty list says that nothing sounds
-        return draw_annotations(video["annotations"], i, (video["height"], video["width"]))
+        return labels_from_annotations(video["annotations"], i, (video["height"], video["width"]))
     return None
 
 
@@ -52,25 +52,4 @@ def named_ids(names: Sequence[str] | None, metadata: Any) -> np.ndarray:
     ids = np.arange(1 + len(metadata.names), dtype=np.uint8)
     if names is not None:
         ids *= np.isin(("", *metadata.names), list(names))
-    return ids
-
-
-def draw_annotations(annotations: list[dict], i: int, size: tuple[int, int]) -> np.ndarray:
-    """Draw a frame's objects over each other, in their order.
-
-    Args:
-        annotations: with `category_id` and `segmentations`: per frame an RLE (compressed or not),
-            polygons or None.
-        i: the frame.
-        size: (H, W).
-
-    Returns:
-        uint8 (H, W) category ids, 0 where there is no object.
-    """
-    ids = np.zeros(size, np.uint8)
-    if not annotations:
-        return ids
-    masks = decode_masks([annotation["segmentations"][i] for annotation in annotations], *size)
-    for annotation, mask in zip(annotations, masks, strict=True):
-        ids[mask.astype(bool)] = annotation["category_id"]
     return ids

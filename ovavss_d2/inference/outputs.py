@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from ovavss_d2.data.avsbench import encode_mask
+from ovavss_d2.data.masks import encode_mask
 from ovavss_d2.inference.painter import colors_of
 from ovavss_d2.inference.results import FrameResult, Timeline
 from ovavss_d2.vocabulary import display_name, synonyms_of

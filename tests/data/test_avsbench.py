@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,13 +5,10 @@ from pycocotools import mask as rle
 
 from ovavss_d2.data.avsbench import (
     VideoInfo,
-    encode_mask,
-    labels_from_colors,
-    read_labels,
     read_metadata,
     scan_video,
 )
-from ovavss_d2.vocabulary import AVSBENCH_NAMES, voc_palette
+from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
 DOG, MAN = AVSBENCH_NAMES.index("dog") + 1, AVSBENCH_NAMES.index("man") + 1
 
@@ -66,40 +61,6 @@ def test_missing_lists_say_where_they_come_from(tree, name):
     (tree.root / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name}' is missing: it comes with"):
         read_metadata(tree.root)
-
-
-def test_colours_and_ids_are_each_others_inverse():
-    ids = np.arange(71, dtype=np.uint8).reshape(1, 71)
-    labels, unknown = labels_from_colors(voc_palette(71)[ids], 71)
-    assert (labels == ids).all() and unknown == 0
-
-
-def test_unknown_colours_are_counted_and_become_background():
-    colors = np.array([[[128, 0, 0], [1, 2, 3], [224, 224, 192]]], np.uint8)
-    labels, unknown = labels_from_colors(colors, 71)
-    assert labels.tolist() == [[1, 0, 0]] and unknown == 2
-
-
-def test_palette_pictures_read_like_rgb_ones(tmp_path):
-    ids = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    image = Image.fromarray(ids, mode="P")
-    image.putpalette(voc_palette(256).tobytes())
-    image.save(tmp_path / "a.png")
-    assert (read_labels(tmp_path / "a.png", 71)[0] == ids).all()
-
-
-def test_a_broken_label_picture_is_one_line(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 50)
-    with pytest.raises(ValueError, match="a.png': broken label picture") as error:
-        read_labels(tmp_path / "a.png", 71)
-    assert "\n" not in str(error.value)
-
-
-def test_masks_come_back_from_rle():
-    mask = np.random.default_rng(0).random((7, 11)) > 0.5
-    encoded = json.loads(json.dumps(encode_mask(mask)))
-    assert (rle.decode(encoded) == mask).all()
-    assert encode_mask(np.zeros((3, 3), bool)) is None
 
 
 def test_only_named_classes_become_objects(tree):

@@ -7,7 +7,6 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from PIL import Image
-from pycocotools import mask as rle
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.data.mapper import (
@@ -15,7 +14,6 @@ from ovavss_d2.data.mapper import (
     build_test_loader,
     build_train_loader,
     choose_sounds,
-    decode_masks,
 )
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
@@ -256,16 +254,6 @@ def test_frames_of_another_size_are_brought_to_the_videos(cfg, test, tmp_path):
     Image.new("RGB", (64, 50)).save(tmp_path / "x.jpg")
     record["file_names"][1] = str(tmp_path / "x.jpg")
     assert AVSClipMapper(cfg, is_train=False, records=test)(record)["image"].shape[2:] == (36, 48)
-
-
-def test_all_forms_of_a_mask_mean_the_same():
-    mask = np.zeros((10, 12), np.uint8)
-    mask[2:7, 3:9] = 1
-    polygon = [[3, 2, 9, 2, 9, 7, 3, 7]]
-    packed = rle.encode(np.asfortranarray(mask))
-    numbers = {"size": [10, 12], "counts": [32, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 33]}
-    masks = decode_masks([polygon, packed, numbers, None], 10, 12)
-    assert (masks[:3] == mask).all() and not masks[3].any()
 
 
 @pytest.mark.parametrize(

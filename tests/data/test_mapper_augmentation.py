@@ -11,8 +11,8 @@ from detectron2.config import get_cfg
 from PIL import Image
 
 from ovavss_d2.config import add_ovavss_config
-from ovavss_d2.data.avsbench import encode_mask
 from ovavss_d2.data.mapper import AVSClipMapper
+from ovavss_d2.data.masks import encode_mask
 
 SIZE = (24, 32)
 BRIGHT = 127  # doubled pixels are 7 or 9 sixteenths at the outline; jitter keeps 0 and 255 apart

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovavss_d2.data.avsbench import read_labels
+from ovavss_d2.data.label_maps import read_labels
 from ovavss_d2.data.split_lists import derive_openvoc_split
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.dataset import SECONDS, SPLITS, ToyClip, write_clip, write_toy
