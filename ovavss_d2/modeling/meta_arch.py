@@ -1,7 +1,6 @@
 """The meta-architecture: frames and sound in, label maps out.
 
-Shape letters: B clips, T frames of a clip, L frames of a video, N frames or objects, Q queries,
-K names, C channels, A audio channels, S samples of a second of sound, H W pixels, HP WP padded.
+Shape letters: see `modeling/__init__.py`.
 """
 
 import logging
@@ -28,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 @META_ARCH_REGISTRY.register()
 class OVAVSS(nn.Module):
-    """Finds the objects that sound, class-agnostically, and names them (arXiv 2407.21721)."""
+    """Localizes sounding objects without names, then names them (arXiv 2407.21721)."""
 
-    training_labels: Tensor  # each training class's place in the training vocabulary, or -1
+    training_index: Tensor  # index of each training class in the training vocabulary, or -1
     pixel_mean: Tensor  # (3, 1, 1)
     pixel_std: Tensor
 
@@ -56,19 +55,19 @@ class OVAVSS(nn.Module):
         """
         Args:
             backbone: frames (N, 3, H, W) to feature maps.
-            audio_encoder: sounds (N, S) to embeddings (N, A).
+            audio_encoder: audio (N, S) to embeddings (N, A).
             sem_seg_head: feature maps and embeddings to queries, objectness and masks.
             criterion: outputs and targets to losses.
             classifier: names the masks.
             postprocessor: scored pairs to label maps.
-            vocabulary: names to look for, `set_vocabulary` changes them.
-            training_vocabulary: names that the query classifier head is trained on.
+            vocabulary: names to segment; `set_vocabulary` changes them.
+            training_vocabulary: names that the text head is trained on.
             training_classes: names of the training data's classes, in the order of `gt_classes`.
             pixel_mean, pixel_std: of RGB in 0..255.
             size_divisibility: frames are padded to a multiple of it.
-            window: frames that are looked at together at test time.
-            mixed_on_cpu: compute training losses under bfloat16 autocast on a CPU. (On a GPU that
-                is the trainer's part.)
+            window: frames that are processed together at test time.
+            mixed_on_cpu: compute training losses under bfloat16 autocast on a CPU. (On a GPU the
+                trainer does that.)
         """
         super().__init__()
         self.backbone = backbone
@@ -82,9 +81,9 @@ class OVAVSS(nn.Module):
         self.size_divisibility = size_divisibility
         self.window = window
         self.mixed_on_cpu = mixed_on_cpu
-        places = {name: place for place, name in enumerate(self.training_vocabulary)}
-        labels = torch.tensor([places.get(name, -1) for name in training_classes])
-        self.register_buffer("training_labels", labels, persistent=False)
+        indices = {name: i for i, name in enumerate(self.training_vocabulary)}
+        training_index = torch.tensor([indices.get(name, -1) for name in training_classes])
+        self.register_buffer("training_index", training_index, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         convolve_linear_layers(self)
@@ -117,10 +116,10 @@ class OVAVSS(nn.Module):
         return self.pixel_mean.device
 
     def set_vocabulary(self, names: tuple[str, ...]) -> None:
-        """Look for these names from now on.
+        """Segment objects with these names from now on.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are no names.
         """
         if not names:
             raise ValueError("the vocabulary is empty; give at least one name")
@@ -129,13 +128,13 @@ class OVAVSS(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: clips as `AVSClipMapper` makes them; in training all of one length.
+            batched_inputs: clips from `AVSClipMapper`; in training all of one length.
 
         Returns:
-            In training a dict of weighted losses; else one dict a clip, with `label_map` (L, H, W)
-            int32 at the clip's `height` and `width` (0: background, k: the k-th of `names`),
-            `names`, and `segments`: the painted pairs of each window, best first, as
-            `PostProcessor` gives them, with `window`: (first, last + 1) index of their frames.
+            In training a dict of weighted losses; else one dict per clip, with `label_map` (T, H,
+            W) int32 at the clip's `height` and `width` (0: background, k: the k-th of `names`),
+            `names`, and `segments`: the painted pairs of each window, best first, as returned by
+            `PostProcessor`, with `window`: (first, last + 1) index of their frames.
         """
         if self.training:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed_on_cpu):
@@ -143,8 +142,8 @@ class OVAVSS(nn.Module):
         return [self._segment_video(video) for video in batched_inputs]
 
     def _losses(self, clips: list[dict]) -> dict[str, Tensor]:
-        frames = self._normalised(clips)
-        outputs = self._localise(frames, clips)
+        frames = self._normalize(clips)
+        outputs = self._localize(frames, clips)
         query_head = self.classifier.query_head
         if query_head is not None:
             self._add_name_logits(query_head, outputs)
@@ -158,18 +157,18 @@ class OVAVSS(nn.Module):
         weights = self.criterion.weight_dict
         return {name: loss * weights[name] for name, loss in losses.items() if name in weights}
 
-    def _normalised(self, clips: list[dict]) -> ImageList:
-        """Frames, normalised and padded with zeros to one size: tensor (B, T, 3, HP, WP)."""
+    def _normalize(self, clips: list[dict]) -> ImageList:
+        """Frames, normalized and padded with zeros to one size: tensor (B, T, 3, H, W)."""
         frames = [clip["image"].to(self.device) for clip in clips]
         frames = [(frame - self.pixel_mean) / self.pixel_std for frame in frames]
         return ImageList.from_tensors(frames, self.size_divisibility)
 
-    def _localise(self, frames: ImageList, clips: list[dict]) -> dict:
+    def _localize(self, frames: ImageList, clips: list[dict]) -> dict:
         """Masks and objectness of the queries, without names."""
         features = self.backbone(frames.tensor.flatten(0, 1))
-        sound = torch.cat([clip["audio"] for clip in clips])  # the encoder moves what it needs
+        waveforms = torch.cat([clip["audio"] for clip in clips])  # the encoder moves them
         valid = torch.cat([clip["audio_valid"] for clip in clips])
-        audio = self.audio_encoder(sound, valid)
+        audio = self.audio_encoder(waveforms, valid)
         return self.sem_seg_head(features, audio, num_clips=len(clips))
 
     def _add_name_logits(self, query_head: TextEmbeddingClassifier, outputs: dict) -> None:
@@ -178,20 +177,21 @@ class OVAVSS(nn.Module):
             prediction["pred_names"] = query_head(prediction["pred_queries"], text)
 
     def _targets(self, clip: dict, padded_size: tuple[int, int]) -> dict[str, Tensor]:
-        """Objects visible in a labelled frame.
+        """Objects visible in a labeled frame.
 
         Returns:
-            labels (N,) place in the training vocabulary or -1, masks (N, T, HP, WP), labelled (T,).
+            "labels" (G,), indices in the training vocabulary or -1; "masks" (G, T, H, W) of
+            padded size; "labelled" bool (T,).
         """
         labelled = clip["labelled"]
         masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
-        # On the CPU, and copied without waiting: a GPU is still busy with the forward pass.
+        # Computed on the CPU and copied asynchronously: a GPU is busy with the forward pass.
         visible = masks[:, labelled].flatten(1).any(dim=1)
         classes = clip["instances"][0].gt_classes[visible].to(self.device, non_blocking=True)
         height, width = masks.shape[-2:]
         padding = (0, padded_size[1] - width, 0, padded_size[0] - height)
         return {
-            "labels": self.training_labels[classes],
+            "labels": self.training_index[classes],
             "masks": F.pad(masks[visible].to(self.device, non_blocking=True), padding),
             "labelled": labelled,
         }
@@ -213,18 +213,18 @@ class OVAVSS(nn.Module):
     def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
         """Label map (T, H, W) and painted pairs of one window.
 
-        Whatever cannot be painted is dropped before it costs more: silent windows, queries that are
-        hardly an object, masks without a pixel in a frame that sounds. That changes no result.
+        What cannot be painted is removed early, which changes no result: silent windows, queries
+        with a low object probability, masks without a pixel in a frame with sound.
         """
         size = (clip["height"], clip["width"])
         audio = clip["audio"].to(self.device)
-        audible = self.postprocessor.audible(audio)
-        if not audible.any():
+        has_sound = self.postprocessor.has_sound(audio)
+        if not has_sound.any():
             return torch.zeros(len(audio), *size, dtype=torch.int32, device=self.device), []
-        frames = self._normalised([clip])
-        outputs = self._localise(frames, [clip])
+        frames = self._normalize([clip])
+        outputs = self._localize(frames, [clip])
         objectness = outputs["pred_logits"][0].softmax(-1)[:, 0]
-        queries = self.postprocessor.paintable(objectness).nonzero()[:, 0]
+        queries = self.postprocessor.select_by_objectness(objectness).nonzero()[:, 0]
         height, width = frames.image_sizes[0]
         masks = F.interpolate(
             outputs["pred_masks"][0, queries],
@@ -232,8 +232,8 @@ class OVAVSS(nn.Module):
             mode="bilinear",
             align_corners=False,
         )
-        showing = self.postprocessor.showing(masks[..., :height, :width], audible)
-        queries, masks = queries[showing], masks[showing]
+        visible = self.postprocessor.select_by_mask(masks[..., :height, :width], has_sound)
+        queries, masks = queries[visible], masks[visible]
         names = self.classifier.name_probabilities(
             queries=outputs["pred_queries"][0, queries],
             mask_logits=masks,
@@ -258,7 +258,7 @@ def _clip_of(video: dict, indices: list[int]) -> dict:
 
 
 def vocabulary_of(cfg) -> tuple[str, ...]:
-    """Names to look for: the config's, or those of the first test set."""
+    """Names to segment: the config's, or those of the first test set."""
     return tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or tuple(_metadata_of(cfg, "TEST").names)
 
 
@@ -271,13 +271,13 @@ def training_vocabulary_of(cfg) -> tuple[str, ...]:
 
 
 def _metadata_of(cfg, part: str) -> Metadata:
-    """What is known of the first data set in `DATASETS.TRAIN` or `DATASETS.TEST`.
+    """Metadata of the first data set in `DATASETS.TRAIN` or `DATASETS.TEST`.
 
     Raises:
-        ValueError: there is none, or it is not one of ours.
+        ValueError: there is none, or it is registered without names.
     """
     name = first_data_set(cfg, part)
     metadata = MetadataCatalog.get(name)
     if not hasattr(metadata, "names"):
-        raise ValueError(f"DATASETS.{part} has '{name}', which is not registered with its names")
+        raise ValueError(f"DATASETS.{part} has '{name}', which is registered without names")
     return metadata

@@ -1,8 +1,4 @@
-"""From scored (query, name) pairs to a label map.
-
-Shapes: Q queries, K names, N pairs, T frames of a window, S sound samples, h w resized frames, H W
-output.
-"""
+"""From scored (query, name) pairs to a label map. Shape letters: see `modeling/__init__.py`."""
 
 import math
 from typing import NamedTuple
@@ -17,7 +13,7 @@ RELEASED_PAIRS = 10
 
 
 class Pairs(NamedTuple):
-    """(Query, name) pairs, best first; scores float (N,), positions int64 (N,)."""
+    """R (query, name) pairs, best first: scores float (R,), indices int64 (R,)."""
 
     scores: Tensor
     queries: Tensor
@@ -27,7 +23,7 @@ class Pairs(NamedTuple):
 def rank_pairs(scores: Tensor, limit: int | None = None, above: float = -math.inf) -> Pairs:
     """The (query, name) pairs of scores (Q, K) above a score, all or `limit` of them, best first.
 
-    Weak pairs are left out before sorting: there are many of them in a large vocabulary.
+    Weak pairs are removed before sorting: a large vocabulary has many of them.
     """
     queries, names = (scores > above).nonzero(as_tuple=True)
     values, order = scores[queries, names].sort(descending=True, stable=True)
@@ -35,21 +31,8 @@ def rank_pairs(scores: Tensor, limit: int | None = None, above: float = -math.in
     return Pairs(values[:limit], queries[order], names[order])
 
 
-def audible_frames(audio: Tensor, silence_rms: float) -> Tensor:
-    """Frames that can be painted: those whose sound is not quieter than `silence_rms`.
-
-    Args:
-        audio: (T, S), full scale 1.
-        silence_rms: root mean square over a frame's sound.
-
-    Returns:
-        bool (T,).
-    """
-    return audio.square().mean(-1).sqrt() >= silence_rms
-
-
 def paint(
-    pairs: Pairs, mask_logits: Tensor, size: tuple[int, int], audible: Tensor
+    pairs: Pairs, mask_logits: Tensor, size: tuple[int, int], has_sound: Tensor
 ) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     """Paint pairs in order; a pixel keeps its first name.
 
@@ -59,26 +42,26 @@ def paint(
         pairs: `Pairs`, best first.
         mask_logits: (Q, T, h, w).
         size: (H, W) of the output.
-        audible: bool (T,); no other frame is painted.
+        has_sound: bool (T,); no other frame is painted.
 
     Returns:
-        int32 (T, H, W), 0 where nothing is painted, else 1 + the name's position; and a list of
-        (position in `pairs`, bool (T, H, W) painted pixels) for the pairs that got any.
+        int32 (T, H, W), 0 where nothing is painted, else 1 + the name's index; and a list of
+        (index in `pairs`, bool (T, H, W) painted pixels) for the pairs that have any.
     """
-    label_map = torch.zeros(len(audible), *size, dtype=torch.int32, device=mask_logits.device)
+    label_map = torch.zeros(len(has_sound), *size, dtype=torch.int32, device=mask_logits.device)
     painted: list[tuple[int, Tensor]] = []
-    seen = set()
-    if not audible.any():
+    done = set()
+    if not has_sound.any():
         return label_map, painted
     for i, (query, name) in enumerate(
         zip(pairs.queries.tolist(), pairs.names.tolist(), strict=True)
     ):
-        if query in seen:  # the same mask again: its pixels are taken
+        if query in done:  # the pixels of this mask have a name already
             continue
-        seen.add(query)
+        done.add(query)
         logits = mask_logits[query].unsqueeze(0).float()
         mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0] > 0
-        mask &= (label_map == 0) & audible[:, None, None]
+        mask &= (label_map == 0) & has_sound[:, None, None]
         if mask.any():
             label_map[mask] = name + 1
             painted.append((i, mask))
@@ -86,10 +69,11 @@ def paint(
 
 
 class PostProcessor:
-    """Scores pairs in one of two ways, drops silent frames and weak pairs, paints the rest.
+    """Scores pairs, removes silent frames and weak pairs, and paints the rest.
 
-    - "score": object probability x name probability.
-    - "released": the name probability alone, of the ten best pairs, as the published code does.
+    - scoring "score": object probability x name probability.
+    - scoring "released": the name probability alone, of the ten best pairs, as in the published
+      code.
     """
 
     @configurable
@@ -98,10 +82,11 @@ class PostProcessor:
         Args:
             scoring: "score" or "released".
             threshold: pairs above this score are painted.
-            silence_rms: frames with less sound are not painted; 0 paints them all.
+            silence_rms: frames whose sound has a lower root mean square are not painted (full
+                scale is 1); 0 paints all.
 
         Raises:
-            ValueError: no such scoring.
+            ValueError: unknown scoring.
         """
         if scoring not in SCORINGS:
             raise ValueError(f"TEST.SCORING is '{scoring}': expected one of {', '.join(SCORINGS)}")
@@ -118,27 +103,27 @@ class PostProcessor:
             "silence_rms": cfg.TEST.SILENCE_RMS,
         }
 
-    def paintable(self, objectness: Tensor) -> Tensor:
-        """Queries that can be painted at all, bool (Q,), from their object probabilities (Q,)."""
+    def has_sound(self, audio: Tensor) -> Tensor:
+        """Frames that are not silent, bool (T,), from their sound (T, S), full scale 1."""
+        return audio.square().mean(-1).sqrt() >= self.silence_rms
+
+    def select_by_objectness(self, objectness: Tensor) -> Tensor:
+        """Queries whose score can exceed the threshold, bool (Q,), from object probabilities."""
         if self.scoring == "released":
             return torch.ones_like(objectness, dtype=torch.bool)
         return objectness > self.threshold
 
-    def audible(self, audio: Tensor) -> Tensor:
-        """Frames that can be painted at all, bool (T,), from their sound (T, S)."""
-        return audible_frames(audio, self.silence_rms)
-
-    def showing(self, mask_logits: Tensor, audible: Tensor) -> Tensor:
-        """Queries that have a pixel in a frame that can be painted, bool (Q,); others need no name.
+    def select_by_mask(self, mask_logits: Tensor, has_sound: Tensor) -> Tensor:
+        """Queries with a pixel in a frame that is not silent, bool (Q,); others need no name.
 
         Args:
             mask_logits: (Q, T, h, w), without padding.
-            audible: bool (T,).
+            has_sound: bool (T,).
         """
-        if self.scoring == "released":  # there a query that shows nothing can still be among ten
+        if self.scoring == "released":  # a query without pixels can be among the ten best
             return torch.ones(len(mask_logits), dtype=torch.bool, device=mask_logits.device)
-        peaks = mask_logits.amax((-2, -1))  # a resized mask exceeds 0 only where this one does
-        return ((peaks > 0) & audible).any(1)
+        peaks = mask_logits.amax((-2, -1))  # a resized mask exceeds 0 only if this one does
+        return ((peaks > 0) & has_sound).any(1)
 
     def pairs(self, objectness: Tensor, name_probabilities: Tensor) -> Pairs:
         """The pairs to paint, best first.
@@ -168,18 +153,18 @@ class PostProcessor:
             objectness: object probability (Q,).
             name_probabilities: (Q, K).
             mask_logits: (Q, T, h, w), without padding.
-            audio: each frame's sound (T, S), full scale 1.
+            audio: sound of each frame (T, S), full scale 1.
             size: (H, W) of the output.
             names: K names.
 
         Returns:
             int32 label map (T, H, W): 0 background, k the k-th name; and the painted pairs, best
-            first, as dicts with "name", "label" (k), "score" and "masks", the bool (T, H, W) pixels
-            that bear it.
+            first, as dicts with "name", "label" (k), "score" and "masks", the painted pixels, bool
+            (T, H, W).
         """
         pairs = self.pairs(objectness, name_probabilities)
-        audible = self.audible(audio).to(mask_logits.device)
-        label_map, painted = paint(pairs, mask_logits, size, audible)
+        has_sound = self.has_sound(audio).to(mask_logits.device)
+        label_map, painted = paint(pairs, mask_logits, size, has_sound)
         segments = [
             {
                 "name": names[pairs.names[i]],

@@ -55,9 +55,9 @@ def test_losses_and_gradients_of_a_batch_are_the_mean_of_its_clips(model):
 @torch.no_grad()
 def test_outputs_of_a_batch_are_those_of_its_clips(model):
     model.eval()
-    together = model._localise(model._normalised(clips()), clips())
+    together = model._localize(model._normalize(clips()), clips())
     for i, clip in enumerate(clips()):
-        alone = model._localise(model._normalised([clip]), [clip])
+        alone = model._localize(model._normalize([clip]), [clip])
         for key in ("pred_logits", "pred_masks", "pred_queries"):
             error = (together[key][i] - alone[key][0]).abs().max()
             assert error <= TOLERANCE * alone[key].abs().max(), key

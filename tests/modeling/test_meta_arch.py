@@ -36,7 +36,7 @@ def config_in(folder):
 @torch.no_grad()
 def localised(model, clips):
     model.eval()
-    return model._localise(model._normalised(clips), clips)
+    return model._localize(model._normalize(clips), clips)
 
 
 def test_a_batch_is_localised_like_its_clips(model):
@@ -76,7 +76,7 @@ def test_silence_paints_nothing(model):
 
 def test_a_silent_window_costs_nothing(model, monkeypatch):
     model.eval()
-    monkeypatch.setattr(model, "_localise", None)
+    monkeypatch.setattr(model, "_localize", None)
     (output,) = model([make_clip(5, loudness=0.0)])
     assert output["label_map"].shape == (5, *SIZE) and not output["segments"]
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from detectron2.config import get_cfg
 
 from ovavss_d2.config import add_ovavss_config
-from ovavss_d2.modeling.postprocess import PostProcessor, audible_frames, rank_pairs
+from ovavss_d2.modeling.postprocess import PostProcessor, rank_pairs
 
 QUERIES, FRAMES, NAMES, SIZE = 6, 3, ("cat", "dog", "harp"), (16, 20)
 
@@ -70,15 +70,15 @@ def test_segments_hold_exactly_the_painted_pixels(window):
     assert torch.equal(union, label_map)
 
 
-def test_queries_that_are_not_paintable_change_nothing(window):
+def test_queries_without_enough_objectness_change_nothing(window):
     process = a_postprocessor(threshold=0.2)
-    keep = process.paintable(window["objectness"])
+    keep = process.select_by_objectness(window["objectness"])
     assert 0 < keep.sum() < QUERIES
     label_map, _ = process(**window)
     for key in ("objectness", "name_probabilities", "mask_logits"):
         window[key] = window[key][keep]
     assert torch.equal(process(**window)[0], label_map)
-    assert a_postprocessor("released").paintable(torch.zeros(4)).all()
+    assert a_postprocessor("released").select_by_objectness(torch.zeros(4)).all()
 
 
 def test_the_order_of_the_vocabulary_does_not_matter(window):
@@ -108,8 +108,8 @@ def test_silent_frames_are_not_painted(window):
 
 def test_loudness_is_the_root_mean_square():
     audio = torch.tensor([[0.0, 0.0], [0.02, 0.0], [0.01, -0.01]])
-    assert audible_frames(audio, 0.012).tolist() == [False, True, False]
-    assert audible_frames(audio, 0).all()
+    assert a_postprocessor(silence_rms=0.012).has_sound(audio).tolist() == [False, True, False]
+    assert a_postprocessor(silence_rms=0).has_sound(audio).all()
 
 
 @pytest.mark.parametrize("threshold", [0.3, 1.0])
@@ -156,7 +156,7 @@ def test_queries_that_show_nothing_change_nothing(window):
     window["mask_logits"][2, :2] = -1  # has pixels in the silent frame alone
     window["audio"][2] = 0
     painter = a_postprocessor()
-    showing = painter.showing(window["mask_logits"], painter.audible(window["audio"]))
+    showing = painter.select_by_mask(window["mask_logits"], painter.has_sound(window["audio"]))
     assert showing.tolist() == [True, False, False, True, True, True]
     fewer = {
         key: value[showing] if key in ("objectness", "name_probabilities", "mask_logits") else value
@@ -167,7 +167,7 @@ def test_queries_that_show_nothing_change_nothing(window):
     assert torch.equal(label_map, other_map)
     assert [s["score"] for s in segments] == [s["score"] for s in others]
     released = a_postprocessor("released")
-    assert released.showing(window["mask_logits"], painter.audible(window["audio"])).all()
+    assert released.select_by_mask(window["mask_logits"], painter.has_sound(window["audio"])).all()
 
 
 def test_pairs_below_a_score_are_left_out_of_the_ranking():

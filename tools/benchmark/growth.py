@@ -64,10 +64,11 @@ def at(config_file: str, opts: Sequence, axis: str, value: int, size) -> tuple[O
         give_names(model, value)
     keep_every_query(model)
 
-    def paintable(objectness: Tensor) -> Tensor:
+    def select_by_objectness(objectness: Tensor) -> Tensor:
         return torch.arange(len(objectness)) < PAINTED
 
-    model.postprocessor.paintable = paintable  # type: ignore[method-assign]  # of this model alone
+    keep = select_by_objectness
+    model.postprocessor.select_by_objectness = keep  # type: ignore[method-assign]
     return model, random_clip(size, frames)
 
 

@@ -58,14 +58,14 @@ def keep_every_query(model: OVAVSS) -> None:
     """Have every query named, whether it can be painted or not."""
     painter = model.postprocessor
 
-    def paintable(objectness: Tensor) -> Tensor:
+    def select_by_objectness(objectness: Tensor) -> Tensor:
         return torch.ones_like(objectness, dtype=torch.bool)
 
-    def showing(mask_logits: Tensor, audible: Tensor) -> Tensor:
+    def select_by_mask(mask_logits: Tensor, has_sound: Tensor) -> Tensor:
         return mask_logits.new_ones(len(mask_logits), dtype=torch.bool)
 
-    painter.paintable = paintable  # type: ignore[method-assign]  # of this one painter alone
-    painter.showing = showing  # type: ignore[method-assign]  # likewise
+    painter.select_by_objectness = select_by_objectness  # type: ignore[method-assign]
+    painter.select_by_mask = select_by_mask  # type: ignore[method-assign]
 
 
 def random_clip(size: tuple[int, int], frames: int, seed: int = 0) -> dict:

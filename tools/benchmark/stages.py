@@ -75,7 +75,7 @@ def stage_runs(
 ) -> dict[str, Callable[[], object]]:
     """What to call for each stage of a clip; each has its inputs ready."""
     clip = random_clip(size, model.window)
-    frames = model._normalised([clip])
+    frames = model._normalize([clip])
     images = frames.tensor.flatten(0, 1)
     features = model.backbone(images)
     sound = clip["audio"].to(model.device)
@@ -158,11 +158,11 @@ def passing_curve(
     """
     model = build(config_file, opts, weights=False)
     clip = random_clip(size, model.window)
-    frames = model._normalised([clip])
-    outputs = model._localise(frames, [clip])
+    frames = model._normalize([clip])
+    outputs = model._localize(frames, [clip])
     warm_up = int(torch.cuda.is_available())  # a GPU's first run of a size looks for algorithms
     timing = measure(
-        {"": lambda: model._localise(frames, [clip])}, repeats=repeats, warm_up=warm_up
+        {"": lambda: model._localize(frames, [clip])}, repeats=repeats, warm_up=warm_up
     )
     localise = timing[""].median
     model.classifier.clip.encode_text(model.vocabulary)
