@@ -31,7 +31,7 @@ from ovavss_d2.media.source import Source, open_source
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.modeling.windows import split_windows
 from ovavss_d2.vocabulary import display_name, parse_vocabulary
-from ovavss_d2.weights.checkpoint import check_weight_files, config_for_use, load_weights
+from ovavss_d2.weights.checkpoint import check_weight_files, load_inference_config, load_weights
 
 __all__ = ["FrameResult", "Segment", "Segmenter"]
 
@@ -92,7 +92,7 @@ class Segmenter:
         """
         if weights is not None:
             opts = [*opts, "MODEL.WEIGHTS", os.fspath(weights)]
-        cfg = config_for_use(os.fspath(config_file), opts)
+        cfg = load_inference_config(os.fspath(config_file), opts)
         if threshold is not None:
             cfg.TEST.PAINT_THRESHOLD = float(threshold)
         _checked_threshold(cfg.TEST.PAINT_THRESHOLD)

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Check weight files before a model is built: what each is, and whether it is whole.
+"""Check weight files: which model each belongs to, and whether it is complete and undamaged.
 
     python tools/check_weights.py weights/*
     python tools/check_weights.py --config-file configs/ovavss_swin.yaml
 
-With a config, the files that it names are checked. No file is executed. Ends with 1 if something is
-wrong.
+With a config, the files that it names are checked. No code in a file is executed. The exit code is
+1 if a file has a problem.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from ovavss_d2.config import load_config
 from ovavss_d2.errors import one_line, one_line_errors
@@ -17,8 +18,8 @@ from ovavss_d2.weights.layouts import PARTS
 from ovavss_d2.weights.report import check_file
 
 
-def parse_arguments(arguments=None):
-    """What the user asked for."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,20 +27,20 @@ def parse_arguments(arguments=None):
     parser.add_argument("--config-file", help="check the files that this config names")
     args = parser.parse_args(arguments)
     if not args.files and not args.config_file:
-        parser.error("name a file, or a config")
+        parser.error("expected weight files, or --config-file")
     return args
 
 
-def files_of(config_file):
+def files_in(config_file: str) -> list[tuple[str, str]]:
     """(path, config key) of the weight files that a config names."""
-    cfg = load_config(config_file)
-    yield cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS"
-    for part in PARTS:
-        yield cfg.MODEL[part.key].WEIGHTS, f"MODEL.{part.key}.WEIGHTS"
+    model = load_config(config_file).MODEL
+    files = [(model.WEIGHTS, "MODEL.WEIGHTS")]
+    files += [(model[part.key].WEIGHTS, f"MODEL.{part.key}.WEIGHTS") for part in PARTS]
+    return [(path, key) for path, key in files if path]
 
 
-def show(path, key):
-    """Print what is to be said about one file; whether it is whole."""
+def print_report(path: str, key: str) -> bool:
+    """Print the findings about one file; return whether it has no problem."""
     try:
         report = check_file(path, key)
     except (OSError, ValueError) as error:
@@ -50,14 +51,13 @@ def show(path, key):
 
 
 @one_line_errors()
-def run(arguments=None):
-    """The command line."""
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Check all files."""
     args = parse_arguments(arguments)
     files = [(path, "") for path in args.files]
     if args.config_file:
-        files += [(path, key) for path, key in files_of(args.config_file) if path]
-    whole = [show(path, key) for path, key in files]
-    if not all(whole):
+        files += files_in(args.config_file)
+    if not all([print_report(path, key) for path, key in files]):
         sys.exit(1)
 
 

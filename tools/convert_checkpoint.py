@@ -1,25 +1,25 @@
 #!/usr/bin/env python3
-"""Write a checkpoint in another layout: this project's, the released OV-AVSS one, Mask2Former's, or
-that of a part alone. No number changes, and back again it is bit-identical.
+"""Convert a weight file to another layout without changing any number.
 
     python tools/convert_checkpoint.py SOURCE TARGET --to released
 
-What SOURCE is shows in its content. TARGET's suffix says the form: `.pkl` arrays in a pickle,
-`.safetensors` (parts alone), otherwise a file of torch. MODEL.WEIGHTS takes every layout without a
-conversion; other programs take theirs.
+The layout of SOURCE is recognized from its content. The suffix of TARGET sets the format: `.pkl`
+for NumPy arrays in a pickle, `.safetensors` (audio and clip only), anything else for `torch.save`.
+MODEL.WEIGHTS accepts every layout; convert files for other programs.
 """
 
 import argparse
+from collections.abc import Sequence
 
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.weights.conversion import convert_file
-from ovavss_d2.weights.layouts import LAYOUTS, by_part
+from ovavss_d2.weights.layouts import LAYOUTS, count_by_module
 
 CHOICES = {name.lower(): name for name in LAYOUTS if name != "unknown"}
 
 
-def parse_arguments(arguments=None):
-    """What the user asked for."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,14 +30,14 @@ def parse_arguments(arguments=None):
 
 
 @one_line_errors()
-def run(arguments=None):
-    """The command line."""
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Convert one file."""
     args = parse_arguments(arguments)
     layout = CHOICES[args.to]
-    written, left_out = convert_file(args.source, args.target, layout)
-    print(f"'{args.target}' ({LAYOUTS[layout]}): {by_part(written)}")
-    if left_out:
-        print(f"left out, without a place in this layout: {by_part(left_out)}")
+    written, omitted = convert_file(args.source, args.target, layout)
+    print(f"'{args.target}' ({LAYOUTS[layout]}): {count_by_module(written)}")
+    if omitted:
+        print(f"omitted, this layout cannot hold them: {count_by_module(omitted)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ovavss_d2.standalone import describe
 from ovavss_d2.weights.checkpoint import (
     OVAVSSCheckpointer,
     check_weight_files,
-    config_for_use,
+    load_inference_config,
     load_weights,
 )
 
@@ -107,7 +107,7 @@ def read_config(args):
         FileNotFoundError: the config, a weight file or a data set is missing.
         ValueError: the config is wrong.
     """
-    read = config_for_use if args.eval_only else load_config
+    read = load_inference_config if args.eval_only else load_config
     cfg = read(args.config_file, args.opts)
     cfg.freeze()
     if cfg.TEST.PREDICTIONS and not args.eval_only:

@@ -1,15 +1,16 @@
-"""Checkpoints: the project's own, the released OV-AVSS ones, and training's start weights.
+"""Loading checkpoints: this project's own, the released OV-AVSS ones, and pretrained parts.
 
-A file's layout is told by its content (`weight_layouts`).
+The layout of a file is recognized from its content (`weights/layouts.py`).
 """
 
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ovavss_d2.config import keys_set_by, load_config
@@ -21,14 +22,14 @@ from ovavss_d2.weights.layouts import (
     PARTS,
     QUERY_HEAD,
     Part,
-    by_part,
-    convert_release,
+    count_by_module,
     layout_of,
+    to_own_layout,
 )
 
 logger = logging.getLogger(__name__)
 
-# What the released weights were made for; `config_for_use` says when it counts.
+# The settings that the released weights were trained for.
 RELEASED_SETTINGS = {
     "MODEL.CLASSIFIER.NAME": "crop",
     "MODEL.CLASSIFIER.BACKGROUND_NAMES": [],
@@ -36,16 +37,16 @@ RELEASED_SETTINGS = {
     "TEST.SCORING": "released",
     "TEST.SILENCE_RMS": 0.0,
 }
-LOCALISER = ("backbone.", "sem_seg_head.", "audio_encoder.")  # what a mask depends on
+MASK_MODULES = ("backbone.", "sem_seg_head.", "audio_encoder.")  # the masks depend on these
 
 
-def check_weight_files(cfg) -> None:
-    """Make sure that every weight file of a config is there, before anything is built.
+def check_weight_files(cfg: CfgNode) -> None:
+    """Check that every weight file of a config exists, before the model is built.
 
-    A file for the sound or for CLIP may be missing where `MODEL.WEIGHTS` holds that part.
+    The file of a part (audio encoder, CLIP) may be missing if `MODEL.WEIGHTS` holds that part.
 
     Raises:
-        FileNotFoundError: one is missing.
+        FileNotFoundError: a file is missing.
     """
     weights = cfg.MODEL.WEIGHTS
     if weights:
@@ -56,19 +57,20 @@ def check_weight_files(cfg) -> None:
             if path:
                 require_file(path, f"MODEL.{part.key}.WEIGHTS")
         except FileNotFoundError:
-            if not weights or "://" in weights or not _holds(weights, part.prefix):
+            if not weights or "://" in weights or not _has_part(weights, part):
                 raise
 
 
-def _holds(path: str, prefix: str) -> bool:
-    weights = convert_release(read_weights(path, mapped=True)["model"])
-    return any(name.startswith(prefix) for name in weights)
+def _has_part(path: str, part: Part) -> bool:
+    weights, _ = to_own_layout(read_weights(path, mapped=True)["model"])
+    return any(name.startswith(part.prefix) for name in weights)
 
 
-def config_for_use(config_file: str, opts: Sequence[str] = ()):
-    """Read a config to use its weights, not to train them.
+def load_inference_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Read a config whose weights are used and not trained.
 
-    A released checkpoint brings `RELEASED_SETTINGS`, except for keys that the YAML or `opts` set.
+    With a released checkpoint the `RELEASED_SETTINGS` apply, except for keys that the YAML or
+    `opts` set.
 
     Args:
         config_file: path of a YAML file.
@@ -82,64 +84,64 @@ def config_for_use(config_file: str, opts: Sequence[str] = ()):
         ValueError: the config is wrong, or its weights cannot be read.
     """
     cfg = load_config(config_file, opts)
-    if os.path.isfile(cfg.MODEL.WEIGHTS) and _was_released(
-        read_weights(cfg.MODEL.WEIGHTS, mapped=True)
-    ):
-        chosen = keys_set_by(config_file, opts)
+    weights = cfg.MODEL.WEIGHTS
+    if os.path.isfile(weights) and _is_released(read_weights(weights, mapped=True)):
+        set_by_user = keys_set_by(config_file, opts)
         for key, value in RELEASED_SETTINGS.items():
-            if key not in chosen:
+            if key not in set_by_user:
                 cfg.merge_from_list([key, value])
     return cfg
 
 
-def _was_released(content: dict[str, Any]) -> bool:
-    """Whether weights are the released ones, perhaps converted into another layout."""
+def _is_released(content: dict[str, Any]) -> bool:
+    """Whether weights are the released ones, possibly converted to another layout."""
     return "released" in (layout_of(content["model"]), content.get(ORIGIN))
 
 
-def load_weights(model: nn.Module, cfg) -> None:
-    """Load `MODEL.WEIGHTS` and the parts' own files for use, not for training.
+def load_weights(model: nn.Module, cfg: CfgNode) -> None:
+    """Load `MODEL.WEIGHTS` and the files of the parts for inference.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file cannot be read, or it is of another model.
+        ValueError: a file cannot be read, or belongs to another model.
     """
     OVAVSSCheckpointer(model, cfg=cfg).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
 
 
 class OVAVSSCheckpointer(DetectionCheckpointer):
-    """`DetectionCheckpointer` that knows the layouts and never runs code of a file.
+    """`DetectionCheckpointer` that reads all layouts and never executes code from a file.
 
-    Parts that a checkpoint does not hold are read from their own files (`MODEL.AUDIO.WEIGHTS`,
-    `MODEL.CLIP.WEIGHTS`). Without training state beside the model (no checkpointables) the weights
-    are for use: then they have to cover all that masks depend on, and a query head without weights
-    stays out of use.
+    Parts that a checkpoint does not hold are loaded from their own files (`MODEL.AUDIO.WEIGHTS`,
+    `MODEL.CLIP.WEIGHTS`). Without checkpointables (optimizer and the like) the weights are for
+    inference: then they must include everything that masks depend on, and a text head without
+    weights is not used.
     """
 
-    def __init__(self, model, save_dir: str = "", *, cfg, save_to_disk=None, **checkpointables):
-        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, cfg: CfgNode, **checkpointables: Any
+    ) -> None:
+        super().__init__(model, save_dir, **checkpointables)
         self.cfg = cfg
-        self.part_files = {part.key: cfg.MODEL[part.key].WEIGHTS for part in PARTS}
         self._source = ""
         self._missing: set[str] = set()
-        self._left_over: set[str] = set()
+        self._unused: set[str] = set()
 
-    def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint, then the parts that it does not hold.
 
         Args:
-            path: the file; empty for the parts alone.
+            path: the file; empty to load only the parts.
 
         Returns:
-            What else the checkpoint holds.
+            The other content of the checkpoint.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: a file cannot be read, or it is of another model.
+            ValueError: a file cannot be read, or belongs to another model.
         """
         if path:
             require_file(path, "MODEL.WEIGHTS")
-        self._source, self._left_over = path, set()
+        self._source, self._unused = path, set()
         self._missing = {name for name in self.model.state_dict() if not CONSTANTS.search(name)}
         rest = super().load(path, *args, **kwargs)
         for part in PARTS:
@@ -147,108 +149,108 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         if path and not self.checkpointables:
             self._check_complete()
             self._choose_classifier()
-        _report(self._missing, "Not in any weight file, they stay as initialised")
-        _report(self._left_over, "In a weight file without a place in the model")
+        _warn(self._missing, "Not in any weight file, they keep their initial values")
+        _warn(self._unused, "In a weight file but not in the model")
         return rest
 
     def _load_file(self, f: str) -> dict[str, Any]:
         return read_weights(f)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        if _was_released(checkpoint) and not self.checkpointables:
+        if _is_released(checkpoint) and not self.checkpointables:
             self._report_settings()
         state = checkpoint.pop("model")
         layout = layout_of(state)
-        for part in PARTS:
-            if layout == part.key:
-                raise ValueError(
-                    f"'{self._source}' holds the weights of a part, expected those of the model; "
-                    f"name it as MODEL.{part.key}.WEIGHTS"
-                )
-        self._load_state(convert_release(state), self._source, layout)
+        if any(layout == part.key for part in PARTS):
+            raise ValueError(
+                f"'{self._source}' holds the {LAYOUTS[layout]}, expected those of the whole model; "
+                f"set MODEL.{layout}.WEIGHTS to it"
+            )
+        self._load_state(to_own_layout(state)[0], self._source, layout)
 
     def _report_settings(self) -> None:
-        own: list[str] = []
-        other: list[str] = []
-        for key, released in RELEASED_SETTINGS.items():
+        released: list[str] = []
+        changed: list[str] = []
+        for key, expected in RELEASED_SETTINGS.items():
             value = functools.reduce(getattr, key.split("."), self.cfg)
-            (own if value == released else other).append(f"{key} {value}")
-        # A warning, because it is to be seen where no log is set up, too.
+            (released if value == expected else changed).append(f"{key} {value}")
+        # A warning, because it is shown even where logging is not configured.
         logger.warning(
-            "Released weights: the settings they were made for are %s%s",
-            ", ".join(own) or "not used",
-            f"; set by you: {', '.join(other)}" if other else "",
+            "Released weights: using the settings that they were trained for: %s%s",
+            ", ".join(released) or "none",
+            f"; changed by you: {', '.join(changed)}" if changed else "",
         )
 
     def _load_part(self, part: Part) -> None:
-        """Fill a part from its own file, if the model has it and the checkpoint has not."""
-        path = self.part_files[part.key]
+        """Load a part from its own file if the model has the part and the checkpoint does not."""
+        path = self.cfg.MODEL[part.key].WEIGHTS
         if not path or not any(name.startswith(part.prefix) for name in self._missing):
             return
         require_file(path, f"MODEL.{part.key}.WEIGHTS")
-        state = convert_release(read_weights(self.path_manager.get_local_path(path))["model"])
+        state, _ = to_own_layout(read_weights(self.path_manager.get_local_path(path))["model"])
         prefixed = {part.prefix + name.removeprefix(part.prefix): x for name, x in state.items()}
         self._load_state(prefixed, path, part.key)
 
     def _load_state(self, state: dict[str, Tensor], source: str, layout: str) -> None:
-        """Copy what fits by name into the model.
+        """Copy the weights whose names the model has.
 
         Raises:
-            ValueError: nothing fits, a size differs, or the backbone is another one.
+            ValueError: there are none, a shape differs, or the backbone is another one.
         """
         own = self.model.state_dict()
-        fitting = {name: x for name, x in state.items() if name in own}
-        if not fitting:
+        matching = {name: x for name, x in state.items() if name in own}
+        if not matching:
             raise ValueError(
                 f"'{source}' has nothing in common with the model: its {len(state)} weights have "
                 f"names such as '{next(iter(state), '')}'; check that it belongs to this config"
             )
-        _check_sizes(fitting, own, source)
-        left_over = {x for x in state.keys() - own.keys() if not CONSTANTS.search(x)}
-        self._missing -= fitting.keys()
-        _check_backbone(fitting, left_over | self._missing, source)
-        self._left_over |= left_over
-        self.model.load_state_dict(fitting, strict=False)
-        logger.info("Loaded from '%s' (%s): %s", source, LAYOUTS[layout], by_part(fitting))
+        _check_shapes(matching, own, source)
+        unused = {name for name in state.keys() - own.keys() if not CONSTANTS.search(name)}
+        self._missing -= matching.keys()
+        _check_backbone(matching, unused | self._missing, source)
+        self._unused |= unused
+        self.model.load_state_dict(matching, strict=False)
+        logger.info("Loaded from '%s' (%s): %s", source, LAYOUTS[layout], count_by_module(matching))
 
     def _check_complete(self) -> None:
-        """Raise a ValueError if masks would depend on other weights than the files'."""
-        missing = {name for name in self._missing if name.startswith(LOCALISER)}
-        odd = sorted(missing | {x for x in self._left_over if x.startswith("sem_seg_head.")})
-        if odd:
+        """Raise a ValueError if weights that masks depend on are not those of the files."""
+        missing = {name for name in self._missing if name.startswith(MASK_MODULES)}
+        unused = {name for name in self._unused if name.startswith("sem_seg_head.")}
+        mismatched = sorted(missing | unused)
+        if mismatched:
             raise ValueError(
-                f"'{self._source}' does not hold this model: {len(odd)} weights are missing or "
-                f"left over, such as '{odd[0]}'; check that it belongs to this config"
+                f"'{self._source}' does not hold this model: {len(mismatched)} weights are missing "
+                f"or unused, such as '{mismatched[0]}'; check that it belongs to this config"
             )
 
     def _choose_classifier(self) -> None:
         if any(name.startswith(QUERY_HEAD) for name in self._missing):
             if self.model.classifier.choice != "crop":
-                logger.info("The weights have no query classifier head: names come from crops.")
+                logger.info("The weights have no text head: masks are named from crops.")
             self.model.classifier.use("crop")
 
 
-def _check_sizes(fitting: dict[str, Tensor], own: dict[str, Tensor], source: str) -> None:
-    wrong = [name for name, x in fitting.items() if x.shape != own[name].shape]
+def _check_shapes(matching: dict[str, Tensor], own: dict[str, Tensor], source: str) -> None:
+    wrong = [name for name, x in matching.items() if x.shape != own[name].shape]
     if wrong:
         name = wrong[0]
         raise ValueError(
-            f"'{source}' is of another model: {len(wrong)} weights have another size, such as "
-            f"'{name}' {tuple(fitting[name].shape)}, expected {tuple(own[name].shape)}; "
+            f"'{source}' belongs to another model: {len(wrong)} weights have another shape, such "
+            f"as '{name}' {tuple(matching[name].shape)}, expected {tuple(own[name].shape)}; "
             "check that it belongs to this config"
         )
 
 
-def _check_backbone(fitting: dict[str, Tensor], odd: set[str], source: str) -> None:
-    """A backbone is taken as a whole or not at all."""
-    wrong = sorted(name for name in odd if name.startswith("backbone."))
-    if wrong and any(name.startswith("backbone.") for name in fitting):
+def _check_backbone(matching: dict[str, Tensor], mismatched: set[str], source: str) -> None:
+    """Raise a ValueError if a backbone fits only in part."""
+    wrong = sorted(name for name in mismatched if name.startswith("backbone."))
+    if wrong and any(name.startswith("backbone.") for name in matching):
         raise ValueError(
-            f"'{source}' has another backbone: {len(wrong)} weights are missing or left over, such "
+            f"'{source}' has another backbone: {len(wrong)} weights are missing or unused, such "
             f"as '{wrong[0]}'; check MODEL.TIMM.NAME"
         )
 
 
-def _report(names: set[str], what: str) -> None:
+def _warn(names: Collection[str], message: str) -> None:
     if names:
-        logger.warning("%s: %s", what, by_part(names))
+        logger.warning("%s: %s", message, count_by_module(names))

@@ -1,4 +1,4 @@
-"""From a weight file of one layout to one of another, without a change to any number."""
+"""Convert weight files between layouts without changing any number."""
 
 import os
 import pickle
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ovavss_d2.files import atomic_path
 from ovavss_d2.weights.files import read_weights
-from ovavss_d2.weights.layouts import LAYOUTS, ORIGIN, PARTS, layout_of, split_foreign, to_layout
+from ovavss_d2.weights.layouts import LAYOUTS, ORIGIN, PARTS, layout_of, to_layout, to_own_layout
 
-# Key of a converted file of ours: what has no place in our model, under its names of `ORIGIN`.
+# Key in a converted file: entries that the model does not use, under their original names.
 EXTRA = "extra"
 PART_LAYOUTS = tuple(part.key for part in PARTS)
 
@@ -23,9 +23,9 @@ class Weights:
     """The content of a weight file of any layout.
 
     Attributes:
-        ours: weights under our names.
-        extra: what has no place here, under its names of the layout `origin`.
-        origin: the layout that the weights came in.
+        ours: weights under this project's names.
+        extra: entries that the model does not use, under their names in the layout `origin`.
+        origin: the layout that the weights came from.
     """
 
     ours: Mapping[str, Tensor]
@@ -37,8 +37,8 @@ class Weights:
         """Read a file.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is no weight file, or of an unknown layout.
+            FileNotFoundError: the file does not exist.
+            ValueError: it is not a weight file, or its layout is unknown.
         """
         if not os.path.isfile(path):
             raise FileNotFoundError(f"no weight file '{path}'")
@@ -50,26 +50,26 @@ class Weights:
                 f"'{path}' has an unknown layout: its {len(state)} weights have names such as "
                 f"'{next(iter(state))}'"
             )
-        ours, extra = split_foreign(state)
+        ours, extra = to_own_layout(state)
         if layout == "own":
             extra = {name: torch.as_tensor(x) for name, x in content.get(EXTRA, {}).items()}
             layout = content.get(ORIGIN, "own")
         return cls(ours, extra, layout)
 
     def write(self, path: str, layout: str) -> tuple[list[str], list[str]]:
-        """Write a file of a layout, whole or not at all.
+        """Write a file in a layout, atomically.
 
         Args:
-            path: `.pkl` is written as arrays, `.safetensors` as that, all else by torch.
+            path: `.pkl` holds NumPy arrays; `.safetensors` is for parts; others use `torch.save`.
             layout: "own", "released", "COCO", "AUDIO" or "CLIP".
 
         Returns:
-            Names of the weights that were written, and of those without a place in the layout.
+            Names of the weights that were written, and of those that the layout cannot hold.
 
         Raises:
-            ValueError: the weights lack a part, or the suffix does not go with the layout.
+            ValueError: a part is missing, or the suffix does not fit the layout.
         """
-        weights, rest = to_layout(self.ours, layout)
+        weights, unused = to_layout(self.ours, layout)
         own = layout == "own"
         if layout == self.origin and not own:
             weights |= self.extra
@@ -78,20 +78,22 @@ class Weights:
             content |= {ORIGIN: self.origin, EXTRA: dict(self.extra)}
         _write(path, weights if layout in PART_LAYOUTS else content)
         dropped = {} if own or layout == self.origin else self.extra
-        return list(weights), [*rest, *dropped]
+        return list(weights), [*unused, *dropped]
 
 
 def convert_file(source: str, target: str, layout: str) -> tuple[list[str], list[str]]:
-    """`Weights.read` and `Weights.write` in one."""
+    """`Weights.read`, then `Weights.write`."""
     if layout not in LAYOUTS or layout == "unknown":
-        raise ValueError(f"layout '{layout}': expected one of {', '.join(list(LAYOUTS)[:-1])}")
+        raise ValueError(f"layout is '{layout}', expected one of {', '.join(list(LAYOUTS)[:-1])}")
     return Weights.read(source).write(target, layout)
 
 
 def _write(path: str, content: dict) -> None:
     suffix = os.path.splitext(path)[1]
     if suffix == ".safetensors" and "model" in content:
-        raise ValueError(f"'{path}': only the layouts {' and '.join(PART_LAYOUTS)} have this form")
+        raise ValueError(
+            f"'{path}': only the layouts {' and '.join(PART_LAYOUTS)} can be safetensors; use .pth"
+        )
     with atomic_path(path) as temporary:
         if suffix == ".safetensors":
             from safetensors.torch import save_file
@@ -105,7 +107,7 @@ def _write(path: str, content: dict) -> None:
 
 
 def _as_arrays(content: dict) -> dict:
-    """Tensors as arrays; a part's weights come below "model" as well, where readers look."""
+    """Tensors as arrays, always under the key "model", where readers expect them."""
     content = content if "model" in content else {"model": content}
     return {
         key: {name: x.numpy() for name, x in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Reading weight files without ever running code that they hold."""
+"""Read weight files without executing code from them."""
 
 import os
 import re
@@ -15,14 +15,13 @@ from ovavss_d2.weights.safe_pickle import ARRAY_GLOBALS, ArrayUnpickler, check_m
 
 @dataclass(frozen=True)
 class Published:
-    """A file that others publish."""
+    """A weight file published by others, from which training starts."""
 
     origin: str
-    layout: str  # see `weight_layouts`
-    sha256: str = ""  # how its sum starts, where the publisher says so
+    layout: str  # key of `layouts.LAYOUTS`
+    sha256: str = ""  # first digits of its sum, if the publisher states it
 
 
-# What training starts with.
 PUBLISHED = {
     "model_final_3c8ec9.pkl": Published(
         "Mask2Former's model zoo, COCO instance segmentation, R50 "
@@ -50,23 +49,23 @@ PUBLISHED = {
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
     ),
 }
-LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # in the first bytes of files of torch before 1.6
+LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # among the first bytes of files before torch 1.6
 
 
 def require_file(path: str, key: str) -> None:
-    """Make sure that a weight file is there; addresses (`https://...`) are left to the loader.
+    """Check that a weight file exists; URLs (`https://...`) are left to the loader.
 
     Args:
         path: the file.
         key: the config key that names it.
 
     Raises:
-        FileNotFoundError: it is not; the message says where the known ones come from.
+        FileNotFoundError: it does not; for published files the message says where to get them.
     """
     if os.path.isfile(path) or "://" in path:
         return
     known = PUBLISHED.get(os.path.basename(path))
-    source = f"; get it from {known.origin}" if known else ""
+    source = f"; download it from {known.origin}" if known else ""
     raise FileNotFoundError(f"no weight file '{path}' ({key}){source}")
 
 
@@ -74,20 +73,21 @@ def read_weights(path: str, *, mapped: bool = False) -> dict:
     """Read a torch file (also a TorchScript archive), a pickle of arrays, or safetensors.
 
     Args:
-        path: a local file; what it is shows in its content, whatever its name.
-        mapped: leave the numbers in the file, for a look at names and sizes; not for weights that
-            outlive the file.
+        path: a local file; the format is recognized from the content, not from the suffix.
+        mapped: map the file instead of reading the numbers, to inspect names and shapes.
 
     Returns:
-        What it holds, with the weights by name under "model".
+        The content of the file, with the weights by name under "model".
 
     Raises:
-        ValueError: it cannot be read, holds more than weights and plain containers, or no weights.
+        ValueError: the file cannot be read, holds no weights, or holds other objects than weights
+            and plain containers.
     """
     try:
         content = _reader_for(path)(path, mapped)
-    except Exception as error:  # what is no weight file fails in many ways while it is read
-        raise ValueError(f"'{path}' is no readable weight file: {_reason(error, path)}") from error
+    except Exception as error:  # other files fail in many ways
+        message = f"'{path}' is not a readable weight file: {_explain(error, path)}"
+        raise ValueError(message) from error
     return _with_model(content, path)
 
 
@@ -96,42 +96,42 @@ def _reader_for(path: str) -> Callable[[str, bool], Any]:
         head = file.read(64)
     if head[:2] == b"PK" or LEGACY_TORCH in head:
         return _read_torch
-    # A file of safetensors starts with the length of its header, which is JSON.
+    # safetensors: the length of the header in eight bytes, then the header in JSON
     if head[8:9] == b"{":
         return _read_safetensors
     return _read_pickle
 
 
-def _reason(error: Exception, path: str) -> str:
-    """What a file is instead of weights, or the line of an error's text that says what is wrong.
+def _explain(error: Exception, path: str) -> str:
+    """One line on why a file cannot be read.
 
-    torch's own text advises to read the file without its protection; that is not passed on.
+    torch's message recommends `weights_only=False`, which is not passed on.
     """
     text = str(error) or type(error).__name__
     if isinstance(error, OSError):
         return text
     named = re.search(r"GLOBAL (\S+)", text)
     if named:
-        return f"it names {named[1]}; only arrays, tensors and plain containers are read"
+        return f"it refers to {named[1]}; only arrays, tensors and plain containers are read"
     specific = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
     if not specific and "weights_only" in text:
         return "it holds more than arrays, tensors and plain containers"
-    return _what_instead(path) or (specific[1] if specific else text.splitlines()[0])
+    return _failed_download(path) or (specific[1] if specific else text.splitlines()[0])
 
 
-def _what_instead(path: str) -> str:
-    """What a failed download or a full disk leaves under a weight file's name, otherwise ""."""
+def _failed_download(path: str) -> str:
+    """A description of an empty file or a text, which failed downloads leave; otherwise ""."""
     with open(path, "rb") as file:
         head = file.read(32)
     start = head.strip(b"\0 \t\r\n").split(b"\n")[0].rstrip()
     if not start:
         return "it is empty"
     readable = start.isascii() and start.decode().isprintable()
-    return f"it is a text that starts with '{start.decode()}'" if readable else ""
+    return f"it is a text file that starts with '{start.decode()}'" if readable else ""
 
 
-def _with_model(content, path: str) -> dict:
-    """Bring the weights under "model", as tensors, without a parallel wrapper's prefix."""
+def _with_model(content: Any, path: str) -> dict:
+    """Put the weights under "model", as tensors, without the prefix of `DataParallel`."""
     if isinstance(content, dict) and "model" not in content:
         content = {"model": content.get("state_dict", content)}
     weights = content["model"] if isinstance(content, dict) else None
@@ -147,18 +147,18 @@ def _with_model(content, path: str) -> dict:
     return {**content, "model": tensors}
 
 
-def _read_pickle(path: str, mapped: bool):
+def _read_pickle(path: str, mapped: bool) -> Any:
     with open(path, "rb") as file:
         return ArrayUnpickler(file).load()
 
 
-def _read_safetensors(path: str, mapped: bool):
+def _read_safetensors(path: str, mapped: bool) -> Any:
     from safetensors.torch import load_file
 
     return load_file(path)
 
 
-def _read_torch(path: str, mapped: bool):
+def _read_torch(path: str, mapped: bool) -> Any:
     is_zip = zipfile.is_zipfile(path)
     if is_zip:
         check_members(path)

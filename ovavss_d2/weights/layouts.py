@@ -1,57 +1,56 @@
-"""The layouts that weights come in: how each is told by its names, and its names in this project.
+"""The layouts of weight files: how the weights' names tell them apart, and how names are converted.
 
-Layouts: "own"; "released", the OV-AVSS authors'; "COCO", Mask2Former's start weights; "AUDIO" and
-"CLIP", those of a part alone, under the part's own names.
+Layouts: "own"; "released", checkpoints of the OV-AVSS authors; "COCO", Mask2Former's checkpoints;
+"AUDIO" and "CLIP", files of one part of the model under that part's own names.
 """
 
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 DECODER = "sem_seg_head.pixel_decoder.transformer."
-# (start of a foreign name, start of ours), for both directions; the first that matches counts.
-# {stage} is a number; {stage+1} is one more on that side.
-RENAMINGS = [
+RESNET_LAYERS = (
+    ("shortcut.norm.", "downsample.1."),
+    ("shortcut.", "downsample.0."),
+    *((f"conv{k}.norm.", f"bn{k}.") for k in (1, 2, 3)),
+    *((f"conv{k}.", f"conv{k}.") for k in (1, 2, 3)),
+)
+# (prefix in released and COCO files, prefix here), used in both directions; the first match counts.
+# "#" is any number.
+PREFIXES = [
     ("backbone.stem.conv1.norm.", "backbone.net.bn1."),
     ("backbone.stem.conv1.", "backbone.net.conv1."),
     *(
-        ("backbone.res{stage+1}.{block}." + theirs, "backbone.net.layer{stage}.{block}." + ours)
-        for theirs, ours in (
-            ("shortcut.norm.", "downsample.1."),
-            ("shortcut.", "downsample.0."),
-            ("conv{k}.norm.", "bn{k}."),
-            ("conv{k}.", "conv{k}."),
-        )
+        (f"backbone.res{stage + 1}.#.{theirs}", f"backbone.net.layer{stage}.#.{ours}")
+        for stage in (1, 2, 3, 4)
+        for theirs, ours in RESNET_LAYERS
     ),
     ("backbone.patch_embed.", "backbone.net.patch_embed."),
-    ("backbone.layers.{stage}.downsample.", "backbone.net.layers_{stage+1}.downsample."),
-    ("backbone.layers.{stage}.", "backbone.net.layers_{stage}."),
-    ("backbone.norm{stage}.", "backbone.norms.res{stage+2}."),
     *(
-        (DECODER + "encoder." + theirs, DECODER + ours)
-        for theirs, ours in (
-            ("vl_layer.b_attn.gamma", "fusion.gamma"),
-            ("vl_layer.b_attn.layer_norm", "fusion.layer_norm"),
-            ("vl_layer.b_attn.attn.", "fusion."),
-            ("layers.", "layers."),
-        )
+        (f"backbone.layers.{i}.downsample.", f"backbone.net.layers_{i + 1}.downsample.")
+        for i in range(4)
     ),
+    ("backbone.layers.#.", "backbone.net.layers_#."),
+    *((f"backbone.norm{i}.", f"backbone.norms.res{i + 2}.") for i in range(4)),
+    (DECODER + "encoder.vl_layer.b_attn.gamma", DECODER + "fusion.gamma"),
+    (DECODER + "encoder.vl_layer.b_attn.layer_norm", DECODER + "fusion.layer_norm"),
+    (DECODER + "encoder.vl_layer.b_attn.attn.", DECODER + "fusion."),
+    (DECODER + "encoder.layers.", DECODER + "layers."),
     ("audio_encoder.audio_backbone.", "audio_encoder."),
     ("clip_adapter.clip_model.", "classifier.clip.model."),
 ]
-# Constants of other implementations, which are no weights.
+# Constants that other implementations save with their weights.
 CONSTANTS = re.compile(
     r"criterion\.empty_weight$|(^|\.)pixel_(mean|std)$|\.relative_position_index$|(^|\.)attn_mask$"
     r"|num_batches_tracked$|(^|\.)(input_resolution|context_length|vocab_size)$"
 )
-PLACE = re.compile(r"\{(\w+)(?:\+(\d))?\}")  # of a number in a template
 CLASS_LAYER = "sem_seg_head.predictor.class_embed."
 QUERY_HEAD = "classifier.query_head."
-ORIGIN = "origin"  # key of a converted file that names the layout its weights came in
+ORIGIN = "origin"  # key in a converted file: the layout that its weights came from
 LAYOUTS = {
     "own": "this project's checkpoint",
     "released": "released OV-AVSS checkpoint",
@@ -66,29 +65,28 @@ LAYOUTS = {
 class Part:
     """A part of the model with a weight file of its own."""
 
-    key: str  # the config key that names the file, and its layout
+    key: str  # MODEL.<key>.WEIGHTS names the file; also the name of its layout
     prefix: str  # of its parameters in the model
-    mark: str  # a parameter that tells such a file
+    example: str  # a parameter by which such a file is recognized
 
 
 PARTS = (
     Part("AUDIO", "audio_encoder.", "embeddings.0.weight"),
     Part("CLIP", "classifier.clip.model.", "text_projection"),
 )
-# What a file of a layout holds, by the starts of our names.
-WHOLE = ("backbone.", "sem_seg_head.", *(part.prefix for part in PARTS))
+# Prefixes of this project's names whose weights a layout holds; "own" may hold any.
 HOLDS = {
-    "own": (),  # any part
-    "released": WHOLE,
+    "own": (),
+    "released": ("backbone.", "sem_seg_head.", *(part.prefix for part in PARTS)),
     "COCO": ("backbone.", "sem_seg_head."),
     **{part.key: (part.prefix,) for part in PARTS},
 }
-# The sound has no place in Mask2Former's model.
-SOUND_IN_HEAD = re.compile(r"\.fusion\.|\.audio_query_embed\.|\.audio_proj\.|\.(v2a|a2a)\.")
+# Audio layers of the segmentation head, which Mask2Former does not have.
+AUDIO_LAYERS = re.compile(r"\.fusion\.|\.audio_query_embed\.|\.audio_proj\.|\.(v2a|a2a)\.")
 
 
 def layout_of(names: Iterable[str]) -> str:
-    """What wrote weights of these names, a key of `LAYOUTS`."""
+    """The layout of weights with these names, a key of `LAYOUTS`."""
     names = set(names)
     if any(name.startswith(("backbone.net.", "classifier.")) for name in names):
         return "own"
@@ -98,137 +96,114 @@ def layout_of(names: Iterable[str]) -> str:
         return "COCO"
     if any(name.startswith("audio_encoder.") for name in names):
         return "own"
-    return next((part.key for part in PARTS if part.mark in names), "unknown")
+    return next((part.key for part in PARTS if part.example in names), "unknown")
 
 
-def split_foreign(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Give weights of any layout our names; our own names stay.
+def to_own_layout(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Convert weights of any layout to this project's names.
 
     Args:
         state: weights by name.
 
     Returns:
-        The weights under our names; and what has no place here, under its own names: constants,
-        and a class layer that is not object / no object.
+        The weights under this project's names; and, under their original names, the entries that
+        the model does not use: constants, and a class layer with other classes than object / no
+        object.
     """
     layout = layout_of(state)
     if layout == "own":
         return dict(state), {}
-    weights, rest = {}, {}
+    weights, unused = {}, {}
     for name, value in state.items():
-        ours = _our_name(name, layout)
-        foreign_classes = layout == "COCO" and ours.startswith(CLASS_LAYER) and len(value) != 2
-        if CONSTANTS.search(ours) or foreign_classes:
-            rest[name] = value
+        ours = _own_name(name, layout)
+        other_classes = layout == "COCO" and ours.startswith(CLASS_LAYER) and len(value) != 2
+        if CONSTANTS.search(ours) or other_classes:
+            unused[name] = value
         else:
             weights[ours] = value
-    return weights, rest
-
-
-def convert_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of `split_foreign`, without what has no place here."""
-    return split_foreign(state)[0]
+    return weights, unused
 
 
 def to_layout(
     weights: Mapping[str, Tensor], layout: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Give weights under our names those of a layout, the inverse of `split_foreign`.
+    """Convert weights with this project's names to a layout; the inverse of `to_own_layout`.
 
     Args:
-        weights: by our names.
+        weights: by this project's names.
         layout: "own", "released", "COCO", "AUDIO" or "CLIP".
 
     Returns:
-        The weights that the layout has a place for, under its names; and the others, under ours.
+        The weights that the layout can hold, under its names; and the others, under ours.
 
     Raises:
-        ValueError: a part is not there that files of the layout hold.
+        ValueError: a part that the layout requires is missing, or the backbone has no names in it.
     """
-    _check_holds(weights, layout)
-    renamed, rest = {}, {}
+    _check_convertible(weights, layout)
+    renamed, unused = {}, {}
     for name, value in weights.items():
-        if _has_place(name, layout):
-            renamed[_their_name(name, layout)] = value
+        if _layout_holds(layout, name):
+            renamed[_name_in_layout(name, layout)] = value
         else:
-            rest[name] = value
-    return renamed, rest
+            unused[name] = value
+    return renamed, unused
 
 
-def _check_holds(weights: Mapping[str, Tensor], layout: str) -> None:
-    marks = {part.prefix: part.prefix + part.mark for part in PARTS}
-    needed = [marks.get(prefix, prefix) for prefix in HOLDS[layout]]
-    absent = [start for start in needed if not any(name.startswith(start) for name in weights)]
+def _check_convertible(weights: Mapping[str, Tensor], layout: str) -> None:
+    examples = {part.prefix: part.prefix + part.example for part in PARTS}
+    required = [examples.get(prefix, prefix) for prefix in HOLDS[layout]]
+    absent = [start for start in required if not any(name.startswith(start) for name in weights)]
     if absent:
-        raise ValueError(f"no {LAYOUTS[layout]} without {absent[0]}: these weights have none")
-    foreign = next((name for name in weights if _is_timms_own(name, layout)), None)
-    if foreign:
         raise ValueError(
-            f"'{foreign}' has no name in a {LAYOUTS[layout]}: expected a plain ResNet or a Swin"
+            f"cannot write a {LAYOUTS[layout]} without '{absent[0]}': these weights have none"
         )
+    if layout not in ("released", "COCO"):
+        return
+    for name in weights:
+        if _name_in_layout(name, layout).startswith("backbone.net."):
+            raise ValueError(
+                f"'{name}' has no name in a {LAYOUTS[layout]}: expected a plain ResNet or a Swin"
+            )
 
 
-def _is_timms_own(name: str, layout: str) -> bool:
-    return layout in ("released", "COCO") and _their_name(name, layout).startswith("backbone.net.")
-
-
-def _has_place(name: str, layout: str) -> bool:
+def _layout_holds(layout: str, name: str) -> bool:
     if layout == "own":
         return True
-    held = name.startswith(HOLDS[layout])
-    # Its class layer has other classes, its other parts know no sound.
-    coco = layout == "COCO" and (SOUND_IN_HEAD.search(name) or name.startswith(CLASS_LAYER))
-    return held and not coco
+    # Mask2Former's class layer has other classes.
+    not_coco = AUDIO_LAYERS.search(name) or name.startswith(CLASS_LAYER)
+    return name.startswith(HOLDS[layout]) and not (layout == "COCO" and not_coco)
 
 
-def _our_name(name: str, layout: str) -> str:
+def _own_name(name: str, layout: str) -> str:
     for part in PARTS:
         if layout == part.key:
             return part.prefix + name.removeprefix(part.prefix)
-    return _renamed(name, RENAMINGS)
+    return _rename(name, PREFIXES)
 
 
-def _their_name(name: str, layout: str) -> str:
+def _name_in_layout(name: str, layout: str) -> str:
     if layout == "own":
         return name
     for part in PARTS:
         if layout == part.key:
             return name.removeprefix(part.prefix)
-    return _renamed(name, [(ours, theirs) for theirs, ours in RENAMINGS])
+    return _rename(name, [(ours, theirs) for theirs, ours in PREFIXES])
 
 
-def _renamed(name: str, pairs: list[tuple[str, str]]) -> str:
-    for source, target in pairs:
+def _rename(name: str, prefixes: Sequence[tuple[str, str]]) -> str:
+    for source, target in prefixes:
         match = _pattern(source).match(name)
         if match:
-            found = match.groupdict().items()
-            numbers = {place: int(text) - _shift(source, place) for place, text in found}
-            return _filled(target, numbers) + name[match.end() :]
+            return match.expand(target.replace("#", r"\1")) + name[match.end() :]
     return name
 
 
 @functools.cache
-def _pattern(template: str) -> re.Pattern:
-    """What matches a template: numbers at its places."""
-    pieces = PLACE.split(template)  # text, place, shift, text, place, shift, ..., text
-    texts, places = pieces[::3], [*pieces[1::3], None]
-    return re.compile(
-        "".join(
-            re.escape(text) + (f"(?P<{place}>\\d+)" if place else "")
-            for text, place in zip(texts, places, strict=True)
-        )
-    )
+def _pattern(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix).replace(r"\#", r"(\d+)"))
 
 
-def _shift(template: str, place: str) -> int:
-    return next(int(m[2] or 0) for m in PLACE.finditer(template) if m[1] == place)
-
-
-def _filled(template: str, numbers: Mapping[str, int]) -> str:
-    return PLACE.sub(lambda m: str(numbers[m[1]] + int(m[2] or 0)), template)
-
-
-def by_part(names: Iterable[str]) -> str:
-    """Numbers of parameters by the first two places of their names, in one line."""
+def count_by_module(names: Iterable[str]) -> str:
+    """Number of parameters per module, on one line: "backbone.net (265), ..."."""
     counts = Counter(".".join(name.split(".")[:2]) for name in sorted(names))
-    return ", ".join(f"{part} ({n})" for part, n in counts.items())
+    return ", ".join(f"{module} ({n})" for module, n in counts.items())

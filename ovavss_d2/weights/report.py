@@ -1,4 +1,4 @@
-"""What a weight file is, told from its content, and whether it is as its publisher made it."""
+"""Check weight files: which model they belong to, and whether they are complete and undamaged."""
 
 import hashlib
 import math
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ovavss_d2.weights.files import PUBLISHED, read_weights, require_file
-from ovavss_d2.weights.layouts import CONSTANTS, LAYOUTS, PARTS, by_part, layout_of, split_foreign
+from ovavss_d2.weights.layouts import CONSTANTS, LAYOUTS, PARTS, count_by_module, layout_of, to_own_layout
 
 R50, SWIN = "configs/ovavss_R50.yaml", "configs/ovavss_swin.yaml"
 SWIN_B, VIT_B, VIT_L = (
@@ -20,7 +20,7 @@ SWIN_B, VIT_B, VIT_L = (
     "CLIP ViT-B/16 at 224 pixels",
     "CLIP ViT-L/14 at 336 pixels",
 )
-# (layout, models in it) of what is published: weights, numbers in them, the config it is for.
+# (layout, models) of published files: number of weights, of values in them, config to use.
 KNOWN = {
     ("COCO", "ResNet-50"): (557, 44_076_497, R50),
     ("COCO", SWIN_B): (625, 106_904_201, SWIN),
@@ -39,7 +39,7 @@ RESNET_BLOCKS = {16: "ResNet-50", 33: "ResNet-101"}  # bottleneck blocks
 
 @dataclass
 class Report:
-    """What was found out about one file: lines to show, and what is wrong with it."""
+    """Findings about one file: lines to print, and problems."""
 
     path: str
     layout: str = "unknown"
@@ -48,35 +48,35 @@ class Report:
 
 
 def check_file(path: str, key: str = "") -> Report:
-    """Look at a weight file without building a model.
+    """Check a weight file without building a model.
 
     Args:
         path: the file.
         key: the config key that names it, for the message if it is missing.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it cannot be read, or holds more than weights and plain containers.
+        FileNotFoundError: it does not exist.
+        ValueError: it cannot be read, or holds other objects than weights and plain containers.
     """
     require_file(path, key or "to be checked")
     state = read_weights(path, mapped=True)["model"]
     report = Report(path, layout_of(state))
     size = os.path.getsize(path)
     report.lines.append(f"{LAYOUTS[report.layout]}, {size / 1e6:,.1f} MB")
-    _check_broken_members(report)
-    describe(report, state)
+    _check_zip(report)
+    identify_models(report, state)
     _check_numbers(report, state)
     _check_published(report)
     return report
 
 
-def describe(report: Report, state: Mapping[str, Tensor]) -> None:
-    """Add to a report what models these weights are of, and whether some are missing."""
-    ours, extra = split_foreign(state)
+def identify_models(report: Report, state: Mapping[str, Tensor]) -> None:
+    """Add to a report the models that the weights belong to, and whether weights are missing."""
+    ours, extra = to_own_layout(state)
     weights = {name: x for name, x in state.items() if not CONSTANTS.search(name)}
     if report.layout == "unknown":
-        report.lines.append(f"{len(state)} weights: {by_part(state)}")
-        report.problems.append("no layout that this project reads")
+        report.lines.append(f"{len(state)} weights: {count_by_module(state)}")
+        report.problems.append("its layout is unknown to this project")
         return
     models = ", ".join(_models_in(ours))
     numbers = sum(x.numel() for x in weights.values())
@@ -84,16 +84,16 @@ def describe(report: Report, state: Mapping[str, Tensor]) -> None:
     report.lines.append(
         f"{models}: {len(weights)} weights, {numbers:,} numbers, {'/'.join(dtypes)}"
     )
-    report.lines.append(by_part(ours) + (f"; not used here: {by_part(extra)}" if extra else ""))
+    report.lines.append(count_by_module(ours) + (f"; not used here: {count_by_module(extra)}" if extra else ""))
     if (report.layout, models) in KNOWN:
-        _compare(report, KNOWN[report.layout, models], len(weights), numbers)
+        _compare_sizes(report, KNOWN[report.layout, models], len(weights), numbers)
     elif report.layout != "own":
-        report.problems.append(f"no published {LAYOUTS[report.layout]} has this model")
+        report.problems.append(f"not a published {LAYOUTS[report.layout]}: none has this model")
 
 
-def _compare(report: Report, known: tuple[int, int, str], count: int, numbers: int) -> None:
-    own_file = report.layout in {part.key for part in PARTS}
-    key = f"MODEL.{report.layout}.WEIGHTS" if own_file else "MODEL.WEIGHTS"
+def _compare_sizes(report: Report, known: tuple[int, int, str], count: int, numbers: int) -> None:
+    is_part = report.layout in {part.key for part in PARTS}
+    key = f"MODEL.{report.layout}.WEIGHTS" if is_part else "MODEL.WEIGHTS"
     report.lines.append(f"for {known[2]}, as {key}")
     if (count, numbers) != known[:2]:
         report.problems.append(
@@ -102,7 +102,7 @@ def _compare(report: Report, known: tuple[int, int, str], count: int, numbers: i
 
 
 def _models_in(ours: Mapping[str, Tensor]) -> list[str]:
-    """Names of the models whose weights these are."""
+    """Names of the models that the weights belong to."""
     backbone = {name for name in ours if name.startswith("backbone.")}
     found = []
     if SWIN_TABLE in backbone:
@@ -132,43 +132,43 @@ def _clip_in(ours: Mapping[str, Tensor]) -> list[str]:
 
 
 def _check_numbers(report: Report, state: Mapping[str, Tensor]) -> None:
-    odd = [name for name, x in state.items() if not _is_finite(x)]
-    if odd:
-        report.problems.append(f"{len(odd)} weights are not finite, such as '{odd[0]}'")
+    wrong = [name for name, x in state.items() if not _is_finite(x)]
+    if wrong:
+        report.problems.append(f"{len(wrong)} weights are not finite, such as '{wrong[0]}'")
 
 
 def _is_finite(x: Tensor) -> bool:
-    # The extremes tell it without a copy of the whole; NaN is passed on to them.
+    # Minimum and maximum suffice and need no copy of the tensor: both propagate NaN.
     return not x.numel() or bool(torch.isfinite(torch.stack(x.aminmax())).all())
 
 
-def _check_broken_members(report: Report) -> None:
+def _check_zip(report: Report) -> None:
     if zipfile.is_zipfile(report.path):
         with zipfile.ZipFile(report.path) as archive:
             broken = archive.testzip()
         if broken:
-            report.problems.append(f"its part '{broken}' is damaged; download it again")
+            report.problems.append(f"its member '{broken}' is damaged; download it again")
 
 
 def _check_published(report: Report) -> None:
     known = PUBLISHED.get(os.path.basename(report.path))
     if known is None:
         return
-    report.lines.append(f"named as {known.origin}")
+    report.lines.append(f"has the name of {known.origin}")
     if report.layout != known.layout:
-        report.problems.append(f"expected {LAYOUTS[known.layout]} under this name")
+        report.problems.append(f"expected the {LAYOUTS[known.layout]} under this name")
     if known.sha256:
         found = sha256_of(report.path)
         if found.startswith(known.sha256):
-            report.lines.append("its SHA-256 sum is the published one")
+            report.lines.append("its SHA-256 sum matches the published one")
         else:
             report.problems.append(
-                f"its SHA-256 sum begins with {found[:8]}, published {known.sha256[:8]}; "
+                f"its SHA-256 sum starts with {found[:8]}, expected {known.sha256[:8]}; "
                 "download it again"
             )
 
 
 def sha256_of(path: str) -> str:
-    """The file's SHA-256 sum in hexadecimal digits."""
+    """SHA-256 sum of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,14 +1,14 @@
-"""Pickles read as data: arrays, tensors and plain containers, and nothing that a file could call.
+"""A pickle reader that allows only arrays, tensors and plain containers.
 
-A pickle names functions that are called while it is read. Those here are the few that put arrays
-and tensors together; any other name is refused.
+A pickle names functions that are called while it is read. Only the few that build arrays and
+tensors are allowed; any other name is an error.
 """
 
 import codecs
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -19,13 +19,13 @@ _ENCODINGS = ("latin1", "latin-1", "utf-8")
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """How old pickle protocols spell bytes."""
+    """Bytes, as old pickle protocols write them."""
     if encoding not in _ENCODINGS:
-        raise pickle.UnpicklingError(f"it encodes text as {encoding!r}; bytes are {_ENCODINGS}")
+        raise pickle.UnpicklingError(f"it encodes text as {encoding!r}, expected one of {_ENCODINGS}")
     return codecs.encode(text, encoding)
 
 
-_ARRAY_PARTS = {
+_NUMPY_FUNCTIONS = {
     ("multiarray", "_reconstruct"): multiarray._reconstruct,
     ("multiarray", "scalar"): multiarray.scalar,
     ("numeric", "_frombuffer"): numeric._frombuffer,  # type: ignore[attr-defined]  # not in the stubs
@@ -36,8 +36,7 @@ _PLAIN = {
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _encode,
 }
-# What `torch.load(weights_only=True)` may use besides its own: a training state holds figures as
-# numpy scalars.
+# Allowed in `torch.load(weights_only=True)` besides its own: training states hold NumPy scalars.
 ARRAY_GLOBALS: list[Callable | tuple[Callable, str]] = [
     multiarray._reconstruct,
     multiarray.scalar,
@@ -49,29 +48,29 @@ ARRAY_GLOBALS: list[Callable | tuple[Callable, str]] = [
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers.
+    """Builds NumPy arrays and plain containers.
 
     Raises:
-        pickle.UnpicklingError: the file names anything else.
+        pickle.UnpicklingError: the file refers to anything else.
     """
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith(("numpy.core.", "numpy._core.")):
-            found = _ARRAY_PARTS.get((module.rpartition(".")[2], name))
+            found = _NUMPY_FUNCTIONS.get((module.rpartition(".")[2], name))
         else:
             found = _PLAIN.get((module, name))
         if found is None:
             raise pickle.UnpicklingError(
-                f"it names {module}.{name}; only arrays and plain containers are read"
+                f"it refers to {module}.{name}; only arrays and plain containers are read"
             )
         return found
 
 
 class _Module:
-    """Stands for a module of a TorchScript archive: its attributes, without its code."""
+    """The attributes of a module in a TorchScript archive, without its code."""
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
@@ -92,18 +91,18 @@ _STORAGES = {
 }
 
 
-def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_) -> torch.Tensor:
+def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
     return storage.as_strided(size, stride, offset)
 
 
-def _itself(value: Any, *_) -> Any:
+def _first_argument(value: Any, *_: Any) -> Any:
     return value
 
 
 class ArchiveUnpickler(ArrayUnpickler):
-    """Builds the tensors of a TorchScript archive; its modules become holders of attributes."""
+    """Builds the tensors of a TorchScript archive; modules become `_Module` objects."""
 
-    def __init__(self, archive: zipfile.ZipFile, member: str):
+    def __init__(self, archive: zipfile.ZipFile, member: str) -> None:
         super().__init__(archive.open(member))
         self._archive = archive
         self._folder = member.rpartition("/")[0]
@@ -112,7 +111,7 @@ class ArchiveUnpickler(ArrayUnpickler):
         if module.startswith("__torch__"):
             return type("Module", (_Module,), {})
         if module == "torch.jit._pickle":
-            return _itself  # typed lists
+            return _first_argument  # typed lists
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if module == "torch" and name in _STORAGES:
@@ -129,13 +128,13 @@ class ArchiveUnpickler(ArrayUnpickler):
 
 
 def read_torchscript(path: str) -> dict[str, torch.Tensor]:
-    """The tensors of a TorchScript archive by name, as its modules nest; its code is not touched.
+    """The tensors of a TorchScript archive by name, without executing its code.
 
     Args:
         path: a zip file.
 
     Raises:
-        pickle.UnpicklingError: it holds something else, or is in another byte order.
+        pickle.UnpicklingError: it holds other objects, or its byte order is big-endian.
     """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -146,7 +145,7 @@ def read_torchscript(path: str) -> dict[str, torch.Tensor]:
         return dict(_tensors_in(ArchiveUnpickler(archive, member).load(), ""))
 
 
-def _tensors_in(module: Any, prefix: str):
+def _tensors_in(module: Any, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
     for name, value in vars(module).items():
         if isinstance(value, torch.Tensor):
             yield prefix + name, value
@@ -155,12 +154,12 @@ def _tensors_in(module: Any, prefix: str):
 
 
 def check_members(path: str) -> None:
-    """Make sure that no pickle inside a zip file, looked at or not, names what is refused.
+    """Check every pickle in a zip file, even those that nothing reads.
 
-    `data.pkl` is left to its reader, which checks it while it reads.
+    `data.pkl` is checked when it is read.
 
     Raises:
-        pickle.UnpicklingError: one does.
+        pickle.UnpicklingError: a pickle refers to something that is not allowed.
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():

@@ -13,7 +13,7 @@ import torch
 from detectron2.config import get_cfg
 
 from ovavss_d2.config import add_ovavss_config
-from ovavss_d2.weights.checkpoint import convert_release
+from ovavss_d2.weights.layouts import to_own_layout
 from tests.helpers.paths import FIXTURES
 
 BUNDLED = FIXTURES / "oracle"
@@ -68,7 +68,7 @@ def fill(module, path, released_prefix, our_prefix):
 
     Every parameter must be covered. For example `fill(net, path, 'backbone.', 'backbone.')`.
     """
-    state = convert_release(released_state(path, [released_prefix]))
+    state = to_own_layout(released_state(path, [released_prefix]))[0]
     state = {
         name.removeprefix(our_prefix): v for name, v in state.items() if name.startswith(our_prefix)
     }

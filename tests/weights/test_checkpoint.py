@@ -18,13 +18,14 @@ from torch import nn
 from ovavss_d2.weights.checkpoint import (
     OVAVSSCheckpointer,
     check_weight_files,
-    convert_release,
+
     load_weights,
 )
 from ovavss_d2.modeling.audio_encoder import VGGish, build_audio_encoder
 from ovavss_d2.modeling.backbone import TimmBackbone
 from ovavss_d2.modeling.mask_decoder import AudioVisualHead
 from ovavss_d2.weights.files import read_weights
+from ovavss_d2.weights.layouts import to_own_layout
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def source():
 def test_the_released_layout_is_ours_after_conversion_name_by_name(size):
     path = parity.BUNDLED / f"ovavss_{size}_release_names.json"
     listed = {name: torch.empty(shape, device="meta") for name, shape in _names(path).items()}
-    converted = {k: tuple(v.shape) for k, v in convert_release(listed).items()}
+    converted = {k: tuple(v.shape) for k, v in to_own_layout(listed)[0].items()}
     ours = _full_size(size)
     clip = {k for k in converted if k.startswith("classifier.clip.model.")}
     assert len(clip) == len([k for k in listed if k.startswith("clip_adapter.")])
@@ -48,7 +49,7 @@ def test_the_released_layout_is_ours_after_conversion_name_by_name(size):
 def test_the_coco_layout_fits_without_its_class_layer(size):
     path = parity.BUNDLED / f"mask2former_coco_{size}_names.json"
     listed = {name: torch.empty(shape, device="meta") for name, shape in _names(path).items()}
-    converted = {k: tuple(v.shape) for k, v in convert_release(listed).items()}
+    converted = {k: tuple(v.shape) for k, v in to_own_layout(listed)[0].items()}
     ours = _full_size(size)
     assert converted.items() <= ours.items()
     assert len(converted) == len(listed) - 2
@@ -219,7 +220,7 @@ def test_broken_files_are_said_in_one_line(tmp_path, suffix, content):
         (b"", "it is empty"),
         (bytes(100), "it is empty"),
         (b" \r\n", "it is empty"),
-        (b"<!DOCTYPE html>\r\n<html>", "it is a text that starts with '<!DOCTYPE html>'"),
+        (b"<!DOCTYPE html>\r\n<html>", "it is a text file that starts with '<!DOCTYPE html>'"),
         (b"version https://git-lfs.github.com\noid", "starts with 'version https://git-lfs"),
     ],
 )
@@ -231,12 +232,12 @@ def test_what_a_failed_download_left_is_said(tmp_path, content, reason):
 
 def test_a_binary_file_is_not_called_a_text(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"\xff\xfe" * 50)
-    with pytest.raises(ValueError, match="no readable weight file: (?!it is)"):
+    with pytest.raises(ValueError, match="not a readable weight file: (?!it is)"):
         read_weights(str(tmp_path / "weights.pth"))
 
 
 def test_what_cannot_be_opened_is_said_as_well(tmp_path):
-    with pytest.raises(ValueError, match="no readable weight file: .*directory"):
+    with pytest.raises(ValueError, match="not a readable weight file: .*directory"):
         read_weights(str(tmp_path))
 
 
@@ -251,9 +252,9 @@ def test_files_without_weights_are_an_error(tmp_path, content):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"MASK_FORMER__NUM_OBJECT_QUERIES": 9}, "another size, such as .*query_feat"),
-        ({"MASK_FORMER__DEC_LAYERS": 4}, "missing or left over"),
-        ({"MASK_FORMER__DEC_LAYERS": 2}, "missing or left over"),
+        ({"MASK_FORMER__NUM_OBJECT_QUERIES": 9}, "another shape, such as .*query_feat"),
+        ({"MASK_FORMER__DEC_LAYERS": 4}, "missing or unused"),
+        ({"MASK_FORMER__DEC_LAYERS": 2}, "missing or unused"),
         (
             {"TIMM__KWARGS": {"layers": [1, 2, 1, 1], "channels": [8, 16, 24, 32]}},
             "another backbone",

@@ -87,7 +87,7 @@ def test_a_head_that_the_released_layout_has_no_place_for_is_named(tmp_path, too
     torch.save({"model": make_model().state_dict()}, tmp_path / "own.pth")
     tool.run([str(tmp_path / "own.pth"), str(tmp_path / "out.pth"), "--to", "released"])
     said = capsys.readouterr().out
-    assert "left out" in said and "classifier.query_head (2)" in said
+    assert "omitted" in said and "classifier.query_head (2)" in said
 
 
 def small_vggish(folder):
@@ -113,8 +113,8 @@ def test_parts_may_be_safetensors(tmp_path):
 @pytest.mark.parametrize(
     ("name", "layout", "message"),
     [
-        ("out.pth", "released", "without backbone"),
-        ("out.pth", "CLIP", "without classifier.clip.model"),
+        ("out.pth", "released", "without .backbone"),
+        ("out.pth", "CLIP", "without .classifier.clip.model"),
         ("out.safetensors", "own", "only the layouts AUDIO and CLIP"),
         ("out.pth", "elsewhere", "expected one of own, released, COCO, AUDIO, CLIP"),
     ],

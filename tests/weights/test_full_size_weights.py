@@ -9,7 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from tests.helpers.small_weights import to_release
 from tests.helpers.tiny_world import ROOT
 
-from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, config_for_use, load_weights
+from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, load_inference_config, load_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")
 CONFIGS = {"r50": f"{ROOT}/configs/ovavss_R50.yaml", "swinb": f"{ROOT}/configs/ovavss_swin.yaml"}
@@ -17,7 +17,7 @@ CONFIGS = {"r50": f"{ROOT}/configs/ovavss_R50.yaml", "swinb": f"{ROOT}/configs/o
 
 def config(size, **files):
     keys = {"MODEL.WEIGHTS": "", "MODEL.AUDIO.WEIGHTS": "", "MODEL.CLIP.WEIGHTS": "", **files}
-    return config_for_use(CONFIGS[size], [str(x) for pair in keys.items() for x in pair])
+    return load_inference_config(CONFIGS[size], [str(x) for pair in keys.items() for x in pair])
 
 
 def build(cfg, device="meta"):
@@ -35,9 +35,9 @@ def test_a_released_checkpoint_fills_the_whole_model(tmp_path, caplog, size):
     with caplog.at_level(logging.INFO):
         load_weights(model, cfg)
     assert "(released OV-AVSS checkpoint)" in caplog.text
-    stay = [r.getMessage() for r in caplog.records if "stay as initialised" in r.getMessage()]
+    stay = [r.getMessage() for r in caplog.records if "keep their initial values" in r.getMessage()]
     assert len(stay) == 1 and stay[0].endswith(": classifier.query_head (5)")
-    assert "without a place" not in caplog.text
+    assert "but not in the model" not in caplog.text
     assert cfg.TEST.SCORING == cfg.MODEL.AUDIO.PAIRING == "released"
     assert model.classifier.choice == "crop"
 
@@ -67,7 +67,7 @@ def test_start_weights_and_the_parts_files_fill_all_but_what_is_new(tmp_path, ca
         "weights of the audio encoder",
         "weights of CLIP",
     ]
-    (stay,) = [line for line in said if "stay as initialised" in line]
+    (stay,) = [line for line in said if "keep their initial values" in line]
     # the query classifier head, early fusion, and what lets queries hear
     assert stay.endswith(
         "classifier.query_head (5), sem_seg_head.pixel_decoder (18), sem_seg_head.predictor (73)"

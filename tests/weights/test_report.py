@@ -10,7 +10,7 @@ from tests.helpers.tiny_world import ROOT
 
 from ovavss_d2.weights.files import PUBLISHED
 from ovavss_d2.weights.layouts import layout_of
-from ovavss_d2.weights.report import Report, check_file, describe, sha256_of
+from ovavss_d2.weights.report import Report, check_file, identify_models, sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_larger_models_are_known_too(name):
     listed = full_size.layout(name)
     state = {name: torch.empty(shape, device="meta") for name, shape in listed.items()}
     report = Report("", layout_of(state))
-    describe(report, state)
+    identify_models(report, state)
     assert "Swin-B, window 12" in report.lines[0] and "ovavss_swin.yaml" in report.lines[-1]
     assert report.problems == []
 
@@ -59,7 +59,7 @@ def test_missing_weights_and_other_sizes_are_problems(tmp_path):
     state = full_size.part("r50", "clip_adapter.clip_model.")
     state["visual.positional_embedding"] = torch.zeros(50, 768)
     report = check_file(full_size.save(tmp_path / "clip.pt", state))
-    assert any("no published" in problem for problem in report.problems)
+    assert any("not a published" in problem for problem in report.problems)
 
 
 def test_numbers_that_are_none_are_a_problem(tmp_path):
@@ -81,14 +81,14 @@ def test_a_damaged_file_is_a_problem(tmp_path):
 def test_a_published_name_asks_for_the_published_sum(tmp_path, monkeypatch):
     path = full_size.save(tmp_path / "vggish-10086976.pth", vggish())
     report = check_file(path)
-    assert any("published 10086976" in problem for problem in report.problems)
+    assert any("expected 10086976" in problem for problem in report.problems)
     real = PUBLISHED["vggish-10086976.pth"]
     same = type(real)(real.origin, real.layout, sha256_of(path)[:8])
     monkeypatch.setitem(PUBLISHED, "vggish-10086976.pth", same)
     assert check_file(path).problems == []
     shutil.copy(path, tmp_path / "ViT-B-16.pt")
     problems = check_file(str(tmp_path / "ViT-B-16.pt")).problems
-    assert any("expected weights of CLIP" in problem for problem in problems)
+    assert any("expected the weights of CLIP" in problem for problem in problems)
 
 
 def test_the_command_ends_with_1_if_a_file_is_wrong(tmp_path, tool, capsys):
@@ -109,7 +109,7 @@ def test_a_config_names_the_files_to_check(tmp_path, tool, capsys):
     said = capsys.readouterr().out
     for name in ("model_final_83d103.pkl", "vggish-10086976.pth", "ViT-L-14-336px.pt"):
         assert name in said
-    assert "get it from" in said
+    assert "download it from" in said
 
 
 def test_the_docs_name_every_published_file():

@@ -111,7 +111,7 @@ def test_a_training_does_not_resume_from_code_either(tmp_path, way):
     checkpointer = OVAVSSCheckpointer(
         make_model(), str(tmp_path), cfg=config_with(), trainer=nn.Linear(1, 1)
     )
-    with pytest.raises(ValueError, match="no readable weight file"):
+    with pytest.raises(ValueError, match="not a readable weight file"):
         checkpointer.resume_or_load("", resume=True)
 
 

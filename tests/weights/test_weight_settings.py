@@ -7,7 +7,7 @@ import torch
 from tests.helpers.small_weights import Classifier, make_model, released_state
 from tests.helpers.tiny_world import CONFIG
 
-from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, config_for_use, load_weights
+from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, load_inference_config, load_weights
 
 KEYS = {
     "NAME": lambda cfg: cfg.MODEL.CLASSIFIER.NAME,
@@ -41,39 +41,39 @@ def released(source, tmp_path):
 
 
 def test_released_weights_bring_all_of_them(released):
-    assert settings(config_for_use(CONFIG, ["MODEL.WEIGHTS", released])) == RELEASED
+    assert settings(load_inference_config(CONFIG, ["MODEL.WEIGHTS", released])) == RELEASED
 
 
 def test_other_weights_bring_none(source, tmp_path):
     own = save(tmp_path / "own.pth", {"model": source.state_dict()})
     for weights in (own, "", str(tmp_path / "nowhere.pth")):
-        assert settings(config_for_use(CONFIG, ["MODEL.WEIGHTS", weights])) == OURS
+        assert settings(load_inference_config(CONFIG, ["MODEL.WEIGHTS", weights])) == OURS
 
 
 def test_they_stay_with_weights_that_were_converted(source, tmp_path):
     path = save(tmp_path / "own.pth", {"model": source.state_dict(), "origin": "released"})
-    assert settings(config_for_use(CONFIG, ["MODEL.WEIGHTS", path])) == RELEASED
+    assert settings(load_inference_config(CONFIG, ["MODEL.WEIGHTS", path])) == RELEASED
 
 
 def test_what_the_user_sets_is_kept_even_at_its_default(released, tmp_path):
     options = ["MODEL.WEIGHTS", released, "TEST.SCORING", "score"]
-    assert settings(config_for_use(CONFIG, options)) == ["crop", "released", "score", 0.0, False]
+    assert settings(load_inference_config(CONFIG, options)) == ["crop", "released", "score", 0.0, False]
     mine = tmp_path / "mine.yaml"
     mine.write_text(f"_BASE_: {CONFIG}\nMODEL:\n  AUDIO:\n    PAIRING: time\n")
     heir = tmp_path / "heir.yaml"
     heir.write_text("_BASE_: mine.yaml\n")
-    found = settings(config_for_use(str(heir), ["MODEL.WEIGHTS", released]))
+    found = settings(load_inference_config(str(heir), ["MODEL.WEIGHTS", released]))
     assert found == ["crop", "time", "released", 0.0, False]
 
 
 def test_one_line_says_so(released, caplog):
-    cfg = config_for_use(CONFIG, ["MODEL.WEIGHTS", released, "TEST.SCORING", "score"])
+    cfg = load_inference_config(CONFIG, ["MODEL.WEIGHTS", released, "TEST.SCORING", "score"])
     model = make_model()
     with caplog.at_level(logging.INFO):
         load_weights(model, cfg)
     lines = [r.getMessage() for r in caplog.records if "settings" in r.getMessage()]
     assert len(lines) == 1
-    made_for, yours = lines[0].split("set by you")
+    made_for, yours = lines[0].split("changed by you")
     assert "MODEL.CLASSIFIER.NAME crop" in made_for
     assert "MODEL.AUDIO.PAIRING released" in made_for
     assert "TEST.SCORING score" in yours
@@ -81,7 +81,7 @@ def test_one_line_says_so(released, caplog):
 
 
 def test_training_from_released_weights_keeps_the_projects_settings(released, caplog):
-    cfg = config_for_use(CONFIG)
+    cfg = load_inference_config(CONFIG)
     model = make_model()
     checkpointer = OVAVSSCheckpointer(model, cfg=cfg, trainer=torch.nn.Linear(1, 1))
     checkpointer.resume_or_load(released, resume=False)
