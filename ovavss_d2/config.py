@@ -126,11 +126,8 @@ def _add_classifier_keys(cfg):
     cfg.MODEL.CLIP.TEXT_CACHE = ""
     # Approximations that save time (docs/PERFORMANCE.md has their cost); the defaults make none.
     cfg.MODEL.CLIP.PRECISION = "float32"  # of the image tower; "half" where the device has it
-    # a query whose mask overlaps an earlier one's by this IoU takes its crops; above 1: never
-    cfg.MODEL.CLIP.SAME_MASK = 2.0
-    # a frame takes the crop of the last one seen if the mask overlaps by this IoU; above 1: never
-    cfg.MODEL.CLIP.STILL_MASK = 2.0
-    cfg.MODEL.CLIP.CROP_FRAMES = 0  # most crops of a query in a window, evenly spread; 0: all
+    # most crops of a query in a window, spread evenly over its frames; 0: one per frame
+    cfg.MODEL.CLIP.CROP_FRAMES = 0
     cfg.MODEL.CLIP.DENSE_SIZE = 0  # "dense": short side of the frames CLIP sees; 0: its image size
     cfg.MODEL.CLIP.DENSE_COVER = True  # "dense": black out what lies under none of the masks
 

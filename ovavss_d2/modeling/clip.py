@@ -20,6 +20,7 @@ from ovavss_d2.vocabulary import PROMPTS
 
 logger = logging.getLogger(__name__)
 
+MAX_LOGIT_SCALE = 100.0  # the largest scale of cosines that CLIP was trained with
 NAMES_PER_PASS = 16  # bounds the memory of the text tower
 NAMES_PER_FILE = 1024  # of the cache on disk: a run that is cut short keeps what it has
 PRECISIONS = ("float32", "half")

@@ -18,8 +18,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ovavss_d2.modeling.clip import FrozenClip
-from ovavss_d2.modeling.crop_classifier import CROP_SCALE
+from ovavss_d2.modeling.clip import MAX_LOGIT_SCALE, FrozenClip
 
 LEAST_SHARE = 1e-6  # of a mask in a place: its logarithm is finite, its weight nothing
 
@@ -69,7 +68,7 @@ class DenseClassifier:
         logits = text.new_zeros(*visible.shape, len(text))
         if seen.any():
             embeddings = self._embed(frames[seen], soft[seen])
-            logits[seen] = CROP_SCALE * embeddings @ text.t()
+            logits[seen] = MAX_LOGIT_SCALE * embeddings @ text.t()
         logits = (logits * visible[..., None]).sum(0) / visible.sum(0).clamp(min=1)[:, None]
         return logits, visible.any(0)
 

@@ -15,8 +15,8 @@ from detectron2.config import configurable
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from ovavss_d2.modeling.clip import FrozenClip
-from ovavss_d2.modeling.crop_classifier import CROP_SCALE, CropClassifier
+from ovavss_d2.modeling.clip import MAX_LOGIT_SCALE, FrozenClip
+from ovavss_d2.modeling.crop_classifier import CropClassifier
 from ovavss_d2.modeling.dense_classifier import DenseClassifier
 from ovavss_d2.vocabulary import synonyms_of
 
@@ -94,7 +94,7 @@ class TextEmbeddingClassifier(nn.Module):
     def forward(self, queries: Tensor, text: Tensor) -> Tensor:
         """Score queries (..., C) against unit text embeddings (K, D): logits (..., K)."""
         embeddings = F.normalize(self.layers(queries), dim=-1)
-        scale = self.logit_scale.clamp(max=math.log(CROP_SCALE)).exp()
+        scale = self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp()
         return scale * embeddings @ text.to(embeddings.dtype).t()
 
 

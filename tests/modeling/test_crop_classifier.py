@@ -1,4 +1,4 @@
-"""CLIP on crops: what a crop shows, and which crops can stand for others."""
+"""CLIP on crops: the content of a crop, mean logits, and the limit on crops."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from torchvision.ops import masks_to_boxes
 
 from ovavss_d2.modeling.crop_classifier import (
     CropClassifier,
-    CropSavings,
     boxes_around,
+    source_frames,
     squared,
 )
 from tests.helpers.tiny_clip import random_window, tiny_clip
@@ -26,7 +26,7 @@ def window():
     return random_window(QUERIES, FRAMES)
 
 
-def test_boxes_hold_the_pixels_and_end_behind_the_last_one():
+def test_boxes_contain_the_pixels_and_end_after_the_last_one():
     masks = torch.rand(20, 9, 13) > 0.97
     masks[0] = False
     masks[1] = False
@@ -38,7 +38,7 @@ def test_boxes_hold_the_pixels_and_end_behind_the_last_one():
     assert boxes[1].tolist() == [12, 8, 13, 9]
 
 
-def test_squares_keep_the_left_top_corner_and_take_the_longer_side():
+def test_squares_keep_the_top_left_corner_and_take_the_longer_side():
     boxes = torch.tensor([[2.0, 3, 7, 4], [0, 0, 1, 6]])
     assert squared(boxes).tolist() == [[2, 3, 7, 8], [0, 0, 6, 6]]
 
@@ -65,7 +65,7 @@ def test_crops_in_passes_of_any_size_give_the_same_logits(clip, window):
         assert torch.allclose(logits, other, atol=1e-3)
 
 
-def test_a_querys_logits_are_the_mean_over_the_frames_where_it_is_visible(clip, window):
+def test_logits_of_a_query_are_the_mean_over_the_frames_where_it_is_visible(clip, window):
     window["mask_logits"][0, 1] = -9
     window["mask_logits"][2] = -9
     inputs = window["mask_logits"], window["frames"], clip.encode_text(NAMES)
@@ -79,75 +79,49 @@ def test_a_querys_logits_are_the_mean_over_the_frames_where_it_is_visible(clip, 
     assert not logits[2].any()
 
 
-def squares(*places, size=64, side=16):
-    """Mask logits (1, T, 64, 64) of one square that lies at these (x, y), None: absent."""
-    logits = torch.full((1, len(places), size, size), -9.0)
-    for frame, place in enumerate(places):
-        if place:
-            x, y = place
-            logits[0, frame, y : y + side, x : x + side] = 9
+def moving_square(*corners, size=64, side=16):
+    """Mask logits (1, T, 64, 64) of a square with these (x, y) corners."""
+    logits = torch.full((1, len(corners), size, size), -9.0)
+    for frame, (x, y) in enumerate(corners):
+        logits[0, frame, y : y + side, x : x + side] = 9
     return logits
 
 
-def stand_ins(logits, **savings):
-    """Stand-ins (T, Q) for mask logits (Q, T, H, W)."""
-    masks = logits.transpose(0, 1) > 0
-    return CropSavings(**savings).stand_ins(masks, masks.flatten(2).any(-1))
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (0, [0, 1, 2, 3, 4, 5]),
+        (1, [3, 3, 3, 3, 3, 3]),
+        (2, [1, 1, 1, 4, 4, 4]),
+        (9, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_limited_crops_are_spread_evenly_and_used_for_neighboring_frames(limit, expected):
+    assert source_frames(torch.ones(6, 1, dtype=torch.bool), limit)[:, 0].tolist() == expected
 
 
-def test_by_default_every_pair_stands_for_itself(window):
-    expected = torch.arange(FRAMES * QUERIES).view(FRAMES, QUERIES)
-    assert torch.equal(stand_ins(window["mask_logits"]), expected)
+def test_frames_where_a_query_is_not_visible_are_not_counted():
+    visible = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1]]).bool().t()
+    sources = source_frames(visible, 1)
+    assert sources[visible[:, 0], 0].tolist() == [2, 2, 2] and (sources[:, 1] == 3).all()
 
 
-def test_a_mask_that_hardly_moves_takes_the_crop_of_the_last_frame_seen():
-    # 2 pixels of 16: IoU 14 / 18 = 0.78; drift adds up, and an absent mask changes nothing
-    logits = squares((8, 8), (10, 8), (12, 8), None, (12, 8), (40, 40))
-    assert stand_ins(logits, still_mask=0.7)[:, 0].tolist() == [0, 0, 2, 3, 2, 5]
-    assert stand_ins(logits, still_mask=0.9)[:, 0].tolist() == [0, 1, 2, 3, 2, 5]
-
-
-def test_nearly_the_same_masks_share_the_crops_of_the_first():
-    a = squares((8, 8), (8, 8), None)
-    b = squares((8, 8), (10, 8), (8, 8))  # shares 16 + 14 of 16 + 18 + 16 columns with a: 0.6
-    far = squares((40, 40), (40, 40), (40, 40))
-    logits = torch.cat([a, far, b])
-    # where the first is not visible, the other keeps its own crop
-    assert stand_ins(logits, same_mask=0.59).tolist() == [[0, 1, 0], [3, 4, 3], [6, 7, 8]]
-    assert stand_ins(logits, same_mask=0.7).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-
-
-def test_a_follower_is_never_followed():
-    a, b, c = squares((8, 8)), squares((10, 8)), squares((12, 8))
-    assert stand_ins(torch.cat([a, b, c]), same_mask=0.7).tolist() == [[0, 0, 2]]
-
-
-def test_few_frames_are_spread_and_serve_their_neighbours():
-    logits = squares(*[(3 * i, 8) for i in range(6)])
-    assert stand_ins(logits, frames=2)[:, 0].tolist() == [1, 1, 1, 4, 4, 4]
-    assert stand_ins(logits, frames=1)[:, 0].tolist() == [3] * 6
-    assert stand_ins(logits, frames=9)[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_saved_crops_are_not_encoded_and_logits_are_those_of_their_stand_ins(clip, monkeypatch):
-    logits = torch.cat([squares((8, 8), (8, 8), (30, 30)), squares((8, 8), (8, 8), (30, 30))])
-    frames = torch.randint(0, 256, (FRAMES, 3, 60, 50), dtype=torch.uint8)
+def test_only_limited_crops_are_encoded_and_the_other_frames_take_their_logits(clip, monkeypatch):
+    logits = moving_square(*[(3 * i, 8) for i in range(6)])
+    frames = torch.randint(0, 256, (6, 3, 60, 50), dtype=torch.uint8)
     text = clip.encode_text(NAMES)
     encode, counts = clip.encode_images, []
     monkeypatch.setattr(clip, "encode_images", lambda x: counts.append(len(x)) or encode(x))
-    every = CropClassifier(clip=clip, batch_size=9)
-    _, exact = every.similarities(logits, frames, text)
-    few = CropClassifier(
-        clip=clip, batch_size=9, savings=CropSavings(same_mask=0.9, still_mask=0.9)
-    )
-    valid, saved = few.similarities(logits, frames, text)
-    assert counts == [6, 2] and valid.all()
-    assert torch.allclose(saved, exact[[0, 0, 0, 0, 4, 4]], atol=1e-3)
+    _, exact = CropClassifier(clip=clip, batch_size=9).similarities(logits, frames, text)
+    limited = CropClassifier(clip=clip, batch_size=9, max_frames=2)
+    visible, found = limited.similarities(logits, frames, text)
+    assert counts == [6, 2] and visible.all()
+    assert torch.allclose(found, exact[[1, 1, 1, 4, 4, 4]], atol=1e-3)
 
 
-@pytest.mark.parametrize("savings", [{}, {"same_mask": 0.5, "still_mask": 0.5, "frames": 1}])
-def test_no_query_and_no_visible_query_work(clip, window, savings):
-    classifier = CropClassifier(clip=clip, batch_size=4, savings=CropSavings(**savings))
+@pytest.mark.parametrize("max_frames", [0, 1])
+def test_no_query_and_no_visible_query_work(clip, window, max_frames):
+    classifier = CropClassifier(clip=clip, batch_size=4, max_frames=max_frames)
     text = clip.encode_text(NAMES)
     logits, visible = classifier(window["mask_logits"][:0], window["frames"], text)
     assert logits.shape == (0, 3) and visible.shape == (0,)
@@ -155,7 +129,6 @@ def test_no_query_and_no_visible_query_work(clip, window, savings):
     assert not logits.any() and not visible.any()
 
 
-@pytest.mark.parametrize("wrong", [{"same_mask": 0}, {"still_mask": -1.0}, {"frames": -1}])
-def test_impossible_savings_are_refused(wrong):
-    with pytest.raises(ValueError, match="expected overlaps above 0"):
-        CropSavings(**wrong)
+def test_a_negative_limit_is_refused(clip):
+    with pytest.raises(ValueError, match="CROP_FRAMES is -1"):
+        CropClassifier(clip=clip, batch_size=4, max_frames=-1)

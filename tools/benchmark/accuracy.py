@@ -13,7 +13,7 @@ from tools.benchmark.models import Variant, build, build_variant
 from tools.benchmark.timing import PeakMemory, Timing, timed
 
 NAME, WITH = "MODEL.CLASSIFIER.NAME", "MODEL.CLASSIFIER.ENSEMBLE_WITH"
-SAME, STILL, MOST = "MODEL.CLIP.SAME_MASK", "MODEL.CLIP.STILL_MASK", "MODEL.CLIP.CROP_FRAMES"
+CROP_FRAMES = "MODEL.CLIP.CROP_FRAMES"
 HALF = ("MODEL.CLIP.PRECISION", "half")
 SIZE, COVER = "MODEL.CLIP.DENSE_SIZE", "MODEL.CLIP.DENSE_COVER"
 RELEASED = ("TEST.SCORING", "released", "MODEL.CLASSIFIER.BACKGROUND_NAMES", "[]")
@@ -23,14 +23,9 @@ VARIANTS = (
     Variant(REFERENCE, every_query=True),
     Variant("released scoring, crop", (*RELEASED, NAME, "crop")),
     Variant("ensemble (default)"),
-    Variant("ensemble, same mask 0.9", (SAME, 0.9)),
-    Variant("ensemble, same mask 0.7", (SAME, 0.7)),
-    Variant("ensemble, still mask 0.9", (STILL, 0.9)),
-    Variant("ensemble, still mask 0.7", (STILL, 0.7)),
-    Variant("ensemble, 2 crops a query", (MOST, 2)),
-    Variant("ensemble, 1 crop a query", (MOST, 1)),
+    Variant("ensemble, 2 crops a query", (CROP_FRAMES, 2)),
+    Variant("ensemble, 1 crop a query", (CROP_FRAMES, 1)),
     Variant("ensemble, half precision", HALF),
-    Variant("ensemble, 0.8 and 0.8, half", (SAME, 0.8, STILL, 0.8, *HALF)),
     Variant("crop", (NAME, "crop")),
     Variant("query", (NAME, "query")),
     Variant("dense", (NAME, "dense", SIZE, 160)),
