@@ -156,9 +156,9 @@ def _add_input_keys(cfg):
     cfg.INPUT.MIN_SIZE_TEST = 360
     cfg.INPUT.MAX_SIZE_TEST = 1333
     cfg.INPUT.RANDOM_FLIP = "horizontal"  # per clip: horizontal or none
-    # chance that a training clip hears a video it shares no name with, in some or all of its
-    # frames: nothing in these sounds then
-    cfg.INPUT.FOREIGN_SOUND = 0.0
+    # probability that a training clip gets the audio of another video, one that shares no name with
+    # it, in some or all of its frames; no object sounds in these frames
+    cfg.INPUT.SWAPPED_AUDIO = 0.0
     cfg.INPUT.COLOR_AUG = False  # per clip colour jitter
 
 
@@ -187,7 +187,7 @@ def _add_test_keys(cfg):
     cfg.TEST.SILENCE_RMS = (
         1e-4  # frames whose sound is quieter (of full scale 1) are not painted; 0 turns it off
     )
-    cfg.TEST.SOUND = "own"  # what is heard at test time: own, silence, or other (another video's)
+    cfg.TEST.AUDIO = "own"  # audio at test time: own, silence, or other (another video's)
     cfg.TEST.SAVE_PREDICTIONS = False  # write the label maps as PNG beside the results
     # --eval-only: score the label maps in this folder (ours or another system's) without a model
     cfg.TEST.PREDICTIONS = ""

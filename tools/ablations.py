@@ -49,8 +49,8 @@ def rows_of(names, base_ids):
     return [
         Row(WHOLE, trained=True),
         *(Row(f"classifier: {name}", (classifier, name)) for name in ("crop", "query", "ensemble")),
-        Row("sound: silence", ("TEST.SOUND", "silence")),
-        Row("sound: another video's", ("TEST.SOUND", "other")),
+        Row("sound: silence", ("TEST.AUDIO", "silence")),
+        Row("sound: another video's", ("TEST.AUDIO", "other")),
         Row("without early fusion", fusion_off, trained=True),
         Row("without query audio", queries_off, trained=True),
         Row("without both", fusion_off + queries_off, trained=True),

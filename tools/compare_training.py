@@ -216,7 +216,8 @@ def noise(size, frames, seed):
         "image": torch.randint(0, 256, (frames, 3, *size), generator=generator).byte(),
         "audio": 0.1 * torch.randn(frames, 16000, generator=generator),
         "audio_valid": torch.ones(frames, dtype=torch.bool),
-        "labelled": torch.ones(frames, dtype=torch.bool),
+        "labeled": torch.ones(frames, dtype=torch.bool),
+        "labelled": torch.ones(frames, dtype=torch.bool),  # its name up to 8656a83
         "instances": [
             Instances(size, gt_classes=classes, gt_ids=classes, gt_masks=BitMasks(masks[:, t]))
             for t in range(frames)

@@ -42,7 +42,7 @@ class AVSClipMapper:
     frames; "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None);
     "clip_seed" int, which depends on the video and its frames only. In training also "instances", T
     `Instances` of the same N objects in the same order with `gt_classes` (N,) from 0, `gt_ids` (N,)
-    and `gt_masks` (`BitMasks`, empty where the object is not seen), and "labelled" bool (T,), the
+    and `gt_masks` (`BitMasks`, empty where the object is not seen), and "labeled" bool (T,), the
     frames with truth. Random numbers are numpy's global ones, which `ClipStream` seeds for each
     clip.
     """
@@ -57,7 +57,7 @@ class AVSClipMapper:
         frame_range: int,
         pairing: str,
         sound_files: Mapping[str, str | None] | None = None,
-        foreign_sound: float = 0.0,
+        swapped_audio: float = 0.0,
         records: Sequence[dict] = (),
     ):
         """
@@ -69,7 +69,7 @@ class AVSClipMapper:
             pairing: "time" or "released", see `MODEL.AUDIO.PAIRING`.
             sound_files: video id to the sound that is heard in place of its own; None: each its
                 own.
-            foreign_sound: chance that a training clip hears another video, one that shares no
+            swapped_audio: chance that a training clip hears another video, one that shares no
                 sounding name with it, so that nothing that is seen makes the sound: half of these
                 clips in all frames, the others in some.
             records: of the data set, to choose that video from.
@@ -85,7 +85,7 @@ class AVSClipMapper:
         self.frame_range = frame_range
         self.pairing = pairing
         self.sound_files = sound_files
-        self.foreign_sound = foreign_sound
+        self.swapped_audio = swapped_audio
         self.others = [r for r in records if r["audio_file"]]
 
     @classmethod
@@ -97,8 +97,8 @@ class AVSClipMapper:
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "pairing": cfg.MODEL.AUDIO.PAIRING,
-            "sound_files": None if is_train else choose_sounds(records, cfg.TEST.SOUND),
-            "foreign_sound": cfg.INPUT.FOREIGN_SOUND if is_train else 0.0,
+            "sound_files": None if is_train else choose_sounds(records, cfg.TEST.AUDIO),
+            "swapped_audio": cfg.INPUT.SWAPPED_AUDIO if is_train else 0.0,
             "records": records if is_train else (),
         }
 
@@ -128,16 +128,16 @@ class AVSClipMapper:
             "clip_seed": zlib.crc32(f"{record['video_id']}:{list(indices)}".encode()),
         }
         if self.is_train:
-            labelled = _labelled(record)
-            known = [labelled[i] or lost for i, lost in zip(indices, astray, strict=True)]
-            clip["labelled"] = torch.tensor(known)  # where it is astray, nothing in it sounds
+            labeled = _labeled(record)
+            known = [labeled[i] or lost for i, lost in zip(indices, astray, strict=True)]
+            clip["labeled"] = torch.tensor(known)  # where it is astray, nothing in it sounds
             clip["instances"] = _instances(record, indices, transforms, image.shape[2:], astray)
         return clip
 
     def _draw_foreign(self, record: dict, num_frames: int) -> tuple[dict | None, np.ndarray]:
         """Now and then another video, and which frames hear it in place of their own sound."""
         nowhere = np.zeros(num_frames, bool)
-        if not self.others or np.random.random() >= self.foreign_sound:
+        if not self.others or np.random.random() >= self.swapped_audio:
             return None, nowhere
         start = np.random.randint(len(self.others))
         others = itertools.chain(self.others[start:], self.others[:start])
@@ -151,10 +151,10 @@ class AVSClipMapper:
 
     def _draw_frames(self, record: dict) -> list[int]:
         """Draw a frame with truth and others near it; sorted, repeated only if they are few."""
-        labelled = np.flatnonzero(_labelled(record))
-        if not len(labelled):
+        labeled = np.flatnonzero(_labeled(record))
+        if not len(labeled):
             raise ValueError(f"video '{record['video_id']}' has no frame with truth to train on")
-        reference = int(np.random.choice(labelled))
+        reference = int(np.random.choice(labeled))
         first = max(reference - self.frame_range, 0)
         last = min(reference + self.frame_range, len(record["file_names"]) - 1)
         near = [i for i in range(first, last + 1) if i != reference]
@@ -194,7 +194,7 @@ def choose_sounds(records: Sequence[dict], sound: str) -> dict[str, str | None] 
         ValueError: `sound` is another word, or a video has no such other.
     """
     if sound not in SOUNDS:
-        raise ValueError(f"TEST.SOUND is '{sound}', expected one of {SOUNDS}")
+        raise ValueError(f"TEST.AUDIO is '{sound}', expected one of {SOUNDS}")
     if sound == "own":
         return None
     if sound == "silence":
@@ -205,7 +205,7 @@ def choose_sounds(records: Sequence[dict], sound: str) -> dict[str, str | None] 
         other = next((r for r in following if r["audio_file"] and _differ(r, record)), None)
         if other is None:
             raise ValueError(
-                f"TEST.SOUND is 'other', but all sounds share a name with '{record['video_id']}'"
+                f"TEST.AUDIO is 'other', but all sounds share a name with '{record['video_id']}'"
             )
         files[record["video_id"]] = other["audio_file"]
     return files
@@ -229,7 +229,7 @@ def read_frame(path: str, record: dict) -> np.ndarray:
     return frame
 
 
-def _labelled(record: dict) -> list[bool]:
+def _labeled(record: dict) -> list[bool]:
     """Which of the L frames have truth."""
     files = record.get("label_files")
     if files is not None:

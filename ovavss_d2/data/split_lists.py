@@ -46,7 +46,7 @@ class SplitReport:
     """Counts of what was made, and of what is wrong with the tree.
 
     Attributes:
-        files: file name -> numbers of videos, frames, labelled frames and objects in it.
+        files: file name -> numbers of videos, frames, labeled frames and objects in it.
         problems: kind -> how often.
         examples: kind -> the first places.
     """
@@ -195,7 +195,7 @@ def write_list(path: str, scans: Sequence[VideoScan], names: Sequence[str]) -> d
     return {
         "videos": len(content["videos"]),
         "frames": sum(video["length"] for video in content["videos"]),
-        "labelled frames": sum(
+        "labeled frames": sum(
             f is not None for video in content["videos"] for f in video["label_files"]
         ),
         "objects": len(content["annotations"]),

@@ -44,11 +44,11 @@ def glance_at_video(record: dict, metadata: Any) -> Glance:
 def glance_at_clip(clip: dict) -> Glance:
     """Take a training clip as `AVSClipMapper` makes it, its frames where what they hear starts."""
     ids = []
-    for frame, labelled in zip(clip["instances"], clip["labelled"], strict=True):
+    for frame, labeled in zip(clip["instances"], clip["labeled"], strict=True):
         painted = np.zeros(frame.image_size, np.uint8)
         for category, mask in zip(frame.gt_classes, frame.gt_masks.tensor.numpy(), strict=True):
             painted[mask] = int(category) + 1
-        ids.append(painted if labelled else None)
+        ids.append(painted if labeled else None)
     times = ", ".join(f"{time:g}" for time in clip["times"])
     return Glance(
         caption=f"{clip['video_id']} ({clip['subset']}), frames at {times} s",

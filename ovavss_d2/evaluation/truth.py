@@ -14,16 +14,16 @@ def true_frames(video: dict, metadata: Any) -> Iterator[tuple[int, np.ndarray]]:
 
     Args:
         video: the model's input: `label_files` (None for a frame without truth) or `annotations`
-            with `height`, `width`; `labelled`, where present, tells the frames that have truth.
+            with `height`, `width`; `labeled`, where present, tells the frames that have truth.
         metadata: the data set's entry of `MetadataCatalog`.
 
     Yields:
         The frame's place in the video and its ids, uint8 (H, W).
     """
     num_classes = 1 + len(metadata.names)
-    labelled = video.get("labelled")
+    labeled = video.get("labeled")
     for i in range(len(video["file_names"])):
-        if labelled is not None and not labelled[i]:
+        if labeled is not None and not labeled[i]:
             continue
         ids = _true_ids(video, i, num_classes)
         if ids is not None:

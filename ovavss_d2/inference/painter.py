@@ -32,7 +32,7 @@ FURTHER = (
     (136, 34, 85), (51, 34, 136), (153, 153, 51), (17, 119, 51), (102, 37, 6), (255, 170, 187),
 )  # fmt: skip
 MASK_OPACITY = 0.35
-MIN_AREA = 1e-3  # segments that cover less of the frame are painted, but not labelled
+MIN_AREA = 1e-3  # segments that cover less of the frame are painted, but not labeled
 LEGEND_ROWS = 8
 NAMES_MIN_HEIGHT = 120  # lower frames have no room for names,
 LEGEND_MIN_HEIGHT = 180  # nor these for a legend

@@ -1,7 +1,7 @@
 """Training losses on every prediction of the query head.
 
 Shapes: B clips, Q queries, T frames, K names, M matched objects of a batch, R rows (matched object
-x labelled frame), P points, h w and H W map sizes.
+x labeled frame), P points, h w and H W map sizes.
 """
 
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ class SetCriterion(nn.Module):
             outputs: "pred_logits" (B, Q, 2), "pred_masks" (B, Q, T, h, w), optionally "pred_names"
                 (B, Q, K), and "aux_outputs", a list of the same for the earlier predictions.
             targets: B dicts: "labels" (N,) into the training vocabulary or -1, "masks" (N, T, H, W)
-                at padded size, "labelled" (T,) bool. Objects are visible in a labelled frame; there
+                at padded size, "labeled" (T,) bool. Objects are visible in a labeled frame; there
                 may be none.
             step: training step, part of the key of the random points.
             clip_seeds: one number per clip, the same wherever the clip is trained.
@@ -237,7 +237,7 @@ class SetCriterion(nn.Module):
         queries = torch.cat([queries for queries, _ in found])
         first = torch.tensor(batch.first_object())
         objects = torch.cat([objects for _, objects in found]) + first[clips]
-        of_row, frames = batch.labelled[clips].nonzero(as_tuple=True)
+        of_row, frames = batch.labeled[clips].nonzero(as_tuple=True)
         rows = torch.bincount(clips[of_row], minlength=len(found)).tolist()
         matched, compared = (
             torch.stack(x).to(batch.masks.device, non_blocking=True)

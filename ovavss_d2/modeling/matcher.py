@@ -24,18 +24,18 @@ class TargetBatch:
         labels: int64 (M,), 0-based into the training vocabulary, -1 for a name outside it.
         clips: int64 (M,), the clip of each object.
         counts: B numbers of objects.
-        labelled: bool (B, T) on the CPU, frames with truth.
+        labeled: bool (B, T) on the CPU, frames with truth.
     """
 
     masks: Tensor
     labels: Tensor
     clips: Tensor
     counts: tuple[int, ...]
-    labelled: Tensor
+    labeled: Tensor
 
     @classmethod
     def pack(cls, targets: list[dict[str, Tensor]], device: torch.device) -> "TargetBatch":
-        """Gather a list of B target dicts ("labels" (N,), "masks" (N, T, H, W), "labelled" (T,)).
+        """Gather a list of B target dicts ("labels" (N,), "masks" (N, T, H, W), "labeled" (T,)).
 
         Raises:
             ValueError: a dict holds different numbers of labels and masks.
@@ -52,7 +52,7 @@ class TargetBatch:
             labels=torch.cat([t["labels"] for t in targets]).to(device),
             clips=clips.to(device, non_blocking=True),
             counts=counts,
-            labelled=torch.stack([t["labelled"] for t in targets]).cpu(),
+            labeled=torch.stack([t["labeled"] for t in targets]).cpu(),
         )
 
     def first_object(self) -> list[int]:
@@ -117,10 +117,10 @@ def _products(queries: Tensor, objects: Tensor) -> Tensor:
     return (objects @ queries.transpose(1, 2)).transpose(1, 2)
 
 
-def _over_labelled_frames(sums: Tensor, labelled: Tensor) -> Tensor:
+def _over_labeled_frames(sums: Tensor, labeled: Tensor) -> Tensor:
     """(B * T, Q, N) and (B, T) -> (B, Q, N)."""
-    sums = sums.unflatten(0, labelled.shape)
-    return sums.masked_fill(~labelled[:, :, None, None], 0).sum(1)
+    sums = sums.unflatten(0, labeled.shape)
+    return sums.masked_fill(~labeled[:, :, None, None], 0).sum(1)
 
 
 class HungarianMatcher:
@@ -173,10 +173,10 @@ class HungarianMatcher:
             masks.transpose(1, 2).flatten(0, 1), points.repeat_interleave(frames, dim=0)
         )
         truth = self._truth_at(targets, points).transpose(1, 2).flatten(0, 1)
-        labelled = targets.labelled.to(masks.device, non_blocking=True)
+        labeled = targets.labeled.to(masks.device, non_blocking=True)
         in_frames = sums_over_points(logits, truth)
-        cross_entropy, *shares = (_over_labelled_frames(x, labelled) for x in in_frames)
-        num_points = (labelled.sum(1) * points.shape[1]).clamp(min=1)
+        cross_entropy, *shares = (_over_labeled_frames(x, labeled) for x in in_frames)
+        num_points = (labeled.sum(1) * points.shape[1]).clamp(min=1)
         is_object = prediction["pred_logits"].float().softmax(-1)[..., :1]
         return (
             self.mask_weight * cross_entropy / num_points[:, None, None]

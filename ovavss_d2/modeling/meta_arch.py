@@ -181,19 +181,19 @@ class OVAVSS(nn.Module):
 
         Returns:
             "labels" (G,), indices in the training vocabulary or -1; "masks" (G, T, H, W) of
-            padded size; "labelled" bool (T,).
+            padded size; "labeled" bool (T,).
         """
-        labelled = clip["labelled"]
+        labeled = clip["labeled"]
         masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
         # Computed on the CPU and copied asynchronously: a GPU is busy with the forward pass.
-        visible = masks[:, labelled].flatten(1).any(dim=1)
+        visible = masks[:, labeled].flatten(1).any(dim=1)
         classes = clip["instances"][0].gt_classes[visible].to(self.device, non_blocking=True)
         height, width = masks.shape[-2:]
         padding = (0, padded_size[1] - width, 0, padded_size[0] - height)
         return {
             "labels": self.training_index[classes],
             "masks": F.pad(masks[visible].to(self.device, non_blocking=True), padding),
-            "labelled": labelled,
+            "labeled": labeled,
         }
 
     @torch.no_grad()

@@ -62,7 +62,7 @@ class ToyClip:
         return SECONDS[self.subset]
 
     @property
-    def labelled(self) -> int:
+    def labeled(self) -> int:
         """How many frames, from the first, have truth."""
         return 1 if self.split == "train" and self.subset == "v1s" else self.seconds
 
@@ -71,9 +71,9 @@ class ToyClip:
         return np.random.default_rng([self.seed, SPLITS.index(self.split), self.index, purpose])
 
     def cast(self) -> Cast:
-        """Return who is seen and heard; a clip's only labelled frame has something to paint."""
+        """Return who is seen and heard; a clip's only labeled frame has something to paint."""
         cast = draw_cast(self.rng(0), self.view, self.seconds, solo=self.subset == "v1s")
-        if self.labelled < self.seconds:
+        if self.labeled < self.seconds:
             start = next(i for i, now in enumerate(cast.sounding) if now)
             order = [(start + i) % self.seconds for i in range(self.seconds)]
             cast = Cast(
@@ -154,7 +154,7 @@ def write_clip(clip: ToyClip, *, home: Path, size: tuple[int, int]) -> dict[str,
     for i, frame in enumerate(frames):
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         _write_image(draft / "frames" / f"{i}.jpg", frame[..., ::-1], quality)
-    for i, label in enumerate(truth[: clip.labelled]):
+    for i, label in enumerate(truth[: clip.labeled]):
         _write_image(draft / "labels_rgb" / f"{i}.png", palette[label])
     write_wav(draft / "audio.wav", draw_soundtrack(clip.rng(2), cast.heard()))
     visible = home / "visible" / f"{clip.uid}.npz"

@@ -172,7 +172,7 @@ def _still(pictures: Pictures, number: int, classes: list[int], rng: np.random.G
         "image": image[None],
         "audio": torch.zeros(1, SAMPLE_RATE),
         "audio_valid": torch.ones(1, dtype=torch.bool),
-        "labelled": torch.ones(1, dtype=torch.bool),
+        "labeled": torch.ones(1, dtype=torch.bool),
         "instances": [instances],
         "clip_seed": int(rng.integers(2**31)),  # other points to compare at, each time
     }

@@ -83,7 +83,7 @@ def test_clips_to_train_on_hold_the_drawn_objects(folder, register):
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = (24,), "none"
     cfg.INPUT.SAMPLING_FRAME_NUM = 12
     clip = AVSClipMapper(cfg, is_train=True)(DatasetCatalog.get("mine")[0])
-    assert clip["labelled"].tolist() == [i != 3 for i in range(12)]
+    assert clip["labeled"].tolist() == [i != 3 for i in range(12)]
     for i, frame in enumerate(clip["instances"]):
         assert frame.gt_classes.tolist() == [0, 1]
         for k, mask in enumerate(frame.gt_masks.tensor, start=1):

@@ -55,7 +55,7 @@ def test_a_training_clip_has_what_the_model_takes(cfg, tree, train):
     clip = train_clip(cfg, train["two"])
     assert clip["image"].shape == (5, 3, 48, 64) and clip["image"].dtype == torch.uint8
     assert clip["audio"].shape == (5, 16000) and clip["audio"].dtype == torch.float32
-    assert clip["audio_valid"].tolist() == clip["labelled"].tolist() == [True] * 5
+    assert clip["audio_valid"].tolist() == clip["labeled"].tolist() == [True] * 5
     assert clip["times"] == [0, 1, 2, 3, 4]
     assert (clip["height"], clip["width"], clip["subset"]) == (24, 32, "v1m")
     assert len(clip["instances"]) == 5
@@ -78,7 +78,7 @@ def test_clips_of_any_length_are_sorted_and_repeat_only_if_they_must(cfg, train,
         assert len(clip["times"]) == len(clip["image"]) == len(clip["instances"]) == frames
         assert clip["times"] == sorted(clip["times"])
         assert len(set(clip["times"])) == min(frames, length)
-        assert clip["labelled"].any()
+        assert clip["labeled"].any()
 
 
 def test_frames_are_drawn_near_each_other_and_everywhere(cfg, train):
@@ -91,11 +91,11 @@ def test_frames_are_drawn_near_each_other_and_everywhere(cfg, train):
     assert seen == set(range(10))
 
 
-def test_half_labelled_clips_always_hold_the_frame_with_truth(cfg, train):
+def test_half_labeled_clips_always_hold_the_frame_with_truth(cfg, train):
     cfg.INPUT.SAMPLING_FRAME_NUM = 3
     for seed in range(10):
         clip = train_clip(cfg, train["half"], seed)
-        assert clip["labelled"].tolist() == [True, False, False]
+        assert clip["labeled"].tolist() == [True, False, False]
         seen = [frame.gt_masks.tensor.any().item() for frame in clip["instances"]]
         assert seen == [True, False, False]
         assert [file is not None for file in clip["label_files"]] == seen
@@ -171,33 +171,33 @@ def test_released_pairing_marks_examples_that_the_sound_does_not_reach(cfg, test
 
 
 def test_where_a_clip_hears_another_video_nothing_in_it_sounds(cfg, train):
-    cfg.INPUT.FOREIGN_SOUND = 1.0
+    cfg.INPUT.SWAPPED_AUDIO = 1.0
     records = [train["two"], {**train["two"], "video_id": "other", "names": ["cat"]}]
     mapper = AVSClipMapper(cfg, is_train=True, records=records)
     clips = [mapper({**train["two"], "audio_file": None}) for _ in range(30)]
     astray = torch.stack([clip["audio"].any(dim=1) for clip in clips])  # its own is silence
     seen = [[bool(f.gt_masks.tensor.any()) for f in clip["instances"]] for clip in clips]
     assert not (torch.tensor(seen) & astray).any()
-    assert torch.stack([clip["labelled"] for clip in clips])[astray].all()
+    assert torch.stack([clip["labeled"] for clip in clips])[astray].all()
     everywhere = astray.all(dim=1)
     assert everywhere.any() and not everywhere.all()
     assert torch.tensor(seen)[~everywhere].any()
 
 
 def test_without_a_fitting_other_video_a_clip_keeps_its_sound(cfg, train):
-    cfg.INPUT.FOREIGN_SOUND = 1.0
+    cfg.INPUT.SWAPPED_AUDIO = 1.0
     mapper = AVSClipMapper(cfg, is_train=True, records=[train["two"]])
     assert len(mapper(train["two"])["instances"][0]) > 0
 
 
 def test_silence_and_other_sounds_at_test_time(cfg, test):
-    cfg.TEST.SOUND = "silence"
+    cfg.TEST.AUDIO = "silence"
     clip = AVSClipMapper(cfg, is_train=False, records=test)(test[0])
     assert not clip["audio"].any()
-    cfg.TEST.SOUND = "other"
+    cfg.TEST.AUDIO = "other"
     mapper = AVSClipMapper(cfg, is_train=False, records=test)
     heard = [mapper(record)["audio"] for record in test]
-    cfg.TEST.SOUND = "own"
+    cfg.TEST.AUDIO = "own"
     own = [AVSClipMapper(cfg, is_train=False, records=test)(record)["audio"] for record in test]
     for i in range(3):
         shortest = min(len(heard[i]), len(own[(i + 1) % 3]))
@@ -217,7 +217,7 @@ def test_the_other_sound_shares_no_name():
         choose_sounds(records[:2], "other")
 
 
-@pytest.mark.parametrize("key", ["MODEL.AUDIO.PAIRING", "TEST.SOUND"])
+@pytest.mark.parametrize("key", ["MODEL.AUDIO.PAIRING", "TEST.AUDIO"])
 def test_an_unknown_choice_names_the_key(cfg, test, key):
     cfg.merge_from_list([key, "loud"])
     with pytest.raises(ValueError, match=f"{key} is 'loud', expected one of"):

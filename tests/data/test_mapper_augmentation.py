@@ -1,4 +1,4 @@
-"""Under every augmentation a clip's masks, ids and half-labelled frames stay right.
+"""Under every augmentation a clip's masks, ids and half-labeled frames stay right.
 
 The frames are pictures of their own masks: red where the first object is, green where the second
 is. So an object's mask has to equal the place where its colour is in the augmented picture, exactly
@@ -44,7 +44,7 @@ def masks_of(i):
     return first, second
 
 
-def record_of(folder, subset="v1m", labelled=range(5)):
+def record_of(folder, subset="v1m", labeled=range(5)):
     files = []
     for i in range(5):
         picture = np.zeros((*SIZE, 3), np.uint8)
@@ -57,7 +57,7 @@ def record_of(folder, subset="v1m", labelled=range(5)):
             "id": 70 + k,
             "category_id": 3 + k,
             "segmentations": [
-                encode_mask(masks_of(i)[k]) if i in labelled else None for i in range(5)
+                encode_mask(masks_of(i)[k]) if i in labeled else None for i in range(5)
             ],
         }
         for k in range(2)
@@ -65,7 +65,7 @@ def record_of(folder, subset="v1m", labelled=range(5)):
     return {
         "video_id": "a", "subset": subset, "height": SIZE[0], "width": SIZE[1],
         "file_names": files, "times": [0.0, 1.0, 2.0, 3.0, 4.0], "audio_file": None, "names": [],
-        "label_files": [files[i] if i in labelled else None for i in range(5)],
+        "label_files": [files[i] if i in labeled else None for i in range(5)],
         "annotations": annotations,
     }  # fmt: skip
 
@@ -107,11 +107,11 @@ def test_objects_keep_their_places_in_all_frames(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_half_labelled_clips_keep_truth_on_their_first_frame(tmp_path, name):
-    record = record_of(tmp_path, "v1s", labelled=[0])
+def test_half_labeled_clips_keep_truth_on_their_first_frame(tmp_path, name):
+    record = record_of(tmp_path, "v1s", labeled=[0])
     for seed in range(4):
         clip = draw_clip(record, AUGMENTATIONS[name], seed)
-        assert clip["labelled"].tolist() == [True, False, False, False, False]
+        assert clip["labeled"].tolist() == [True, False, False, False, False]
         for frame in clip["instances"][1:]:
             assert not frame.gt_masks.tensor.any()
         first = clip["instances"][0]

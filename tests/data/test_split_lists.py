@@ -46,7 +46,7 @@ def test_train_and_val_have_base_names_only_and_test_has_all(full_tree, tmp_path
         base = {AVSBENCH_NAMES[i - 1] for i in AVSBENCH_BASE_IDS}
         assert all(base.issuperset(video["names"]) for video in content["videos"])
     assert read(tmp_path / "out", "test")["annotations"] == []
-    counts = {"videos": 3, "frames": 20, "labelled frames": 16, "objects": 4}
+    counts = {"videos": 3, "frames": 20, "labeled frames": 16, "objects": 4}
     assert report.files["derived_train_base.json"] == counts
     assert "no problem found" in str(report)
 

@@ -12,7 +12,7 @@ RANDOM = {  # everything that draws random numbers in a training
     "MODEL.TIMM.DROP_PATH": 0.3,
     "INPUT.MIN_SIZE_TRAIN": (32, 40),
     "INPUT.COLOR_AUG": True,
-    "INPUT.FOREIGN_SOUND": 0.5,
+    "INPUT.SWAPPED_AUDIO": 0.5,
     "SOLVER.CHECKPOINT_PERIOD": 2,
 }
 

@@ -7,7 +7,7 @@ NAMES = ["red circle", "blue square", "green star"]
 SIZE = (40, 56)
 
 
-def make_clip(seed, frames=5, objects=2, labelled=None, loudness=0.1, size=SIZE):
+def make_clip(seed, frames=5, objects=2, labeled=None, loudness=0.1, size=SIZE):
     generator = torch.Generator().manual_seed(seed)
     masks = torch.zeros(objects, frames, *size, dtype=torch.bool)
     for i in range(objects):
@@ -21,7 +21,7 @@ def make_clip(seed, frames=5, objects=2, labelled=None, loudness=0.1, size=SIZE)
         "height": size[0],
         "width": size[1],
         "clip_seed": seed,
-        "labelled": torch.ones(frames, dtype=torch.bool) if labelled is None else labelled,
+        "labeled": torch.ones(frames, dtype=torch.bool) if labeled is None else labeled,
         "instances": [
             Instances(size, gt_classes=classes, gt_ids=classes, gt_masks=BitMasks(masks[:, t]))
             for t in range(frames)

@@ -29,7 +29,7 @@ def model(tmp_path_factory):
 
 def clips():
     """Clips of two objects each, so that every normaliser of the batch is the mean of theirs."""
-    return [make_clip(11), make_clip(12, labelled=ONLY_FIRST), make_clip(13)]
+    return [make_clip(11), make_clip(12, labeled=ONLY_FIRST), make_clip(13)]
 
 
 def losses_and_gradients(model, batch):

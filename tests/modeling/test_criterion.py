@@ -29,11 +29,11 @@ def a_criterion(num_predictions=1):
     )
 
 
-def a_target(labels, labelled=(True,) * FRAMES):
+def a_target(labels, labeled=(True,) * FRAMES):
     return {
         "labels": torch.tensor(labels, dtype=torch.int64),
         "masks": torch.rand(len(labels), FRAMES, 16, 20) > 0.6,
-        "labelled": torch.tensor(labelled),
+        "labeled": torch.tensor(labeled),
     }
 
 
@@ -46,7 +46,7 @@ def a_prediction(batch):
 
 
 def a_batch():
-    """Clips with two objects, with one labelled frame, with an unknown name, with no object."""
+    """Clips with two objects, with one labeled frame, with an unknown name, with no object."""
     targets = [
         a_target([0, 3]),
         a_target([1], (True, False, False)),
@@ -77,7 +77,7 @@ def reference_losses(prediction, targets, seeds):
     points = [criterion.sampler.match_points(POINTS, **key)]
     [matches] = criterion.matcher([prediction], TargetBatch.pack(targets, "cpu"), points)
     pairs = [(b, q, n) for b, (qs, ns) in enumerate(matches) for q, n in zip(qs, ns, strict=True)]
-    rows = [(b, q, n, t) for b, q, n in pairs for t in targets[b]["labelled"].nonzero()[:, 0]]
+    rows = [(b, q, n, t) for b, q, n in pairs for t in targets[b]["labeled"].nonzero()[:, 0]]
     logits = torch.stack([prediction["pred_masks"][b, q, t] for b, q, _, t in rows])
     counts = [sum(row[0] == b for row in rows) for b in range(len(targets))]
     points = criterion.sampler.loss_points(logits, counts, POINTS, **key)
@@ -247,7 +247,7 @@ def test_a_single_frame_is_a_clip():
     prediction = clips_of(a_prediction(1), slice(0, 1))
     prediction["pred_masks"] = prediction["pred_masks"][:, :, :1]
     target = a_target([0, 1])
-    target = {**target, "masks": target["masks"][:, :1], "labelled": target["labelled"][:1]}
+    target = {**target, "masks": target["masks"][:, :1], "labeled": target["labeled"][:1]}
     losses = a_criterion()(prediction, [target], step=0, clip_seeds=[1])
     assert all(torch.isfinite(loss) for loss in losses.values())
 

@@ -17,11 +17,11 @@ def matcher():
     return HungarianMatcher(object_weight=2.0, mask_weight=5.0, dice_weight=5.0)
 
 
-def a_target(num_objects, labelled=(True,) * FRAMES, size=(16, 20)):
+def a_target(num_objects, labeled=(True,) * FRAMES, size=(16, 20)):
     return {
         "labels": torch.zeros(num_objects, dtype=torch.int64),
         "masks": torch.rand(num_objects, FRAMES, *size) > 0.6,
-        "labelled": torch.tensor(labelled),
+        "labeled": torch.tensor(labeled),
     }
 
 
@@ -34,7 +34,7 @@ def a_prediction(batch):
 
 def reference_costs(prediction, target, points, clip):
     """One clip's costs (Q, N), pair by pair, from the definitions."""
-    frames = target["labelled"]
+    frames = target["labeled"]
     costs = torch.zeros(QUERIES, len(target["masks"]))
     for q, n in itertools.product(*map(range, costs.shape)):
         both = (prediction["pred_masks"][clip, q], target["masks"][n].float())

@@ -129,15 +129,15 @@ def test_losses_are_finite_and_reach_every_trainable_parameter(model):
     assert without == []
 
 
-def test_clips_without_any_object_and_half_labelled_ones_train(model):
+def test_clips_without_any_object_and_half_labeled_ones_train(model):
     only_first = torch.tensor([True, False, False, False, False])
-    losses = losses_of(model, [make_clip(7, objects=0), make_clip(8, labelled=only_first)])
+    losses = losses_of(model, [make_clip(7, objects=0), make_clip(8, labeled=only_first)])
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
-def test_unlabelled_frames_do_not_change_the_losses(model):
+def test_unlabeled_frames_do_not_change_the_losses(model):
     only_first = torch.tensor([True, False, False, False, False])
-    clip, other = make_clip(9, labelled=only_first), make_clip(9, labelled=only_first)
+    clip, other = make_clip(9, labeled=only_first), make_clip(9, labeled=only_first)
     for frame in other["instances"][1:]:
         frame.gt_masks.tensor.logical_not_()
     first, second = losses_of(model, [clip]), losses_of(model, [other])

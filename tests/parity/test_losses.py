@@ -36,12 +36,12 @@ def inputs_of(path):
         "pred_masks": torch.tensor(arrays["masks"], requires_grad=True),
     }
     num_clips, _, num_frames = arrays["masks"].shape[:3]
-    labelled = torch.ones(num_frames, dtype=torch.bool)
-    labelled[1:] = "_v1s_" not in path.stem
+    labeled = torch.ones(num_frames, dtype=torch.bool)
+    labeled[1:] = "_v1s_" not in path.stem
     masks = [torch.as_tensor(arrays[f"target{b}"]) for b in range(num_clips)]
     labels = [torch.zeros(len(m), dtype=torch.int64) for m in masks]
     targets = [
-        {"masks": m, "labels": n, "labelled": labelled} for m, n in zip(masks, labels, strict=True)
+        {"masks": m, "labels": n, "labeled": labeled} for m, n in zip(masks, labels, strict=True)
     ]
     return outputs, targets, arrays
 

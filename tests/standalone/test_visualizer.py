@@ -239,7 +239,7 @@ def _predictions() -> Instances:
     return predictions
 
 
-def test_predictions_are_labelled_with_name_and_percentage(metadata):
+def test_predictions_are_labeled_with_name_and_percentage(metadata):
     visualizer = gray_visualizer(metadata=metadata)
     visualizer.draw_instance_predictions(_predictions())
     assert [text for text, _, _ in texts(visualizer)] == ["dog 50%", "cat 91%"]

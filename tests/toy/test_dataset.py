@@ -50,8 +50,8 @@ def test_the_tree_has_exactly_avsbench_semantics_form(home):
     for clip in clips():
         folder = folder_of(home, clip)
         frames = {f"frames/{i}.jpg" for i in range(clip.seconds)}
-        labelled = 1 if clip.split == "train" and clip.subset == "v1s" else clip.seconds
-        labels = {f"labels_rgb/{i}.png" for i in range(labelled)}
+        labeled = 1 if clip.split == "train" and clip.subset == "v1s" else clip.seconds
+        labels = {f"labels_rgb/{i}.png" for i in range(labeled)}
         assert set(bytes_below(folder)) == frames | labels | {"audio.wav"}
         for name in frames | labels:
             with Image.open(folder / name) as image:
@@ -85,7 +85,7 @@ def test_labels_cover_what_sounds_and_nothing_else(home):
             visible = file["ids"]
         assert visible.shape == (clip.seconds, *SIZE)
         heard = set()
-        for i, now in enumerate(clip.cast().sounding[: clip.labelled]):
+        for i, now in enumerate(clip.cast().sounding[: clip.labeled]):
             path = folder_of(home, clip) / "labels_rgb" / f"{i}.png"
             truth, unknown = read_labels(path, 1 + len(TOY_NAMES))
             assert unknown == 0
@@ -205,7 +205,7 @@ def test_most_scenes_hold_a_silent_look_alike():
     assert np.mean(found) > 0.6
 
 
-def test_the_only_labelled_frame_of_a_training_clip_has_something_to_paint():
+def test_the_only_labeled_frame_of_a_training_clip_has_something_to_paint():
     assert all(cast.sounding[0] for clip, cast in casts("train") if clip.subset == "v1s")
 
 

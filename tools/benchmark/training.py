@@ -80,8 +80,8 @@ def training_clip(size: tuple[int, int], frames: int, seed: int) -> dict:
         Instances(size, gt_classes=classes, gt_ids=classes, gt_masks=BitMasks(masks[:, t]))
         for t in range(frames)
     ]
-    labelled = torch.ones(frames, dtype=torch.bool)
-    return {**random_clip(size, frames, seed), "labelled": labelled, "instances": instances}
+    labeled = torch.ones(frames, dtype=torch.bool)
+    return {**random_clip(size, frames, seed), "labeled": labeled, "instances": instances}
 
 
 def training(

@@ -1,6 +1,6 @@
 """Random points at which masks are compared, and the bilinear look-up at points.
 
-Shapes: B clips, P points, R rows (one per matched object and labelled frame), C channels, h w map
+Shapes: B clips, P points, R rows (one per matched object and labeled frame), C channels, h w map
 size. Points are (x, y) in [0, 1] x [0, 1] of a map's extent, so that they mean the same at every
 resolution.
 """

@@ -284,7 +284,7 @@ class RandomCrop_CategoryAreaConstraint(Augmentation):  # noqa: N801  (Detectron
         """
         Args:
             crop_type, crop_size: as in `RandomCrop`.
-            single_category_max_area: largest part of the labelled window that one category may
+            single_category_max_area: largest part of the labeled window that one category may
                 fill; 1 for any.
             ignored_category: a label that does not count.
         """
