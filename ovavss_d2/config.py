@@ -100,7 +100,7 @@ def _add_head_keys(cfg):
     mask.HIDDEN_DIM = 256
     mask.NHEADS = 8
     mask.DIM_FEEDFORWARD = 2048
-    mask.DEC_LAYERS = 9  # rounds of the query head; it makes one prediction more than that
+    mask.DEC_LAYERS = 9  # mask decoder layers; there is one prediction more
     mask.AUDIO_QUERIES = True  # queries attend to the audio tokens
     mask.NUM_AUDIO_TOKENS = 5  # learnt audio positions, interpolated for clips of another length
     mask.NO_OBJECT_WEIGHT = 0.1
@@ -134,7 +134,7 @@ def _add_classifier_keys(cfg):
     cfg.MODEL.CLASSIFIER = CN()
     cfg.MODEL.CLASSIFIER.NAME = "ensemble"  # crop, query, ensemble or dense
     cfg.MODEL.CLASSIFIER.ENSEMBLE_WITH = "crop"  # what the ensemble sees pixels by: crop or dense
-    cfg.MODEL.CLASSIFIER.QUERY_HEAD = True  # build and train the text-embedding classifier head
+    cfg.MODEL.CLASSIFIER.TEXT_HEAD = True  # build and train the text-embedding classifier head
     cfg.MODEL.CLASSIFIER.ENSEMBLE_WEIGHT_SEEN = (
         0.4  # exponent of the crop probability, names seen in training
     )

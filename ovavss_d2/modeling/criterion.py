@@ -1,4 +1,4 @@
-"""Training losses on every prediction of the query head.
+"""Training losses on every prediction of the mask decoder.
 
 Shapes: B clips, Q queries, T frames, K names, M matched objects of a batch, R rows (matched object
 x labeled frame), P points, h w and H W map sizes.
@@ -80,7 +80,7 @@ class SetCriterion(nn.Module):
             no_object_weight: weight of "no object" in the cross-entropy, where "object" has 1.
             loss_weights: weights of "loss_object", "loss_mask", "loss_dice" and, if names are
                 trained, "loss_name".
-            num_predictions: predictions of the query head.
+            num_predictions: predictions of the mask decoder.
         """
         super().__init__()
         self.matcher = matcher
@@ -93,14 +93,14 @@ class SetCriterion(nn.Module):
 
     @classmethod
     def from_config(cls, cfg):
-        """Read MODEL.MASK_FORMER, MODEL.CLASSIFIER.QUERY_HEAD and SEED."""
+        """Read MODEL.MASK_FORMER, MODEL.CLASSIFIER.TEXT_HEAD and SEED."""
         keys = cfg.MODEL.MASK_FORMER
         weights = {
             "loss_object": keys.CLASS_WEIGHT,
             "loss_mask": keys.MASK_WEIGHT,
             "loss_dice": keys.DICE_WEIGHT,
         }
-        if cfg.MODEL.CLASSIFIER.QUERY_HEAD:
+        if cfg.MODEL.CLASSIFIER.TEXT_HEAD:
             weights["loss_name"] = keys.NAME_WEIGHT
         return {
             "matcher": HungarianMatcher(

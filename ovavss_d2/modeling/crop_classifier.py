@@ -1,7 +1,4 @@
-"""Classification of masks by CLIP on image crops (arXiv 2407.21721).
-
-Shapes beside the legend of `modeling`: M masks or crops, S side of CLIP's input image.
-"""
+"""Classification of masks by CLIP on image crops (arXiv 2407.21721)."""
 
 import torch
 from torch import Tensor
@@ -50,8 +47,8 @@ class CropClassifier:
             text: unit embeddings (K, D).
 
         Returns:
-            bool (T, Q), True where the probability of a pixel exceeds 0.5, and the logits (M, K) of
-            these pairs in row-major order.
+            bool (T, Q), True where the probability of a pixel exceeds 0.5, and the logits
+            (pairs, K) of these pairs in row-major order.
         """
         masks = mask_logits.transpose(0, 1)
         frames = frames.float()
@@ -84,7 +81,7 @@ class CropClassifier:
         return logits / count.clamp(min=1).unsqueeze(1), count > 0
 
     def _crop(self, images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
-        """Regions (M, 4) of the indexed images at CLIP's resolution: (M, channels, S, S)."""
+        """Crop images to boxes (crops, 4) at CLIP's resolution: (crops, channels, size, size)."""
         rois = torch.cat([index.to(boxes).unsqueeze(1), boxes], 1)
         return roi_align(images, rois, self.clip.image_size, sampling_ratio=-1, aligned=False)
 
@@ -116,11 +113,11 @@ def boxes_around(masks: Tensor) -> tuple[Tensor, Tensor]:
     """Tight boxes of the true pixels, ends exclusive (last + 1).
 
     Args:
-        masks: bool (M, H, W).
+        masks: bool (masks, H, W).
 
     Returns:
-        float32 boxes (M, 4) as x0, y0, x1, y1 in pixels, and bool (M,), False where no pixel is
-        true.
+        float32 boxes (masks, 4) as x0, y0, x1, y1 in pixels, and bool (masks,), False where no
+        pixel is true.
     """
     sides = []
     for line in (masks.any(1), masks.any(2)):
@@ -132,6 +129,6 @@ def boxes_around(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared(boxes: Tensor) -> Tensor:
-    """Boxes (M, 4) extended to squares of the longer side, with the same top-left corner."""
+    """Boxes (masks, 4) extended to squares of the longer side, with the same top-left corner."""
     side = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True)
     return torch.cat([boxes[:, :2], boxes[:, :2] + side], 1)

@@ -297,7 +297,7 @@ class AudioConditionedMaskDecoder(nn.Module):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class AudioVisualHead(nn.Module):
-    """Pixel decoder and query head."""
+    """Pixel decoder and mask decoder."""
 
     @configurable
     def __init__(self, *, pixel_decoder: nn.Module, predictor: nn.Module):

@@ -19,7 +19,7 @@ from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import SetCriterion
 from ovavss_d2.modeling.ops.fast_linear import convolve_linear_layers
 from ovavss_d2.modeling.postprocess import PostProcessor
-from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingClassifier
+from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
 from ovavss_d2.modeling.windows import split_windows
 
 logger = logging.getLogger(__name__)
@@ -144,9 +144,9 @@ class OVAVSS(nn.Module):
     def _losses(self, clips: list[dict]) -> dict[str, Tensor]:
         frames = self._normalize(clips)
         outputs = self._localize(frames, clips)
-        query_head = self.classifier.query_head
-        if query_head is not None:
-            self._add_name_logits(query_head, outputs)
+        text_head = self.classifier.text_head
+        if text_head is not None:
+            self._add_name_logits(text_head, outputs)
         step = get_event_storage().iter if has_event_storage() else 0
         losses = self.criterion(
             outputs,
@@ -171,10 +171,10 @@ class OVAVSS(nn.Module):
         audio = self.audio_encoder(waveforms, valid)
         return self.sem_seg_head(features, audio, num_clips=len(clips))
 
-    def _add_name_logits(self, query_head: TextEmbeddingClassifier, outputs: dict) -> None:
+    def _add_name_logits(self, text_head: TextEmbeddingHead, outputs: dict) -> None:
         text = self.classifier.clip.encode_text(self.training_vocabulary)
         for prediction in (outputs, *outputs["aux_outputs"]):
-            prediction["pred_names"] = query_head(prediction["pred_queries"], text)
+            prediction["pred_names"] = text_head(prediction["pred_queries"], text)
 
     def _targets(self, clip: dict, padded_size: tuple[int, int]) -> dict[str, Tensor]:
         """Objects visible in a labeled frame.

@@ -1,12 +1,9 @@
-"""Naming of masks with CLIP's text embeddings: by their pixels, by their queries, or by both.
+"""Classification of masks with CLIP's text embeddings: by pixels, by queries, or by both."""
 
-Shapes: Q queries, T frames, K names, C query channels, D embedding size, H W padded frames, H' W'
-frames before padding.
-"""
-
+import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,57 +20,68 @@ from ovavss_d2.vocabulary import synonyms_of
 logger = logging.getLogger(__name__)
 
 CHOICES = ("crop", "query", "ensemble", "dense")
-SIGHTS = ("crop", "dense")  # the ways to look at pixels, and to do without a query head
-START_SCALE = math.log(1 / 0.07)
+PIXEL_CLASSIFIERS = ("crop", "dense")  # they need no text head
+INITIAL_LOG_SCALE = math.log(1 / 0.07)
 
 
-def ensemble(query_probabilities: Tensor, seen_probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Geometric mixture p_query^(1-w) p_seen^w, renormalised over the names.
+class ClassVocabulary(NamedTuple):
+    """The words of all classes, and how they form classes."""
+
+    words: tuple[str, ...]  # class after class, background classes last
+    counts: tuple[int, ...]  # synonyms of each class
+    trained: tuple[bool, ...]  # whether each class is in the training vocabulary
+
+    def probabilities(self, word_logits: Tensor) -> Tensor:
+        """Softmax over the classes of the logits of their most likely synonyms.
+
+        Args:
+            word_logits: (Q, words).
+
+        Returns:
+            (Q, classes).
+        """
+        logits = word_logits
+        if max(self.counts) > 1:
+            parts = word_logits.split(self.counts, dim=-1)
+            logits = torch.stack([part.amax(-1) for part in parts], dim=-1)
+        return logits.softmax(-1)
+
+
+@functools.lru_cache(maxsize=16)  # the same for all windows of a video
+def class_vocabulary(
+    names: tuple[str, ...], background_names: tuple[str, ...], training_names: tuple[str, ...]
+) -> ClassVocabulary:
+    """Split classes into words; a background name that is a synonym of a class is omitted."""
+    named = {word for name in names for word in synonyms_of(name)}
+    classes = [*names, *(name for name in background_names if name not in named)]
+    synonyms = [synonyms_of(name) for name in classes]
+    trained = set(training_names)
+    return ClassVocabulary(
+        words=tuple(word for words in synonyms for word in words),
+        counts=tuple(len(words) for words in synonyms),
+        trained=tuple(not trained.isdisjoint(words) for words in synonyms),
+    )
+
+
+def ensemble(query_probabilities: Tensor, pixel_probabilities: Tensor, weights: Tensor) -> Tensor:
+    """Geometric mean p_query^(1-w) p_pixel^w, normalized over the names.
 
     Args:
-        query_probabilities, seen_probabilities: (Q, K), by the queries and by the pixels.
-        weights: w of each name, (K,), from 0 (query alone) to 1 (pixels alone).
+        query_probabilities, pixel_probabilities: (Q, K).
+        weights: w of each name, (K,), from 0 (queries alone) to 1 (pixels alone).
 
     Returns:
         (Q, K).
     """
-    mixed = query_probabilities ** (1 - weights) * seen_probabilities**weights
+    mixed = query_probabilities ** (1 - weights) * pixel_probabilities**weights
     return mixed / mixed.sum(-1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
 
 
-class Lexicon(NamedTuple):
-    """What a vocabulary means to the classifier, worked out once for all windows."""
-
-    words: tuple[str, ...]  # of all classes, one class after the other, background classes last
-    counts: tuple[int, ...]  # synonyms of each class
-    seen: tuple[bool, ...]  # classes that the query head was trained on
-
-    @classmethod
-    def of(cls, names, background_names, training_names) -> "Lexicon":
-        """Of names to look for, and names that compete with them unless they are among them."""
-        named = {word for name in names for word in synonyms_of(name)}
-        classes = [*names, *(name for name in background_names if name not in named)]
-        synonyms = [synonyms_of(name) for name in classes]
-        trained = set(training_names)
-        return cls(
-            words=tuple(word for words in synonyms for word in words),
-            counts=tuple(len(words) for words in synonyms),
-            seen=tuple(not trained.isdisjoint(words) for words in synonyms),
-        )
-
-
-def best_synonyms(logits: Tensor, counts: Sequence[int]) -> Tensor:
-    """Logits of classes, (Q, K), from those of all their synonyms, one class after the other."""
-    if max(counts) == 1:
-        return logits
-    return torch.stack([part.amax(-1) for part in logits.split(counts, dim=-1)], dim=-1)
-
-
 @SEM_SEG_HEADS_REGISTRY.register()
-class TextEmbeddingClassifier(nn.Module):
-    """Logits of names from queries: an MLP (C, C, D), then cosine times a learnt scale.
+class TextEmbeddingHead(nn.Module):
+    """Logits of names from queries: an MLP (C, C, D), then the cosine times a learned scale.
 
-    It is built as `TextEmbeddingClassifier(cfg, text_dim)`.
+    It is built as `TextEmbeddingHead(cfg, text_dim)`.
     """
 
     @configurable
@@ -84,30 +92,31 @@ class TextEmbeddingClassifier(nn.Module):
             nn.ReLU(),
             nn.Linear(query_dim, text_dim),
         )
-        self.logit_scale = nn.Parameter(torch.tensor(START_SCALE))
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
 
     @classmethod
-    def from_config(cls, cfg, text_dim):
+    def from_config(cls, cfg, text_dim: int) -> dict[str, int]:
         """Read MODEL.MASK_FORMER.HIDDEN_DIM."""
         return {"query_dim": cfg.MODEL.MASK_FORMER.HIDDEN_DIM, "text_dim": text_dim}
 
     def forward(self, queries: Tensor, text: Tensor) -> Tensor:
-        """Score queries (..., C) against unit text embeddings (K, D): logits (..., K)."""
+        """Compare queries (..., C) with unit text embeddings (K, D): logits (..., K)."""
         embeddings = F.normalize(self.layers(queries), dim=-1)
         scale = self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp()
         return scale * embeddings @ text.to(embeddings.dtype).t()
 
 
 class OpenVocabularyClassifier(nn.Module):
-    """The four classifiers over any vocabulary.
+    """Names masks with any vocabulary, by one of four classifiers.
 
-    Background names compete in the softmax and are never returned.
+    "crop" and "dense" compare the pixels of a mask with the names, "query" its query, and
+    "ensemble" combines "query" with one of the other two. Background names compete in the softmax
+    and are never returned.
 
     Attributes:
         clip: `FrozenClip`.
-        query_head: `TextEmbeddingClassifier` or None.
-        choice: "crop", "query", "ensemble" or "dense".
-        sight: what the ensemble looks at pixels with, "crop" or "dense".
+        text_head: `TextEmbeddingHead` or None.
+        choice: "crop", "query", "ensemble" or "dense"; set by `use`.
     """
 
     @configurable
@@ -115,72 +124,74 @@ class OpenVocabularyClassifier(nn.Module):
         self,
         *,
         clip: FrozenClip,
-        query_head: TextEmbeddingClassifier | None,
+        text_head: TextEmbeddingHead | None,
         choice: str,
-        crops: CropClassifier,
-        dense: DenseClassifier,
-        sight: str = "crop",
-        background_names: tuple[str, ...],
+        pixel_classifiers: Mapping[str, CropClassifier | DenseClassifier],
+        ensemble_with: str = "crop",
+        background_names: Sequence[str],
         weight_seen: float,
         weight_unseen: float,
     ):
         """
         Args:
-            clip: frozen towers.
-            query_head: None for weights without it; then there is no "query".
+            clip: frozen image and text encoders.
+            text_head: None for weights without one; then "query" and "ensemble" are not available.
             choice: see `use`.
-            crops: names masks by their image crops.
-            dense: names masks by CLIP's map of the frame.
-            sight: which of the two takes part in the ensemble.
-            background_names: names that take part in the softmax and are never painted.
-            weight_seen, weight_unseen: the ensemble's exponent of the pixels' probability.
+            pixel_classifiers: those named "crop" and "dense".
+            ensemble_with: which of them is part of the ensemble.
+            background_names: names that compete in the softmax and are never returned.
+            weight_seen, weight_unseen: exponents of the pixel probability in the ensemble, for
+                names in the training vocabulary and for others.
+
+        Raises:
+            ValueError: there is no such classifier.
         """
         super().__init__()
-        self.clip = clip
-        self.query_head = query_head
-        self.crops = crops
-        self.dense = dense
-        if sight not in SIGHTS:
+        if ensemble_with not in PIXEL_CLASSIFIERS:
             raise ValueError(
-                f"MODEL.CLASSIFIER.ENSEMBLE_WITH is '{sight}': expected one of {', '.join(SIGHTS)}"
+                f"MODEL.CLASSIFIER.ENSEMBLE_WITH is '{ensemble_with}', expected one of "
+                f"{', '.join(PIXEL_CLASSIFIERS)}"
             )
-        self.sight = sight
+        self.clip = clip
+        self.text_head = text_head
+        self.pixel_classifiers = dict(pixel_classifiers)
+        self.ensemble_with = ensemble_with
         self.background_names = tuple(background_names)
         self.weight_seen = weight_seen
         self.weight_unseen = weight_unseen
-        self._lexicon = (None, None)
         self.use(choice)
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg) -> dict[str, object]:
         """Read MODEL.CLIP and MODEL.CLASSIFIER."""
         keys = cfg.MODEL.CLASSIFIER
         clip = FrozenClip(cfg)
         return {
             "clip": clip,
-            "query_head": TextEmbeddingClassifier(cfg, clip.embed_dim) if keys.QUERY_HEAD else None,
+            "text_head": TextEmbeddingHead(cfg, clip.embed_dim) if keys.TEXT_HEAD else None,
             "choice": keys.NAME,
-            "crops": CropClassifier.from_config(cfg, clip),
-            "dense": DenseClassifier.from_config(cfg, clip),
-            "sight": keys.ENSEMBLE_WITH,
+            "pixel_classifiers": {
+                "crop": CropClassifier.from_config(cfg, clip),
+                "dense": DenseClassifier.from_config(cfg, clip),
+            },
+            "ensemble_with": keys.ENSEMBLE_WITH,
             "background_names": keys.BACKGROUND_NAMES,
             "weight_seen": keys.ENSEMBLE_WEIGHT_SEEN,
             "weight_unseen": keys.ENSEMBLE_WEIGHT_UNSEEN,
         }
 
     def use(self, choice: str) -> None:
-        """Choose the classifier; without a query head it is "crop", said in one log line, unless it
-        is "dense".
+        """Choose the classifier; "crop" replaces those that need a text head if there is none.
 
         Raises:
-            ValueError: no such classifier.
+            ValueError: there is no such classifier.
         """
         if choice not in CHOICES:
             raise ValueError(
-                f"MODEL.CLASSIFIER.NAME is '{choice}': expected one of {', '.join(CHOICES)}"
+                f"MODEL.CLASSIFIER.NAME is '{choice}', expected one of {', '.join(CHOICES)}"
             )
-        if choice not in SIGHTS and self.query_head is None:
-            logger.info("The model has no query head: names come from crops, not by '%s'.", choice)
+        if choice not in PIXEL_CLASSIFIERS and self.text_head is None:
+            logger.info("The model has no text head: names come from 'crop', not '%s'.", choice)
             choice = "crop"
         self.choice = choice
 
@@ -190,68 +201,48 @@ class OpenVocabularyClassifier(nn.Module):
         queries: Tensor,
         mask_logits: Tensor,
         frames: Tensor,
-        names: tuple[str, ...],
-        training_names: tuple[str, ...] = (),
+        names: Sequence[str],
+        training_names: Sequence[str] = (),
     ) -> Tensor:
         """Probability of each name for each query of one window.
 
+        A class is as likely as its most likely synonym: synonyms compete before the softmax, so a
+        class gains nothing from their number (as with a sum of probabilities), and they are not
+        averaged (as with a mean embedding).
+
         Args:
-            queries: decoder-normalised (Q, C).
+            queries: normalized queries of the mask decoder (Q, C).
             mask_logits: (Q, T, H, W), at the size of the padded frames.
             frames: uint8 (T, 3, H', W'), RGB, resized and not padded.
-            names: K names without repetition; synonyms of one class are joined by "|". A class is
-                as likely as its likeliest synonym: their logits compete before the softmax, so
-                that a class gains nothing by their number, as it would if their probabilities were
-                added, and no synonym is blurred by another, as it would be by a mean embedding.
-            training_names: those that the query head was trained on; the ensemble trusts it more on
-                them.
+            names: K different names; synonyms of one class are joined by "|".
+            training_names: the training vocabulary; the ensemble gives queries more weight there.
 
         Returns:
-            float32 (Q, K). A row falls short of 1 by the background names' share; by pixels, a
-            query that has no pixel above 0.5 has zeros.
+            float32 (Q, K). The background names take the rest of each row to 1. Pixel classifiers
+            give zeros for a query without a pixel above 0.5.
 
         Raises:
-            ValueError: no names.
+            ValueError: there are no names.
         """
         if not names:
-            raise ValueError("the vocabulary is empty: expected at least one name to look for")
-        lexicon = self._lexicon_of(tuple(names), tuple(training_names))
-        text = self.clip.encode_text(lexicon.words)
-        probabilities = self._by_choice[self.choice](
-            self, queries, mask_logits, frames, text, lexicon
-        )
+            raise ValueError("the vocabulary is empty, expected at least one name")
+        vocabulary = class_vocabulary(tuple(names), self.background_names, tuple(training_names))
+        text = self.clip.encode_text(vocabulary.words)
+
+        def by_queries() -> Tensor:
+            assert self.text_head is not None  # see `use`
+            return vocabulary.probabilities(self.text_head(queries, text).float())
+
+        def by_pixels(classifier: str) -> Tensor:
+            logits, visible = self.pixel_classifiers[classifier](mask_logits, frames, text)
+            return vocabulary.probabilities(logits) * visible.unsqueeze(1)
+
+        if self.choice == "query":
+            probabilities = by_queries()
+        elif self.choice == "ensemble":
+            trained = torch.tensor(vocabulary.trained, device=text.device)
+            weights = torch.where(trained, self.weight_seen, self.weight_unseen)
+            probabilities = ensemble(by_queries(), by_pixels(self.ensemble_with), weights)
+        else:
+            probabilities = by_pixels(self.choice)
         return probabilities[:, : len(names)]
-
-    def _lexicon_of(self, *names):
-        if self._lexicon[0] != names:
-            self._lexicon = names, Lexicon.of(names[0], self.background_names, names[1])
-        return self._lexicon[1]
-
-    def _by_queries(self, queries, mask_logits, frames, text, lexicon):
-        logits = self.query_head(queries, text).float()
-        return best_synonyms(logits, lexicon.counts).softmax(-1)
-
-    def _by_crops(self, queries, mask_logits, frames, text, lexicon):
-        return self._by_pixels(self.crops(mask_logits, frames, text), lexicon)
-
-    def _by_dense(self, queries, mask_logits, frames, text, lexicon):
-        return self._by_pixels(self.dense(mask_logits, frames, text), lexicon)
-
-    @staticmethod
-    def _by_pixels(found, lexicon):
-        logits, visible = found
-        return best_synonyms(logits, lexicon.counts).softmax(-1) * visible.unsqueeze(1)
-
-    def _by_both(self, *inputs):
-        by_queries = self._by_queries(*inputs)
-        by_pixels = self._by_choice[self.sight](self, *inputs)
-        seen = torch.tensor(inputs[-1].seen, device=by_pixels.device)
-        weights = torch.where(seen, self.weight_seen, self.weight_unseen)
-        return ensemble(by_queries, by_pixels, weights)
-
-    _by_choice = {
-        "crop": _by_crops,
-        "query": _by_queries,
-        "ensemble": _by_both,
-        "dense": _by_dense,
-    }

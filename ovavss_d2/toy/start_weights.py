@@ -44,7 +44,7 @@ WEIGHT_DECAY = 0.05
 KINDS = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # the first of each is background
 HUE_STEP = 180 // len(TOY_COLORS)  # between two colours, in OpenCV's units
 PITCH_STEP = PITCHES[TOY_COLORS[1]] / PITCHES[TOY_COLORS[0]]
-_LEARNT = ("backbone.", "sem_seg_head.", "classifier.query_head.", "audio_encoder.")
+_LEARNT = ("backbone.", "sem_seg_head.", "classifier.text_head.", "audio_encoder.")
 _DROPPED = "class_embed"  # what counts as an object is for the sound to say
 _STREAM = 97  # of random numbers, apart from the data set's
 

@@ -14,13 +14,14 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ovavss_d2.config import keys_set_by, load_config
+from ovavss_d2.modeling.text_classifier import PIXEL_CLASSIFIERS
 from ovavss_d2.weights.files import read_weights, require_file
 from ovavss_d2.weights.layouts import (
     CONSTANTS,
     LAYOUTS,
     ORIGIN,
     PARTS,
-    QUERY_HEAD,
+    TEXT_HEAD,
     Part,
     count_by_module,
     layout_of,
@@ -224,10 +225,11 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
             )
 
     def _choose_classifier(self) -> None:
-        if any(name.startswith(QUERY_HEAD) for name in self._missing):
-            if self.model.classifier.choice != "crop":
-                logger.info("The weights have no text head: masks are named from crops.")
-            self.model.classifier.use("crop")
+        classifier = self.model.classifier
+        untrained = any(name.startswith(TEXT_HEAD) for name in self._missing)
+        if untrained and classifier.choice not in PIXEL_CLASSIFIERS:
+            logger.info("The weights have no text head: masks are named from crops.")
+            classifier.use("crop")
 
 
 def _check_shapes(matching: dict[str, Tensor], own: dict[str, Tensor], source: str) -> None:

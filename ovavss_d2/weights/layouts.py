@@ -49,7 +49,8 @@ CONSTANTS = re.compile(
     r"|num_batches_tracked$|(^|\.)(input_resolution|context_length|vocab_size)$"
 )
 CLASS_LAYER = "sem_seg_head.predictor.class_embed."
-QUERY_HEAD = "classifier.query_head."
+TEXT_HEAD = "classifier.text_head."
+OLD_TEXT_HEAD = "classifier.query_head."  # its prefix in older checkpoints of this project
 ORIGIN = "origin"  # key in a converted file: the layout that its weights came from
 LAYOUTS = {
     "own": "this project's checkpoint",
@@ -112,7 +113,7 @@ def to_own_layout(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
     """
     layout = layout_of(state)
     if layout == "own":
-        return dict(state), {}
+        return {_current_name(name): value for name, value in state.items()}, {}
     weights, unused = {}, {}
     for name, value in state.items():
         ours = _own_name(name, layout)
@@ -122,6 +123,12 @@ def to_own_layout(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
         else:
             weights[ours] = value
     return weights, unused
+
+
+def _current_name(name: str) -> str:
+    if name.startswith(OLD_TEXT_HEAD):
+        return TEXT_HEAD + name.removeprefix(OLD_TEXT_HEAD)
+    return name
 
 
 def to_layout(

@@ -93,7 +93,7 @@ def oracle_config(path):
         cfg.MODEL.MASK_FORMER.NUM_AUDIO_TOKENS = len(arrays["frames"])
     cfg.MODEL.AUDIO.PAIRING = "released"
     cfg.MODEL.CLASSIFIER.NAME = "crop"
-    cfg.MODEL.CLASSIFIER.QUERY_HEAD = False
+    cfg.MODEL.CLASSIFIER.TEXT_HEAD = False
     cfg.MODEL.DEVICE = "cpu"
     return cfg
 

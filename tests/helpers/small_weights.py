@@ -37,14 +37,14 @@ class Embedder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The places of CLIP and of the query head, without their work."""
+    """The places of CLIP and of the text head, without their work."""
 
     def __init__(self, head):
         super().__init__()
         self.clip = nn.Module()
         self.clip.model = nn.Linear(3, 2)
         self.clip.model.text_projection = nn.Parameter(torch.randn(2, 2))
-        self.query_head = nn.Linear(3, 3) if head else None
+        self.text_head = nn.Linear(3, 3) if head else None
         self.choice = "ensemble"
 
     def use(self, choice):
@@ -71,7 +71,7 @@ def to_release(state):
 
 
 def released_state(source):
-    state = {k: v for k, v in source.state_dict().items() if "query_head" not in k}
+    state = {k: v for k, v in source.state_dict().items() if "text_head" not in k}
     return to_release(state) | {"criterion.empty_weight": torch.ones(2)}
 
 

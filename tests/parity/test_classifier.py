@@ -59,7 +59,7 @@ def test_text_embeddings_equal_the_oracle(path):
 def test_visible_pairs_and_their_similarities_equal_the_oracle(path):
     arrays, masks, frames = window_of(path)
     text = classifier_of(path).clip.encode_text(AVSBENCH_NAMES)
-    valid, logits = classifier_of(path).crops.similarities(masks, frames, text)
+    valid, logits = classifier_of(path).pixel_classifiers["crop"].similarities(masks, frames, text)
     assert np.array_equal(valid.numpy(), arrays["clip_valid"])
     parity.assert_parity({"clip_sim_logits": logits}, arrays)
 

@@ -27,7 +27,9 @@ def options(tmp_path_factory):
 def test_stages_cover_a_clip_and_count_operations(options, tmp_path):
     rows = stages.stages(CONFIG, options, size=SIZE, passing=2, repeats=1, folder=tmp_path)
     by_stage = {row["stage"]: row for row in rows}
-    assert {"decode", "audio", "backbone", "pixel decoder", "query head", "encode"} <= set(by_stage)
+    assert {"decode", "audio", "backbone", "pixel decoder", "mask decoder", "encode"} <= set(
+        by_stage
+    )
     assert {"names by crop", "names by dense", "names by query"} <= set(by_stage)
     assert not list(tmp_path.iterdir())
     assert by_stage["backbone"]["GFLOP"] > 0 and all(row["ms"] > 0 for row in rows)
@@ -57,7 +59,7 @@ def test_variants_share_the_weights(options):
     for variant in (accuracy.VARIANTS[0], accuracy.VARIANTS[-1]):
         other = build_variant(model, CONFIG, options, variant)
         assert other.backbone is model.backbone
-        assert other.classifier.crops.clip.model is model.classifier.clip.model
+        assert other.classifier.pixel_classifiers["crop"].clip.model is model.classifier.clip.model
 
 
 def test_the_keys_of_every_variant_exist(options):

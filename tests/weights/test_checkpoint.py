@@ -74,19 +74,28 @@ def _full_size(size):
     return {name: tuple(x.shape) for name, x in model.state_dict().items()}
 
 
-def test_a_released_checkpoint_fills_all_but_the_query_head(source, tmp_path, caplog):
+def test_a_released_checkpoint_fills_all_but_the_text_head(source, tmp_path, caplog):
     path = tmp_path / "released.pth"
     torch.save({"model": released_state(source)}, path)
     model = make_model()
     with caplog.at_level(logging.INFO):
         load_weights(model, config_with(path))
     assert differing(model, source) == [
-        "classifier.query_head.weight",
-        "classifier.query_head.bias",
+        "classifier.text_head.weight",
+        "classifier.text_head.bias",
     ]
     assert model.classifier.choice == "crop"
     assert "released OV-AVSS checkpoint" in caplog.text
-    assert "classifier.query_head (2)" in caplog.text
+    assert "classifier.text_head (2)" in caplog.text
+
+
+def test_the_old_name_of_the_text_head_in_own_checkpoints_is_understood(source, tmp_path):
+    state = {name.replace("text_head", "query_head"): x for name, x in source.state_dict().items()}
+    assert len(state.keys() - source.state_dict().keys()) == 2
+    torch.save({"model": state}, tmp_path / "old.pth")
+    model = make_model()
+    load_weights(model, config_with(tmp_path / "old.pth"))
+    assert not differing(model, source) and model.classifier.choice == "ensemble"
 
 
 def test_a_coco_pickle_starts_the_training_of_the_rest(source, tmp_path, caplog):
@@ -133,7 +142,7 @@ def test_parts_come_from_their_own_files_where_the_checkpoint_lacks_them(source,
     torch.save(source.classifier.clip.model.state_dict(), clip)
     state = source.state_dict()
     torch.save(
-        {k: v for k, v in state.items() if k.startswith(("sem_seg", "backbone", "classifier.q"))},
+        {k: v for k, v in state.items() if k.startswith(("sem_seg", "backbone", "classifier.text"))},
         main,
     )
     model = make_model()

@@ -87,7 +87,7 @@ def test_a_head_that_the_released_layout_has_no_place_for_is_named(tmp_path, too
     torch.save({"model": make_model().state_dict()}, tmp_path / "own.pth")
     tool.run([str(tmp_path / "own.pth"), str(tmp_path / "out.pth"), "--to", "released"])
     said = capsys.readouterr().out
-    assert "omitted" in said and "classifier.query_head (2)" in said
+    assert "omitted" in said and "classifier.text_head (2)" in said
 
 
 def small_vggish(folder):

@@ -36,7 +36,7 @@ def test_a_released_checkpoint_fills_the_whole_model(tmp_path, caplog, size):
         load_weights(model, cfg)
     assert "(released OV-AVSS checkpoint)" in caplog.text
     stay = [r.getMessage() for r in caplog.records if "keep their initial values" in r.getMessage()]
-    assert len(stay) == 1 and stay[0].endswith(": classifier.query_head (5)")
+    assert len(stay) == 1 and stay[0].endswith(": classifier.text_head (5)")
     assert "but not in the model" not in caplog.text
     assert cfg.TEST.SCORING == cfg.MODEL.AUDIO.PAIRING == "released"
     assert model.classifier.choice == "crop"
@@ -68,9 +68,9 @@ def test_start_weights_and_the_parts_files_fill_all_but_what_is_new(tmp_path, ca
         "weights of CLIP",
     ]
     (stay,) = [line for line in said if "keep their initial values" in line]
-    # the query classifier head, early fusion, and what lets queries hear
+    # the text head, early fusion, and what lets queries hear
     assert stay.endswith(
-        "classifier.query_head (5), sem_seg_head.pixel_decoder (18), sem_seg_head.predictor (73)"
+        "classifier.text_head (5), sem_seg_head.pixel_decoder (18), sem_seg_head.predictor (73)"
     )
 
 
@@ -80,7 +80,7 @@ def test_every_number_of_a_released_checkpoint_is_where_it_belongs(tmp_path):
     cfg = config("r50", **{"MODEL.WEIGHTS": path})
     model = build(cfg, "cpu")
     load_weights(model, cfg)
-    held = {name: x for name, x in model.state_dict().items() if "query_head" not in name}
+    held = {name: x for name, x in model.state_dict().items() if "text_head" not in name}
     theirs = to_release(held)
     assert theirs.keys() == released.keys()
     assert [n for n, x in theirs.items() if not (x == full_size.number_for(n)).all()] == []

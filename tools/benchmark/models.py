@@ -46,7 +46,7 @@ def build_variant(model: OVAVSS, config_file: str, opts: Sequence, variant: Vari
     other = build(config_file, [*opts, *variant.opts], weights=False)
     other.backbone, other.audio_encoder = model.backbone, model.audio_encoder
     other.sem_seg_head = model.sem_seg_head
-    other.classifier.query_head = model.classifier.query_head
+    other.classifier.text_head = model.classifier.text_head
     other.classifier.clip.model = model.classifier.clip.model
     other.set_vocabulary(model.vocabulary)
     if variant.every_query:

@@ -111,13 +111,13 @@ def stage_runs(
             names=names,
         )
 
-    choices = [c for c in CHOICES if c != "query" or classifier.query_head is not None]
+    choices = [c for c in CHOICES if c != "query" or classifier.text_head is not None]
     return {
         **video_runs(clip["image"].permute(0, 2, 3, 1).numpy(), folder),
         "audio": lambda: model.audio_encoder(sound, None),
         "backbone": lambda: model.backbone(images),
         "pixel decoder": lambda: head.pixel_decoder(features, audio),
-        "query head": lambda: head.predictor(fine, scales, heard, 1),
+        "mask decoder": lambda: head.predictor(fine, scales, heard, 1),
         f"text, {len(names)} names": embed_names,
         **{f"names by {choice}": name_by(choice) for choice in choices},
         "post-processing": paint,
@@ -171,7 +171,7 @@ def passing_curve(
         masks = discs(count, model.window, frames.tensor.shape[-2:]).to(model.device)
         queries = outputs["pred_queries"][0, :1].expand(count, -1)
         runs = {c: naming(model, c, queries, masks, clip) for c in CHOICES}
-        if model.classifier.query_head is None:
+        if model.classifier.text_head is None:
             del runs["query"]
         found = measure(runs, repeats=repeats, warm_up=warm_up, seconds=seconds)
         row = {"queries": count, "localise s": localise}
