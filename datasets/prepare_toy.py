@@ -14,7 +14,7 @@ import torch
 
 from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import datasets_root
-from ovavss_d2.data.split_lists import derive_openvoc_split
+from ovavss_d2.data.split_lists import write_derived_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
@@ -65,7 +65,7 @@ def main(arguments=None):
     semantic = write_toy(
         args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
     )
-    report = derive_openvoc_split(semantic, home / "openvoc", TOY_NAMES, TOY_BASE_IDS, args.workers)
+    report = write_derived_lists(semantic, home / "split_lists", TOY_NAMES, TOY_BASE_IDS, args.workers)
     print(report)
     write_toy_videos(args.root, seed=args.seed)
     train_toy_clip(home / "clip", seed=args.seed, steps=args.clip_steps)

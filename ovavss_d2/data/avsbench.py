@@ -1,11 +1,10 @@
-"""AVSBench-semantic's folder tree: its metadata, its colour labels, and what is wrong with a video.
+"""AVSBench-semantic: reads its metadata and checks its videos.
 
-    <root>/metadata.csv            vid,uid,s_min,s_sec,a_obj,split,label
-    <root>/label2idx.json          name -> id, "background" -> 0
-    <root>/<subset>/<uid>/         frames/<i>.jpg   labels_rgb/<i>.png   audio.wav      (frame i
-    stands at i seconds)
+    <root>/metadata.csv       vid,uid,s_min,s_sec,a_obj,split,label
+    <root>/label2idx.json     name -> id, "background" -> 0
+    <root>/<subset>/<uid>/    frames/<i>.jpg  labels_rgb/<i>.png  audio.wav
 
-Shapes: L frames of a video, K names, H W pixels.
+Frame i is at i seconds. Shapes: L frames of a video, K names, H W pixels.
 """
 
 import csv
@@ -14,6 +13,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 FRAMES_OF_SUBSET = {"v1s": 5, "v1m": 5, "v2": 10}
 SUBSETS = tuple(FRAMES_OF_SUBSET)
 SPLITS = ("train", "val", "test")
-MISSING_SOUND = "missing sound (silence is used)"
-BROKEN_SOUND = "broken sound (silence is used)"
+MISSING_AUDIO = "missing audio (silence is used)"
+BROKEN_AUDIO = "broken audio (silence is used)"
 _COLUMNS = ("uid", "a_obj", "split", "label")
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A row of metadata.csv: folder, v1s | v1m | v2, train | val | test, what makes the sound."""
+    """A row of metadata.csv: video id, subset, split, and the names of the sounding objects."""
 
     uid: str
     subset: str
@@ -45,29 +45,28 @@ class VideoInfo:
 
 @dataclass
 class VideoScan:
-    """What a video's folder holds.
+    """The content of a video's folder.
 
     Attributes:
-        video: its entry in the YouTube-VIS style JSON, without an id; None if it has nothing to
-            show.
-        annotations: one per class: category id, and per frame a box and an RLE mask, or None.
-        problems: pairs (kind, place).
+        video: its entry in the YouTube-VIS style JSON, without an id; None if it is not usable.
+        annotations: one per class, see `annotations_from_labels`.
+        problems: pairs (kind, path).
     """
 
-    video: dict | None = None
+    video: dict[str, Any] | None = None
     annotations: list[dict] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_metadata(root: str | os.PathLike) -> tuple[list[VideoInfo], tuple[str, ...]]:
-    """Read what AVSBench-semantic's two lists say.
+    """Read metadata.csv and label2idx.json.
 
     Returns:
-        The videos in the order of metadata.csv, and the K names in the order of their ids.
+        The videos in file order, and the K names in the order of their ids.
 
     Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: one is broken; the line says where.
+        FileNotFoundError: a file is missing.
+        ValueError: a file is broken.
     """
     return _read_videos(os.path.join(root, "metadata.csv")), _read_names(root)
 
@@ -83,7 +82,7 @@ def _read_videos(path: str) -> list[VideoInfo]:
             for row in reader:
                 video = _parse_row(row, f"'{path}' line {reader.line_num}")
                 if videos.setdefault(video.uid, video) is not video:
-                    logger.warning("'%s' line %d: '%s' again", path, reader.line_num, video.uid)
+                    logger.warning("'%s' line %d: duplicate %s", path, reader.line_num, video.uid)
     except FileNotFoundError as error:
         raise _missing(path) from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -91,13 +90,13 @@ def _read_videos(path: str) -> list[VideoInfo]:
     return list(videos.values())
 
 
-def _parse_row(row: dict, place: str) -> VideoInfo:
+def _parse_row(row: dict[str, str], line: str) -> VideoInfo:
     empty = [c for c in _COLUMNS if row[c] is None or (c != "a_obj" and not row[c].strip())]
     if empty:
-        raise ValueError(f"{place}: no value for {', '.join(empty)}")
+        raise ValueError(f"{line}: no value for {', '.join(empty)}")
     split = row["split"].strip()
     if split not in SPLITS:
-        raise ValueError(f"{place}: split '{split}', expected one of {', '.join(SPLITS)}")
+        raise ValueError(f"{line}: split '{split}', expected one of {', '.join(SPLITS)}")
     names = tuple(dict.fromkeys(n.strip() for n in row["a_obj"].split("_") if n.strip()))
     return VideoInfo(row["uid"].strip(), row["label"].strip(), split, names)
 
@@ -111,12 +110,12 @@ def _read_names(root: str | os.PathLike) -> tuple[str, ...]:
         raise _missing(path) from error
     except ValueError as error:
         raise ValueError(f"'{path}': broken JSON ({error})") from error
-    if not isinstance(ids, dict) or sorted(map(str, ids.values())) != sorted(
-        map(str, range(len(ids)))
+    if (
+        not isinstance(ids, dict)
+        or ids.get("background") != 0
+        or not all(i in ids.values() for i in range(len(ids)))
     ):
-        raise ValueError(f"'{path}': expected names with the ids 0 to K, each once")
-    if ids.get("background") != 0:
-        raise ValueError(f"'{path}': expected 'background' to have id 0")
+        raise ValueError(f"'{path}': expected 'background' with id 0 and names with ids 1 to K")
     return tuple(sorted(ids, key=ids.__getitem__))[1:]
 
 
@@ -129,15 +128,15 @@ def _missing(path: str) -> FileNotFoundError:
 def scan_video(
     root: str, info: VideoInfo, names: Sequence[str], with_masks: bool = True
 ) -> VideoScan:
-    """Look through a video's folder.
+    """Read and check a video's folder.
 
-    Training videos of v1s have truth on frame 0 only. Broken or missing frames are left out, labels
-    of another size than their frame are scaled to it, unknown colours and classes that the metadata
-    does not name are background.
+    Training videos of v1s have labels on frame 0 only. Broken and missing frames are skipped,
+    labels are resized to their frames, and unknown colors are background. Classes that the
+    metadata do not name get no annotation.
 
     Args:
         root: AVSBench-semantic's folder.
-        info: which video.
+        info: the video.
         names: the K names.
         with_masks: make annotations.
     """
@@ -145,57 +144,52 @@ def scan_video(
     folder = f"{info.subset}/{info.uid}"
     frames = _find_frames(root, folder, info, scan)
     if not frames:
-        scan.problems.append(("video without a readable frame (it is left out)", folder))
+        scan.problems.append(("video without readable frames (skipped)", folder))
         return scan
     width, height = next(iter(frames.values()))
     if any(size != (width, height) for size in frames.values()):
-        scan.problems.append(("frames of several sizes", folder))
-    labels = _find_labels(root, folder, info, frames, names, scan)
+        scan.problems.append(("frames of different sizes", folder))
+    labels = _read_labels(root, folder, info, frames, len(names) + 1, scan)
     if with_masks and not labels:
-        scan.problems.append(("video without truth (it is left out)", folder))
+        scan.problems.append(("video without labels (skipped)", folder))
         return scan
-    sound = f"{folder}/audio.wav"
-    kind = sound_problem(os.path.join(root, sound), last_time=float(max(frames)))
-    if kind:
-        scan.problems.append((kind, sound))
+    audio = f"{folder}/audio.wav"
+    audio_kind = audio_problem(os.path.join(root, audio), last_time=float(max(frames)))
+    if audio_kind:
+        scan.problems.append((audio_kind, audio))
+    unknown = [name for name in info.names if name not in names]
+    scan.problems += [("name missing from label2idx.json", f"{folder}: {n}") for n in unknown]
+    sounding = [name for name in info.names if name in names]
     scan.video = {
         "name": info.uid,
         "label": info.subset,
         "length": len(frames),
         "height": height,
         "width": width,
-        "names": _known_names(info, names, folder, scan),
+        "names": sounding,
         "times": [float(i) for i in frames],
         "file_names": [f"{folder}/frames/{i}.jpg" for i in frames],
         "label_files": [f"{folder}/labels_rgb/{i}.png" if i in labels else None for i in frames],
-        "audio_file": None if kind in (MISSING_SOUND, BROKEN_SOUND) else sound,
+        "audio_file": None if audio_kind in (MISSING_AUDIO, BROKEN_AUDIO) else audio,
     }
     if with_masks:
-        ids = [labels.get(i) for i in frames]
-        heard = sorted(names.index(name) + 1 for name in scan.video["names"])
-        scan.annotations = annotations_from_labels(ids, heard)
+        categories = sorted(names.index(name) + 1 for name in sounding)
+        scan.annotations = annotations_from_labels([labels.get(i) for i in frames], categories)
     return scan
-
-
-def _known_names(info: VideoInfo, names: Sequence[str], folder: str, scan: VideoScan) -> list[str]:
-    for name in info.names:
-        if name not in names:
-            scan.problems.append(("name that label2idx.json lacks", f"{folder}: {name}"))
-    return [name for name in info.names if name in names]
 
 
 def _find_frames(
     root: str, folder: str, info: VideoInfo, scan: VideoScan
 ) -> dict[int, tuple[int, int]]:
-    """Numbers and (width, height) of the readable frames, ascending."""
+    """Numbers and (width, height) of the readable frames, in ascending order."""
     path = os.path.join(root, folder, "frames")
-    found = os.listdir(path) if os.path.isdir(path) else []
-    stems = (os.path.splitext(name) for name in found)
-    numbers = {int(stem) for stem, end in stems if end == ".jpg" and stem.isdecimal()}
-    expected = FRAMES_OF_SUBSET.get(info.subset, 0)
-    for i in sorted(set(range(expected)) ^ numbers):
-        kind = "missing frame" if i < expected else "frame beyond its subset's number (it is used)"
-        if expected:
+    files = os.listdir(path) if os.path.isdir(path) else []
+    stems = (os.path.splitext(name) for name in files)
+    numbers = {int(stem) for stem, suffix in stems if suffix == ".jpg" and stem.isdecimal()}
+    expected = FRAMES_OF_SUBSET.get(info.subset)
+    if expected is not None:
+        for i in sorted(set(range(expected)) ^ numbers):
+            kind = "missing frame" if i < expected else "extra frame (used)"
             scan.problems.append((kind, f"{folder}/frames/{i}.jpg"))
     sizes = {}
     for i in sorted(numbers):
@@ -207,10 +201,10 @@ def _find_frames(
 
 
 def frame_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Decode a frame to its last pixel and give its (width, height).
+    """Decode a whole frame and return its (width, height).
 
     Raises:
-        ValueError: it is missing, no picture, or cut off.
+        ValueError: the file is missing, not an image, or truncated.
     """
     try:
         with Image.open(path) as image:
@@ -220,40 +214,47 @@ def frame_size(path: str | os.PathLike) -> tuple[int, int]:
         raise ValueError(f"'{path}': broken frame ({error})") from error
 
 
-def sound_problem(path: str | os.PathLike, last_time: float) -> str | None:
-    """What is wrong with a sound file whose video's last frame stands at `last_time` seconds."""
+def audio_problem(path: str | os.PathLike, last_time: float) -> str | None:
+    """Check the audio file of a video whose last frame is at `last_time` seconds."""
     if not os.path.isfile(path):
-        return MISSING_SOUND
+        return MISSING_AUDIO
     try:
         audio = read_audio(path)
     except (ValueError, OSError):
-        return BROKEN_SOUND
+        return BROKEN_AUDIO
     if not audio.any():
-        return "sound that is digital silence"
+        return "audio is digital silence"
     if len(audio) <= last_time * SAMPLE_RATE:
-        return "sound that ends before the last frame (silence follows)"
+        return "audio ends before the last frame (padded with silence)"
     return None
 
 
-def _find_labels(root, folder, info, frames, names, scan) -> dict[int, np.ndarray]:
-    """Class ids (H, W), at the video's size, of the frames that have truth."""
+def _read_labels(
+    root: str,
+    folder: str,
+    info: VideoInfo,
+    frames: dict[int, tuple[int, int]],
+    num_colors: int,
+    scan: VideoScan,
+) -> dict[int, np.ndarray]:
+    """Class ids of the labeled frames, at the size (H, W) of the first frame."""
     width, height = next(iter(frames.values()))
     labels = {}
     for i, size in frames.items():
         if info.subset == "v1s" and info.split == "train" and i > 0:
             continue
-        place = f"{folder}/labels_rgb/{i}.png"
+        path = f"{folder}/labels_rgb/{i}.png"
         try:
-            ids, unknown = read_labels(os.path.join(root, place), len(names) + 1)
+            ids, unknown = read_labels(os.path.join(root, path), num_colors)
         except FileNotFoundError:
-            scan.problems.append(("missing label", place))
+            scan.problems.append(("missing label", path))
             continue
         except ValueError:
-            scan.problems.append(("broken label", place))
+            scan.problems.append(("broken label", path))
             continue
         if unknown:
-            scan.problems.append(("unknown colour in a label (background is used)", place))
-        if ids.shape != (size[1], size[0]):
-            scan.problems.append(("label of another size than its frame (it is scaled)", place))
+            scan.problems.append(("unknown color in a label (background is used)", path))
+        if ids.shape != size[::-1]:
+            scan.problems.append(("label size differs from its frame (resized)", path))
         labels[i] = resize_labels(ids, (height, width))
     return labels

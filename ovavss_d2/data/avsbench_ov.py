@@ -1,8 +1,7 @@
-"""The folder that the authors of AVSBench-OV publish: used as it is, checked, and its test list
-added.
+"""AVSBench-OV's published folder: used as it is, checked, and its missing test list added.
 
-    <openvoc>/avsbench_ov_train_base.json   avsbench_ov_val_base_novel.json
-    <openvoc>/{train,val,test}/JPEGImages/<video>/<frame>.jpg
+    <folder>/avsbench_ov_train_base.json  avsbench_ov_val_base_novel.json
+    <folder>/{train,val,test}/JPEGImages/<video>/<frame>.jpg
 """
 
 import os
@@ -10,38 +9,38 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from ovavss_d2.data.avsbench import VideoInfo, VideoScan, frame_size, scan_video, sound_problem
+from ovavss_d2.data.avsbench import VideoInfo, VideoScan, audio_problem, frame_size, scan_video
 from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.data.records import load_records
-from ovavss_d2.data.split_lists import Journal, SplitReport, checked_metadata, write_list
+from ovavss_d2.data.split_lists import ScanProgress, SplitReport, checked_metadata, write_list
 
-AUTHORS_FILES = {
+PUBLISHED_FILES = {
     "train": "avsbench_ov_train_base.json",
     "val": "avsbench_ov_val_base_novel.json",
 }
-AUTHORS_TEST_FILE = "avsbench_ov_test_all.json"
+TEST_FILE = "avsbench_ov_test_all.json"
 
 
-def add_authors_test(
-    openvoc: str | os.PathLike,
+def add_test_list(
+    folder: str | os.PathLike,
     root: str | os.PathLike,
     names: Sequence[str],
     workers: int = 0,
 ) -> SplitReport:
-    """Write the test JSON that the authors' folder lacks, with AVSBench-semantic's truth.
+    """Write the test list, which is not published, with AVSBench-semantic's ground truth.
 
     Args:
-        openvoc: the authors' folder; `test/JPEGImages/<video>/<frame>.jpg` lie in it.
+        folder: AVSBench-OV's folder.
         root: AVSBench-semantic's folder.
         names: the 70 names.
-        workers: processes; 0 or 1 works in this one.
+        workers: processes; 0 or 1 uses this process.
 
     Raises:
-        FileNotFoundError, ValueError: the folder, metadata.csv or label2idx.json is missing, or
-            broken.
+        FileNotFoundError, ValueError: the test folder, metadata.csv or label2idx.json is missing
+            or broken.
     """
     videos = {video.uid: video for video in checked_metadata(root, names)}
-    images = os.path.join(openvoc, "test", "JPEGImages")
+    images = os.path.join(folder, "test", "JPEGImages")
     if not os.path.isdir(images):
         raise FileNotFoundError(
             f"'{images}' is missing: it comes with AVSBench-OV, see datasets/README.md"
@@ -49,17 +48,16 @@ def add_authors_test(
     report = SplitReport()
     found = sorted(os.listdir(images))
     report.add_problems(
-        ("test video that metadata.csv lacks", name) for name in found if name not in videos
+        ("test video missing from metadata.csv", name) for name in found if name not in videos
     )
     chosen = [videos[name] for name in found if name in videos]
-    path = os.path.join(openvoc, AUTHORS_TEST_FILE)
-    journal = Journal(path, (os.fspath(root), images, tuple(names), chosen))
+    path = os.path.join(folder, TEST_FILE)
     scan = partial(_scan_test_video, os.fspath(root), images, tuple(names))
-    scans = journal.scan(chosen, scan, workers, AUTHORS_TEST_FILE)
-    for video in chosen:
-        report.add_problems(scans[video].problems)
-    report.files[AUTHORS_TEST_FILE] = write_list(path, [scans[video] for video in chosen], names)
-    journal.remove()
+    with ScanProgress(path, (os.fspath(root), images, tuple(names), chosen)) as progress:
+        scans = progress.scan(chosen, scan, workers, TEST_FILE)
+        for video in chosen:
+            report.add_problems(scans[video].problems)
+        report.files[TEST_FILE] = write_list(path, [scans[video] for video in chosen], names)
     return report
 
 
@@ -78,7 +76,7 @@ def _scan_test_video(root: str, images: str, names: Sequence[str], info: VideoIn
 
 
 def _frame_problem(path: str, size: tuple[int, int] | None = None) -> str | None:
-    """What is wrong with a frame that should be of a size (width, height)."""
+    """Check a frame, and its size (width, height) where one is given."""
     if not os.path.isfile(path):
         return "missing frame"
     try:
@@ -86,34 +84,33 @@ def _frame_problem(path: str, size: tuple[int, int] | None = None) -> str | None
     except ValueError:
         return "broken frame"
     if size is not None and found != size:
-        return "frame of another size than its list says (it is scaled)"
+        return "frame size differs from its list (resized)"
     return None
 
 
-def check_authors_lists(
-    openvoc: str | os.PathLike,
+def check_published_lists(
+    folder: str | os.PathLike,
     root: str | os.PathLike,
     names: Sequence[str],
     workers: int = 0,
 ) -> SplitReport:
-    """Look whether the authors' training and validation lists, and what they name, can be used.
+    """Check the published training and validation lists and the files that they name.
 
-    Nothing is changed. Arguments are those of `add_authors_test`.
+    Nothing is changed. Arguments are those of `add_test_list`.
 
     Raises:
         ValueError: a list is broken.
     """
     report = SplitReport()
-    for split, file_name in AUTHORS_FILES.items():
-        path = os.path.join(openvoc, file_name)
+    for split, file_name in PUBLISHED_FILES.items():
+        path = os.path.join(folder, file_name)
         if not os.path.isfile(path):
-            report.add_problems([("missing list of the authors", file_name)])
+            report.add_problems([("missing list of AVSBench-OV", file_name)])
             continue
-        images = os.path.join(openvoc, split, "JPEGImages")
         records = load_records(
             path,
-            image_root=images,
-            sound_root=os.fspath(root),
+            image_root=os.path.join(folder, split, "JPEGImages"),
+            audio_root=os.fspath(root),
             names=names,
             training=split == "train",
         )
@@ -129,7 +126,7 @@ def check_authors_lists(
 
 def _record_problems(record: dict) -> list[tuple[str, str]]:
     size = record["width"], record["height"]
-    problems = [(_frame_problem(path, size), path) for path in record["file_names"]]
-    sound = record["audio_file"] or f"{record['video_id']}/audio.wav"
-    problems.append((sound_problem(sound, record["times"][-1]), sound))
-    return [(kind, place) for kind, place in problems if kind]
+    checks = [(_frame_problem(path, size), path) for path in record["file_names"]]
+    audio = record["audio_file"] or f"{record['video_id']}/audio.wav"
+    checks.append((audio_problem(audio, record["times"][-1]), audio))
+    return [(kind, path) for kind, path in checks if kind]

@@ -1,24 +1,23 @@
-"""Registers the data sets with Detectron2; the disk is not touched until one is asked for.
+"""Registers the data sets with Detectron2; nothing is read until a data set is used.
 
-They lie under the folder that the environment variable DETECTRON2_DATASETS names (default:
+They are in the folder that the environment variable DETECTRON2_DATASETS names (default:
 `datasets`):
 
-    AVSBench-semantic/  AVSBench-openvoc/ (the authors' split)  AVSBench-derived/ (one of our own)
-    AVSBench-closed/ (AVSBench-semantic's own)  toy/AVSBench-semantic/  toy/openvoc/  toy/views.json
+    AVSBench-semantic/   AVSBench-closed/ (its own split)   AVSBench-derived/ (a split of ours)
+    AVSBench-openvoc/ (AVSBench-OV as published)   toy/ (the toy world)
 """
 
-import functools
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ovavss_d2.data.avsbench import SUBSETS
-from ovavss_d2.data.avsbench_ov import AUTHORS_FILES, AUTHORS_TEST_FILE
+from ovavss_d2.data.avsbench_ov import PUBLISHED_FILES, TEST_FILE
 from ovavss_d2.data.folder import load_folder
-from ovavss_d2.data.records import load_records
+from ovavss_d2.data.records import load_records, read_json
 from ovavss_d2.data.split_lists import CLOSED_FILES, DERIVED_FILES
 from ovavss_d2.vocabulary import (
     AVSBENCH_BASE_IDS,
@@ -29,7 +28,7 @@ from ovavss_d2.vocabulary import (
     voc_palette,
 )
 
-_PREPARE = "python datasets/prepare_avsbench_ov.py"
+_CHECKS: dict[str, Callable[[], None]] = {}  # data set -> raises an error if its files are missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +37,22 @@ class Split:
 
     Attributes:
         name: for `DATASETS.TRAIN` and `DATASETS.TEST`.
-        json_file, image_root, sound_root: paths under the data sets' folder (or absolute), see
+        json_file, image_root, audio_root: paths in the data sets' folder (or absolute), see
             `load_records`.
         names, base_ids: the vocabulary.
-        protocol_name: what figures on it are called.
+        protocol_name: title of its results.
         origin: where its files come from, for the message when one is missing.
-        training: whether it is trained on.
-        view: None for all of it; "base", "novel": the videos with names of one kind only; any other
-            word: the videos that `views_file` (JSON, video to view) puts there.
-        views_file: path under the data sets' folder.
-        label_pictures: see `load_records`.
+        training: whether it is for training.
+        view: None: all videos; "base", "novel": videos whose names are all of that kind; otherwise
+            the videos that have this view in `views_file`.
+        views_file: JSON, video -> view; a path in the data sets' folder.
+        label_images: see `load_records`.
     """
 
     name: str
     json_file: str
     image_root: str
-    sound_root: str
+    audio_root: str
     names: tuple[str, ...]
     base_ids: tuple[int, ...]
     protocol_name: str
@@ -61,19 +60,19 @@ class Split:
     training: bool = False
     view: str | None = None
     views_file: str | None = None
-    label_pictures: bool = True
+    label_images: bool = True
 
 
 def datasets_root() -> str:
-    """The folder that data sets lie in."""
+    """The folder of the data sets."""
     return os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
 def register_split(split: Split) -> None:
-    """Make a data set known by its name, with its metadata; nothing is read yet."""
-    DatasetCatalog.register(split.name, functools.partial(load_split, split))
+    """Register a data set and its metadata; nothing is read yet."""
+    DatasetCatalog.register(split.name, partial(load_split, split))
     _set_metadata(split.name, split.names, split.base_ids, split.protocol_name, SUBSETS)
-    _CHECKS[split.name] = functools.partial(check_files, split)
+    _CHECKS[split.name] = partial(check_files, split)
 
 
 def register_folder(
@@ -86,17 +85,17 @@ def register_folder(
     frames_per_second: float = 1.0,
     training: bool = False,
 ) -> None:
-    """Make a folder of videos of one's own known by a name; nothing is read yet.
+    """Register a folder of the user's videos; nothing is read yet.
 
     Args:
         name: for `DATASETS.TRAIN` and `DATASETS.TEST`.
-        folder: holds the videos, see `load_folder`; below the data sets' folder, or absolute.
-        names: the K names; class k is in the k-th colour of `voc_palette(K + 1)`, or category k.
+        folder: the videos, see `load_folder`; a path in the data sets' folder, or absolute.
+        names: the K names; class k has color k of `voc_palette(K + 1)`, or category id k.
         base_ids: ids (from 1) of the names to train on; None: all.
-        json_file: YouTube-VIS style list in the folder, whose annotations are then the truth, and
-            to which all its paths are relative; None: there are label pictures.
-        frames_per_second: rate of the frames, where there is no list.
-        training: whether it is trained on.
+        json_file: YouTube-VIS style list in the folder, whose annotations are the ground truth and
+            whose paths are relative to the folder; None: the folder has label images.
+        frames_per_second: rate of the frames, if there is no list.
+        training: whether it is for training.
 
     Raises:
         ValueError: the name is taken, or there is no name or no such id.
@@ -104,16 +103,19 @@ def register_folder(
     names = tuple(names)
     base_ids = tuple(range(1, len(names) + 1)) if base_ids is None else tuple(base_ids)
     if name in DatasetCatalog.list():
-        raise ValueError(f"the data set '{name}' is registered already; choose another name")
+        raise ValueError(f"the data set '{name}' is already registered; choose another name")
     if not names or not all(1 <= i <= len(names) for i in base_ids):
-        raise ValueError(f"data set '{name}': {len(names)} names with base ids {base_ids}")
+        raise ValueError(
+            f"data set '{name}': base ids {base_ids} for {len(names)} names, expected 1 to "
+            f"{len(names)} and at least one name"
+        )
     origin = f"it was registered as the data set '{name}'"
     if json_file is not None:
-        place = os.fspath(folder)
+        root = os.fspath(folder)
         split = Split(
-            name=name, json_file=os.path.join(place, json_file), image_root=place,
-            sound_root=place, names=names, base_ids=base_ids, protocol_name=name, origin=origin,
-            training=training, label_pictures=False,
+            name=name, json_file=os.path.join(root, json_file), image_root=root, audio_root=root,
+            names=names, base_ids=base_ids, protocol_name=name, origin=origin, training=training,
+            label_images=False,
         )  # fmt: skip
         register_split(split)
         return
@@ -155,29 +157,29 @@ def load_split(split: Split) -> list[dict]:
     """Read the records of a data set, see `load_records`.
 
     Raises:
-        FileNotFoundError: a file is missing; the line says where it comes from.
+        FileNotFoundError: a file is missing.
         ValueError: a file is broken, or the view is empty.
     """
     check_files(split)
     records = load_records(
         _path(split.json_file),
         image_root=_path(split.image_root),
-        sound_root=_path(split.sound_root),
+        audio_root=_path(split.audio_root),
         names=split.names,
         training=split.training,
-        label_pictures=split.label_pictures,
+        label_images=split.label_images,
     )
     records = list(filter(_view_filter(split), records))
     if not records:
-        raise ValueError(f"'{_path(split.json_file)}': no video in it for '{split.name}'")
+        raise ValueError(f"'{_path(split.json_file)}': it has no video for '{split.name}'")
     return records
 
 
 def check_dataset(name: str) -> None:
-    """Look whether a registered data set's files are there, without reading them.
+    """Check that a data set is registered and its files exist, without reading them.
 
     Raises:
-        FileNotFoundError: a file is missing; the line says where it comes from.
+        FileNotFoundError: a file is missing.
         ValueError: there is no data set of that name.
     """
     if name not in DatasetCatalog.list():
@@ -187,8 +189,8 @@ def check_dataset(name: str) -> None:
 
 
 def check_files(split: Split) -> None:
-    """Raise a `FileNotFoundError` of one line if a file or folder of the split is missing."""
-    for path in (split.json_file, split.image_root, split.sound_root, split.views_file):
+    """Raise a `FileNotFoundError` if a file or folder of the split is missing."""
+    for path in (split.json_file, split.image_root, split.audio_root, split.views_file):
         if path is not None and not os.path.exists(_path(path)):
             raise FileNotFoundError(f"'{_path(path)}' is missing: {split.origin}")
 
@@ -201,12 +203,7 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
     if split.view is None:
         return lambda record: True
     if split.views_file is not None:
-        path = _path(split.views_file)
-        try:
-            with open(path, encoding="utf-8") as file:
-                views = dict(json.load(file))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"'{path}': broken JSON ({error}); {split.origin}") from error
+        views = read_json(_path(split.views_file), split.origin)
         return lambda record: views.get(record["video_id"]) == split.view
     base = {split.names[i - 1] for i in split.base_ids}
     if split.view == "base":
@@ -214,116 +211,79 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
     return lambda record: bool(record["names"]) and base.isdisjoint(record["names"])
 
 
-_CHECKS: dict[str, Callable[[], None]] = {}  # whether a data set's files are there
+_TRAIN_VIEWS: dict[str, str | None] = {"base": None}
+_TEST_VIEWS = {"all": None, "base": "base", "novel": "novel"}
+_TOY_VIEWS = {"all": None} | {view: view for view in ("base", "novel_silent", "novel_sounding")}
+_DERIVED = Split(
+    name="avsbench_derived",
+    json_file="AVSBench-derived",
+    image_root="AVSBench-semantic",
+    audio_root="AVSBench-semantic",
+    names=AVSBENCH_NAMES,
+    base_ids=AVSBENCH_BASE_IDS,
+    protocol_name="AVSBench, derived open-vocabulary split (not AVSBench-OV)",
+    origin="make it with `python datasets/prepare_avsbench_ov.py`, see datasets/README.md",
+)
 
 
-def _views(split: Split, names: Mapping[str, str | None]) -> list[Split]:
-    return [replace(split, name=name, view=view) for name, view in names.items()]
+def _register(part: str, split: Split, views: Mapping[str, str | None]) -> None:
+    """Register views of "train", "val" or "test"; `split.name` is the prefix of their names."""
+    for suffix, view in views.items():
+        name = "_".join(filter(None, (split.name, part, suffix)))
+        register_split(replace(split, name=name, training=part == "train", view=view))
 
 
-def _avsbench_ov() -> list[Split]:
-    """The published split, as its authors' files have it."""
+def _register_derived(template: Split, test_views: Mapping[str, str | None]) -> None:
+    """Register the derived split in the folder `template.json_file`."""
+    for part, file in DERIVED_FILES.items():
+        split = replace(template, json_file=f"{template.json_file}/{file}")
+        _register(part, split, test_views if part == "test" else _TRAIN_VIEWS)
+
+
+def _register_avsbench_ov() -> None:
     folder = "AVSBench-openvoc"
-    train = Split(
-        name="avsbench_ov_train_base",
-        json_file=f"{folder}/{AUTHORS_FILES['train']}",
-        image_root=f"{folder}/train/JPEGImages",
-        sound_root="AVSBench-semantic",
-        names=AVSBENCH_NAMES,
-        base_ids=AVSBENCH_BASE_IDS,
-        protocol_name="AVSBench-OV",
-        origin="it comes from the authors of AVSBench-OV, see datasets/README.md",
-        training=True,
-    )
-    val = replace(
-        train,
-        json_file=f"{folder}/{AUTHORS_FILES['val']}",
-        image_root=f"{folder}/val/JPEGImages",
-        training=False,
-    )
-    test = replace(
-        val,
-        json_file=f"{folder}/{AUTHORS_TEST_FILE}",
-        image_root=f"{folder}/test/JPEGImages",
-        origin=f"make it with `{_PREPARE}` from the authors' files, see datasets/README.md",
-    )
-    return [train, *_all_views("avsbench_ov_val", val), *_all_views("avsbench_ov_test", test)]
-
-
-def _all_views(prefix: str, split: Split) -> list[Split]:
-    names = {f"{prefix}_all": None, f"{prefix}_base": "base", f"{prefix}_novel": "novel"}
-    return _views(split, names)
-
-
-def _avsbench_derived() -> list[Split]:
-    """A split of our own, for those who have AVSBench-semantic alone."""
-    train = Split(
-        name="avsbench_derived_train_base",
-        json_file=f"AVSBench-derived/{DERIVED_FILES['train']}",
-        image_root="AVSBench-semantic",
-        sound_root="AVSBench-semantic",
-        names=AVSBENCH_NAMES,
-        base_ids=AVSBENCH_BASE_IDS,
-        protocol_name="AVSBench, derived open-vocabulary split (not AVSBench-OV)",
-        origin=f"make it with `{_PREPARE}` from AVSBench-semantic, see datasets/README.md",
-        training=True,
-    )
-    return [train, *_derived_tests("avsbench_derived", train)]
-
-
-def _derived_tests(prefix: str, train: Split) -> list[Split]:
-    folder = os.path.dirname(train.json_file)
-    val = replace(
-        train,
-        name=f"{prefix}_val_base",
-        json_file=f"{folder}/{DERIVED_FILES['val']}",
-        training=False,
-    )
-    test = replace(val, json_file=f"{folder}/{DERIVED_FILES['test']}")
-    return [val, *_all_views(f"{prefix}_test", test)]
-
-
-def _avsbench_semantic() -> list[Split]:
-    """The closed set: all names in training and test, as AVSBench-semantic's authors split it."""
-    split = Split(
-        name="avsbench_semantic_train",
-        json_file=f"AVSBench-closed/{CLOSED_FILES['train']}",
-        image_root="AVSBench-semantic",
-        sound_root="AVSBench-semantic",
-        names=AVSBENCH_NAMES,
-        base_ids=tuple(range(1, len(AVSBENCH_NAMES) + 1)),
-        protocol_name="AVSBench-semantic, closed set (IoU over the test set)",
-        origin=f"make it with `{_PREPARE}` from AVSBench-semantic, see datasets/README.md",
-        training=True,
-    )
-    others = [
-        replace(
-            split,
-            name=f"avsbench_semantic_{part}",
-            json_file=f"AVSBench-closed/{CLOSED_FILES[part]}",
-            training=False,
+    for part, file in {**PUBLISHED_FILES, "test": TEST_FILE}.items():
+        split = replace(
+            _DERIVED,
+            name="avsbench_ov",
+            json_file=f"{folder}/{file}",
+            image_root=f"{folder}/{part}/JPEGImages",
+            protocol_name="AVSBench-OV",
         )
-        for part in ("val", "test")
-    ]
-    return [split, *others]
+        if part in PUBLISHED_FILES:
+            origin = "it is published by the authors of AVSBench-OV, see datasets/README.md"
+            split = replace(split, origin=origin)
+        _register(part, split, _TRAIN_VIEWS if part == "train" else _TEST_VIEWS)
 
 
-def _toy() -> list[Split]:
-    train = Split(
-        name="toy_ov_train_base",
-        json_file=f"toy/openvoc/{DERIVED_FILES['train']}",
+def _register_avsbench_semantic() -> None:
+    for part, file in CLOSED_FILES.items():
+        split = replace(
+            _DERIVED,
+            name="avsbench_semantic",
+            json_file=f"AVSBench-closed/{file}",
+            base_ids=tuple(range(1, len(AVSBENCH_NAMES) + 1)),
+            protocol_name="AVSBench-semantic, closed set (IoU over the test set)",
+        )
+        _register(part, split, {"": None})
+
+
+def _register_toy() -> None:
+    template = Split(
+        name="toy_ov",
+        json_file="toy/split_lists",
         image_root="toy/AVSBench-semantic",
-        sound_root="toy/AVSBench-semantic",
+        audio_root="toy/AVSBench-semantic",
         names=TOY_NAMES,
         base_ids=TOY_BASE_IDS,
         protocol_name="Toy world (AVSBench-OV's protocol)",
         origin="make the toy world with `python datasets/prepare_toy.py`",
-        training=True,
+        views_file="toy/views.json",
     )
-    val, test, *_ = _derived_tests("toy_ov", train)
-    views = {f"toy_ov_test_{view}": view for view in ("base", "novel_silent", "novel_sounding")}
-    return [train, val, test, *_views(replace(test, views_file="toy/views.json"), views)]
+    _register_derived(template, _TOY_VIEWS)
 
 
-for _split in (*_avsbench_ov(), *_avsbench_derived(), *_avsbench_semantic(), *_toy()):
-    register_split(_split)
+_register_avsbench_ov()
+_register_derived(_DERIVED, _TEST_VIEWS)
+_register_avsbench_semantic()
+_register_toy()

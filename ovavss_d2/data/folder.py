@@ -1,8 +1,8 @@
-"""A folder of videos of one's own, with colour labels, as records for Detectron2's catalog.
+"""Reads a folder of the user's videos with color labels as records for Detectron2's catalog.
 
-    <folder>/<video>/frames/<frame>.jpg         also .jpeg and .png
-    <folder>/<video>/labels_rgb/<frame>.png     in palette colours; a frame without one has no truth
-    <folder>/<video>/audio.wav                  or another audio.*; without it there is silence
+    <folder>/<video>/frames/<frame>.jpg        also .jpeg and .png
+    <folder>/<video>/labels_rgb/<frame>.png    palette colors; optional per frame
+    <folder>/<video>/audio.wav                 or another audio.*; without it, silence
 
 Shapes: L frames of a video, K names, H W pixels.
 """
@@ -23,48 +23,45 @@ _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 def load_folder(
     folder: str | os.PathLike, names: Sequence[str], frames_per_second: float, training: bool
 ) -> list[dict]:
-    """Read a folder of the form above; what sounds in a video are the classes of its labels.
+    """Read a folder as described above; the sounding objects of a video are its label classes.
 
     Args:
-        folder: holds a folder per video.
-        names: the K names; the k-th is drawn in colour k of `voc_palette(K + 1)`.
-        frames_per_second: the frames, in the order of their numbers (or names), are that far apart;
-            the first stands at the start of the sound.
-        training: make annotations, and leave videos without truth out.
+        folder: has one folder per video.
+        names: the K names; name k has color k of `voc_palette(K + 1)`.
+        frames_per_second: rate of the frames, which are sorted by number (or name); the first one
+            is at the start of the audio.
+        training: make annotations, and skip videos without labels.
 
     Returns:
         Records as `load_records` makes them.
 
     Raises:
-        ValueError: there is no video, or a picture is broken or in other colours; the line says
-            which.
+        ValueError: there is no video, or an image is broken or has other colors.
     """
     videos = sorted(path for path in Path(folder).iterdir() if (path / "frames").is_dir())
     if not videos:
-        raise ValueError(f"'{folder}': no video in it, expected folders <video>/frames")
+        raise ValueError(f"'{folder}': no videos found, expected folders <video>/frames")
     records = [_record(video, names, frames_per_second, training) for video in videos]
     if training:
         records = [record for record in records if any(record["label_files"])]
-        number = 0
-        for record in records:
-            for annotation in record["annotations"]:
-                number += 1
-                annotation["id"] = number
+        annotations = (a for record in records for a in record["annotations"])
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
     if not records:
-        raise ValueError(f"'{folder}': no video in it has a label picture to train on")
+        raise ValueError(f"'{folder}': no video has a label image to train on")
     return records
 
 
 def _record(video: Path, names: Sequence[str], rate: float, training: bool) -> dict:
     frames = sorted(
         (path for path in (video / "frames").iterdir() if path.suffix.lower() in _FRAME_SUFFIXES),
-        key=_frame_order,
+        key=lambda path: (int(path.stem) if path.stem.isdecimal() else -1, path.stem),
     )
     if not frames:
-        raise ValueError(f"'{video / 'frames'}': no frame in it, expected .jpg or .png files")
+        raise ValueError(f"'{video / 'frames'}': no frames found, expected .jpg or .png files")
     width, height = frame_size(frames[0])
     files = [video / "labels_rgb" / f"{frame.stem}.png" for frame in frames]
-    labels = [_read(file, len(names) + 1) if file.is_file() else None for file in files]
+    labels = [_read_labels(file, len(names) + 1) if file.is_file() else None for file in files]
     found = {int(i) for ids in labels if ids is not None for i in np.unique(ids)} - {0}
     record = {
         "video_id": video.name,
@@ -80,20 +77,16 @@ def _record(video: Path, names: Sequence[str], rate: float, training: bool) -> d
         ],
     }
     if training:
-        fitted = [None if ids is None else resize_labels(ids, (height, width)) for ids in labels]
-        record["annotations"] = annotations_from_labels(fitted, sorted(found))
+        resized = [None if ids is None else resize_labels(ids, (height, width)) for ids in labels]
+        record["annotations"] = annotations_from_labels(resized, sorted(found))
     return record
 
 
-def _frame_order(path: Path) -> tuple[int, str]:
-    return (int(path.stem) if path.stem.isdecimal() else -1), path.stem
-
-
-def _read(path: Path, num_colors: int) -> np.ndarray:
+def _read_labels(path: Path, num_colors: int) -> np.ndarray:
     labels, unknown = read_labels(path, num_colors)
     if unknown:
         raise ValueError(
-            f"'{path}': {unknown} pixels are in none of the first {num_colors} colours of the "
+            f"'{path}': {unknown} pixels are not in the first {num_colors} colors of the "
             "Pascal VOC palette; draw labels without smoothing and save them as PNG"
         )
     return labels

@@ -1,4 +1,4 @@
-"""Long work on many items: in several processes, with a progress bar."""
+"""Runs a function over many items in several processes, with a progress bar."""
 
 import functools
 import multiprocessing
@@ -13,28 +13,23 @@ Result = TypeVar("Result")
 
 
 def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, what: str, unit: str
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, title: str, unit: str
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order.
 
-    Processes are spawned, not forked: a fork of a process that has threads (torch's, OpenCV's)
-    can hang.
+    Processes are spawned, because a fork of a process with threads (torch, OpenCV) can hang.
 
     Args:
         function: can be pickled, and so can its results.
-        items: what to work on.
-        workers: processes; with one, the work is done in this process.
-        what: label of the progress bar.
-        unit: what an item is called there.
+        items: what to process.
+        workers: processes; with 0 or 1, this process does the work.
+        title: of the progress bar.
+        unit: name of an item in the progress bar.
     """
-    progress = functools.partial(tqdm, total=len(items), desc=what, unit=unit, disable=None)
+    progress = functools.partial(tqdm, total=len(items), desc=title, unit=unit, disable=None)
     if workers <= 1:
         yield from progress(map(function, items))
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=_use_one_thread) as pool:
+    with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from progress(pool.imap(function, items, chunksize=16))
-
-
-def _use_one_thread() -> None:
-    cv2.setNumThreads(1)

@@ -1,8 +1,12 @@
-"""From the YouTube-VIS style JSON of a split to the records that Detectron2's catalog hands out."""
+"""Reads a split's YouTube-VIS style JSON as records for Detectron2's catalog.
+
+Shapes: L frames of a video, K names.
+"""
 
 import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from ovavss_d2.data.avsbench import SUBSETS
 
@@ -11,48 +15,46 @@ def load_records(
     json_file: str,
     *,
     image_root: str,
-    sound_root: str,
+    audio_root: str,
     names: Sequence[str],
     training: bool,
-    label_pictures: bool = True,
+    label_images: bool = True,
 ) -> list[dict]:
     """Read a split.
 
-    The authors' files say neither times, sounding names, sound nor label pictures: frame i then
-    stands at i seconds, the names are those of the annotations, and the files are looked for in
-    AVSBench-semantic.
+    AVSBench-OV's published files lack times, sounding names, audio and label files. Then frame i is
+    at i seconds, the names are those of the annotations, and the files are AVSBench-semantic's.
 
     Args:
         json_file: the split.
-        image_root: folder that frame names are relative to.
-        sound_root: AVSBench-semantic's folder, which sound and label names are relative to.
-        names: the K names that category ids stand for.
-        training: of v1s keep only the truth of frame 0.
-        label_pictures: where the split does not name label pictures, they are those of
-            AVSBench-semantic; False: there are none, the annotations are the truth.
+        image_root: folder that frame paths are relative to.
+        audio_root: folder that audio and label paths are relative to (AVSBench-semantic's).
+        names: the K names of the category ids.
+        training: keep only the ground truth of frame 0 in videos of v1s.
+        label_images: False: without label files in the split, the annotations are the ground truth.
 
     Returns:
         One dict per video: "video_id", "subset", "height", "width", "file_names" (L paths), "times"
-        (L, seconds), "audio_file" (path or None), "names" (those that sound), "label_files" (L,
-        path or None) and, where the split has annotations, "annotations": dicts of "id",
+        (L, seconds), "audio_file" (path or None), "names" (of the sounding objects), "label_files"
+        (L, path or None) and, where the split has annotations, "annotations": dicts of "id",
         "category_id" (from 1), "segmentations" (L, mask or None).
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it is broken.
     """
-    content = _read_json(json_file)
+    content = read_json(json_file, "make or download it again")
     try:
         _check_categories(content.get("categories", ()), names)
-        objects = _by_video(content["annotations"], len(names))
-        records = [
-            _record(video, objects, image_root, sound_root, names) for video in content["videos"]
-        ]
-        for record, video in zip(records, content["videos"], strict=True):
-            if not label_pictures and "label_files" not in video:
+        annotations = _by_video(content["annotations"], len(names))
+        records = []
+        for video in content["videos"]:
+            record = _record(video, annotations, image_root, audio_root, names)
+            if not label_images and "label_files" not in video:
                 record["label_files"] = None
-            if training and record["subset"] == SUBSETS[0]:
-                _keep_first_truth(record)
+            elif training and record["subset"] == SUBSETS[0]:
+                record["label_files"][1:] = [None] * (len(record["file_names"]) - 1)
+            records.append(record)
         return records
     except KeyError as error:
         raise ValueError(f"'{json_file}': an entry lacks {error}") from error
@@ -62,23 +64,24 @@ def load_records(
         raise ValueError(f"'{json_file}': {error}") from error
 
 
-def _read_json(path: str):
+def read_json(path: str, hint: str) -> Any:
+    """Read JSON; a broken file is a `ValueError` that ends with `hint`."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except ValueError as error:
-        raise ValueError(f"'{path}': broken JSON ({error}); make or fetch it again") from error
+        raise ValueError(f"'{path}': broken JSON ({error}); {hint}") from error
 
 
 def _check_categories(categories: Sequence[dict], names: Sequence[str]) -> None:
     for category in categories:
         i, name = category["id"], category["name"]
         if not 1 <= i <= len(names) or names[i - 1] != name:
-            raise ValueError(f"category {i} is '{name}', which the data set's names do not say")
+            raise ValueError(f"category {i} is '{name}', which differs from the data set's names")
 
 
 def _by_video(annotations: Sequence[dict], num_names: int) -> dict[int, list[dict]]:
-    objects: dict[int, list[dict]] = {}
+    by_video: dict[int, list[dict]] = {}
     for annotation in annotations or ():
         if not 1 <= annotation["category_id"] <= num_names:
             raise ValueError(
@@ -86,28 +89,30 @@ def _by_video(annotations: Sequence[dict], num_names: int) -> dict[int, list[dic
                 f"expected 1 to {num_names}"
             )
         if not annotation.get("iscrowd"):
-            kept = ("id", "category_id", "segmentations")
-            objects.setdefault(annotation["video_id"], []).append({k: annotation[k] for k in kept})
-    return objects
+            kept = {key: annotation[key] for key in ("id", "category_id", "segmentations")}
+            by_video.setdefault(annotation["video_id"], []).append(kept)
+    return by_video
 
 
-def _keep_first_truth(record: dict) -> None:
-    if record["label_files"] is not None:
-        files = record["label_files"]
-        record["label_files"] = [*files[:1], *[None] * (len(files) - 1)]
-
-
-def _record(video, objects, image_root, sound_root, names) -> dict:
+def _record(
+    video: dict[str, Any],
+    annotations: dict[int, list[dict]],
+    image_root: str,
+    audio_root: str,
+    names: Sequence[str],
+) -> dict[str, Any]:
     files, subset = video["file_names"], video["label"]
     if not files or len(files) != video["length"]:
-        raise ValueError(f"video {video['id']} has {len(files)} frames, its length is another")
-    # The authors' frames are "<video>/<frame>.jpg".
+        raise ValueError(
+            f"video {video['id']} has {len(files)} frames, expected its length {video['length']}"
+        )
+    # AVSBench-OV's frames are "<video>/<frame>.jpg".
     name = video.get("name") or os.path.basename(os.path.dirname(files[0]))
     folder = f"{subset}/{name}"
-    annotations = objects.get(video["id"], [])
-    heard = video.get("names")
-    if heard is None:
-        heard = [names[i - 1] for i in sorted({a["category_id"] for a in annotations})]
+    own = annotations.get(video["id"], [])
+    sounding = video.get("names")
+    if sounding is None:
+        sounding = [names[i - 1] for i in sorted({a["category_id"] for a in own})]
     stems = (os.path.splitext(os.path.basename(file))[0] for file in files)
     labels = video.get("label_files") or [f"{folder}/labels_rgb/{stem}.png" for stem in stems]
     record = {
@@ -117,18 +122,18 @@ def _record(video, objects, image_root, sound_root, names) -> dict:
         "width": video["width"],
         "file_names": [os.path.join(image_root, file) for file in files],
         "times": [float(t) for t in video.get("times", range(len(files)))],
-        "audio_file": _sound_file(video, folder, sound_root),
-        "names": list(heard),
-        "label_files": [file and os.path.join(sound_root, file) for file in labels],
+        "audio_file": _audio_file(video, folder, audio_root),
+        "names": list(sounding),
+        "label_files": [file and os.path.join(audio_root, file) for file in labels],
     }
-    if objects:
-        record["annotations"] = annotations
+    if annotations:
+        record["annotations"] = own
     return record
 
 
-def _sound_file(video: dict, folder: str, sound_root: str) -> str | None:
-    """The file that the split names; else AVSBench-semantic's, which some videos lack."""
+def _audio_file(video: dict[str, Any], folder: str, audio_root: str) -> str | None:
+    """The split's file, otherwise AVSBench-semantic's, which some videos lack."""
     if "audio_file" in video:
-        return video["audio_file"] and os.path.join(sound_root, video["audio_file"])
-    path = os.path.join(sound_root, folder, "audio.wav")
+        return video["audio_file"] and os.path.join(audio_root, video["audio_file"])
+    path = os.path.join(audio_root, folder, "audio.wav")
     return path if os.path.isfile(path) else None

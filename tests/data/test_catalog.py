@@ -6,7 +6,7 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ovavss_d2.data.avsbench_ov import add_authors_test
+from ovavss_d2.data.avsbench_ov import add_test_list
 from ovavss_d2.data.catalog import Split, check_dataset, load_split, register_split
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, TOY_NAMES
 
@@ -103,8 +103,8 @@ def test_views_of_the_toy_come_from_its_list(derived, monkeypatch):
     toy = derived / "toy"
     content = json.loads((derived / "AVSBench-derived/derived_test_all.json").read_text())
     content["categories"] = []
-    (toy / "openvoc").mkdir(parents=True)
-    (toy / "openvoc/derived_test_all.json").write_text(json.dumps(content))
+    (toy / "split_lists").mkdir(parents=True)
+    (toy / "split_lists/derived_test_all.json").write_text(json.dumps(content))
     shutil.copytree(derived / "AVSBench-semantic", toy / "AVSBench-semantic")
     (toy / "views.json").write_text(json.dumps({"test_base": "base", "test_novel": "novel_silent"}))
     for view, video in (("base", "test_base"), ("novel_silent", "test_novel")):
@@ -142,7 +142,7 @@ def test_the_authors_files_give_the_same_records(derived):
         json.dumps(authors_form(derived, "val"))
     )
     shutil.copytree(root / "v2/test_mixed/frames", folder / "test/JPEGImages/test_mixed")
-    add_authors_test(folder, root, AVSBENCH_NAMES)
+    add_test_list(folder, root, AVSBENCH_NAMES)
     for theirs, ours in (
         ("ov_train_base", "derived_train_base"),
         ("ov_val_all", "derived_val_base"),

@@ -10,7 +10,7 @@ from ovavss_d2.data.split_lists import (
     CLOSED_FILES,
     DERIVED_FILES,
     closed_lists,
-    derive_openvoc_split,
+    write_derived_lists,
     write_lists,
 )
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES
@@ -18,7 +18,7 @@ from tests.helpers.paths import REPOSITORY
 
 
 def derive(tree, out, **kwargs):
-    return derive_openvoc_split(tree.root, out, AVSBENCH_NAMES, AVSBENCH_BASE_IDS, **kwargs)
+    return write_derived_lists(tree.root, out, AVSBENCH_NAMES, AVSBENCH_BASE_IDS, **kwargs)
 
 
 def read(out, split):
@@ -91,7 +91,7 @@ def test_problems_are_counted_with_examples(full_tree, tmp_path):
 
 def test_other_names_than_expected_are_one_line(full_tree, tmp_path):
     with pytest.raises(ValueError, match="label2idx.json': expected 2 names") as error:
-        derive_openvoc_split(full_tree.root, tmp_path / "out", ("dog", "cat"), (1,))
+        write_derived_lists(full_tree.root, tmp_path / "out", ("dog", "cat"), (1,))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 

@@ -7,7 +7,7 @@ import wave
 import numpy as np
 from PIL import Image
 
-from ovavss_d2.data.split_lists import derive_openvoc_split
+from ovavss_d2.data.split_lists import write_derived_lists
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, voc_palette
 
 SIZE = (24, 32)  # height, width
@@ -83,5 +83,5 @@ def fill(tree):
 def prepare(folder):
     """Write such a tree and the split derived from it below `folder`, a data sets' folder."""
     tree = fill(Tree(folder / "AVSBench-semantic"))
-    derive_openvoc_split(tree.root, folder / "AVSBench-derived", AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
+    write_derived_lists(tree.root, folder / "AVSBench-derived", AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
     return folder

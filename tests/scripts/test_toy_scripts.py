@@ -41,8 +41,8 @@ def test_one_command_makes_everything(root):
     found = {str(path.relative_to(root / "toy")) for path in root.glob("toy/*/*")}
     assert {
         "AVSBench-semantic/metadata.csv",
-        "openvoc/derived_train_base.json",
-        "openvoc/derived_test_all.json",
+        "split_lists/derived_train_base.json",
+        "split_lists/derived_test_all.json",
         "videos/short.mp4",
         "clip/toy_clip.json",
         "clip/toy_clip.pt",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ovavss_d2.data.label_maps import read_labels
-from ovavss_d2.data.split_lists import derive_openvoc_split
+from ovavss_d2.data.split_lists import write_derived_lists
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.dataset import SECONDS, SPLITS, ToyClip, write_clip, write_toy
 from ovavss_d2.toy.schedule import BASE_IDS, NOVEL_IDS, VIEWS
@@ -72,7 +72,7 @@ def test_metadata_and_label_ids_are_avsbench_semantics(home):
 
 
 def test_the_code_for_the_real_data_splits_it_without_a_complaint(home, tmp_path):
-    report = derive_openvoc_split(
+    report = write_derived_lists(
         home / "AVSBench-semantic", tmp_path, TOY_NAMES, TOY_BASE_IDS, workers=0
     )
     assert not report.problems
