@@ -65,7 +65,9 @@ def main(arguments=None):
     semantic = write_toy(
         args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
     )
-    report = write_derived_lists(semantic, home / "split_lists", TOY_NAMES, TOY_BASE_IDS, args.workers)
+    report = write_derived_lists(
+        semantic, home / "split_lists", TOY_NAMES, TOY_BASE_IDS, args.workers
+    )
     print(report)
     write_toy_videos(args.root, seed=args.seed)
     train_toy_clip(home / "clip", seed=args.seed, steps=args.clip_steps)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 # One thread, here and in processes that tests start. On two, oneDNN (torch 2.14.1, AVX-512) crashes
@@ -40,14 +41,23 @@ def tree(tmp_path):
 
 @pytest.fixture
 def full_tree(tree):
-    """Every subset and split, to be spoilt by the test."""
+    """A tree of every subset and split that a test may change."""
     return fill(tree)
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """A folder with such a tree and the split derived from it, to be read only."""
+    """Read-only data sets: such a tree and its derived split."""
     return prepare(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture
+def spoilable(prepared, tmp_path, monkeypatch):
+    """A copy of the prepared data sets that a test may change."""
+    folder = tmp_path / "datasets"
+    shutil.copytree(prepared, folder)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
+    return folder
 
 
 @pytest.fixture

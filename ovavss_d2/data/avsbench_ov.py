@@ -1,7 +1,7 @@
 """AVSBench-OV's published folder: used as it is, checked, and its missing test list added.
 
-    <folder>/avsbench_ov_train_base.json  avsbench_ov_val_base_novel.json
-    <folder>/{train,val,test}/JPEGImages/<video>/<frame>.jpg
+<folder>/avsbench_ov_train_base.json  avsbench_ov_val_base_novel.json
+<folder>/{train,val,test}/JPEGImages/<video>/<frame>.jpg
 """
 
 import os

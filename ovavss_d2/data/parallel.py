@@ -31,5 +31,9 @@ def map_in_processes(
         yield from progress(map(function, items))
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with context.Pool(workers, initializer=_use_one_thread) as pool:
         yield from progress(pool.imap(function, items, chunksize=16))
+
+
+def _use_one_thread() -> None:
+    cv2.setNumThreads(1)

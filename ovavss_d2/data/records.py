@@ -103,9 +103,7 @@ def _record(
 ) -> dict[str, Any]:
     files, subset = video["file_names"], video["label"]
     if not files or len(files) != video["length"]:
-        raise ValueError(
-            f"video {video['id']} has {len(files)} frames, expected its length {video['length']}"
-        )
+        raise ValueError(f"video {video['id']} has {len(files)} frames, which is not its length")
     # AVSBench-OV's frames are "<video>/<frame>.jpg".
     name = video.get("name") or os.path.basename(os.path.dirname(files[0]))
     folder = f"{subset}/{name}"

@@ -89,9 +89,7 @@ def derived_lists(
     def selects(split: str, video: VideoInfo) -> bool:
         return video.split == split and (split == "test" or base.issuperset(video.names))
 
-    return [
-        SplitList(os.path.join(folder, DERIVED_FILES[s]), partial(selects, s)) for s in SPLITS
-    ]
+    return [SplitList(os.path.join(folder, DERIVED_FILES[s]), partial(selects, s)) for s in SPLITS]
 
 
 def closed_lists(folder: str | os.PathLike) -> list[SplitList]:

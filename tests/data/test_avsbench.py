@@ -3,11 +3,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from ovavss_d2.data.avsbench import (
-    VideoInfo,
-    read_metadata,
-    scan_video,
-)
+from ovavss_d2.data.avsbench import VideoInfo, read_metadata, scan_video
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
 DOG, MAN = AVSBENCH_NAMES.index("dog") + 1, AVSBENCH_NAMES.index("man") + 1
@@ -18,8 +14,8 @@ def scan(tree, uid):
     return scan_video(str(tree.root), info, AVSBENCH_NAMES)
 
 
-def kinds(found):
-    return [kind for kind, _ in found.problems]
+def kinds(scanned):
+    return [kind for kind, _ in scanned.problems]
 
 
 def test_metadata_gives_names_and_splits(full_tree):
@@ -29,132 +25,120 @@ def test_metadata_gives_names_and_splits(full_tree):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    "name, text, message",
     [
-        ("vid,uid,split,label\n", "line 1: the header lacks a_obj"),
-        ("uid,a_obj,split,label\na,dog,train,v2\nb,dog,play,v2\n", "line 3: split 'play'"),
-        ("uid,a_obj,split,label\na,dog,train\n", "line 2: no value for label"),
-        ("uid,a_obj,split,label\n,dog,train,v2\n", "line 2: no value for uid"),
+        ("metadata.csv", "vid,uid,split,label\n", "line 1: the header lacks a_obj"),
+        ("metadata.csv", "uid,a_obj,split,label\n\nb,dog,play,v2\n", "line 3: split 'play'"),
+        ("metadata.csv", "uid,a_obj,split,label\na,dog,train\n", "line 2: no value for label"),
+        ("metadata.csv", "uid,a_obj,split,label\n,dog,train,v2\n", "line 2: no value for uid"),
+        ("label2idx.json", "{", "broken JSON"),
+        ("label2idx.json", "[]", "expected 'background' with id 0"),
+        ("label2idx.json", '{"background": 1, "dog": 0}', "expected 'background' with id 0"),
+        ("label2idx.json", '{"background": 0, "dog": 2}', "names with ids 1 to K"),
+        ("metadata.csv", None, "is missing: it comes with"),
+        ("label2idx.json", None, "is missing: it comes with"),
     ],
 )
-def test_broken_metadata_names_file_and_line(tree, text, message):
-    (tree.root / "metadata.csv").write_text(text)
-    with pytest.raises(ValueError, match=message) as error:
-        read_metadata(tree.root)
-    assert "metadata.csv" in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"background": 1, "dog": 0}', '{"background": 0, "dog": 2}']
-)
-def test_broken_label_list_is_one_line(tree, text):
+def test_broken_metadata_give_one_line_with_the_file(tree, name, text, message):
     tree.add("a")
-    (tree.root / "label2idx.json").write_text(text)
-    with pytest.raises(ValueError, match="label2idx.json") as error:
+    if text is None:
+        (tree.root / name).unlink()
+    else:
+        (tree.root / name).write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         read_metadata(tree.root)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["metadata.csv", "label2idx.json"])
-def test_missing_lists_say_where_they_come_from(tree, name):
-    tree.add("a")
-    (tree.root / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name}' is missing: it comes with"):
-        read_metadata(tree.root)
+    assert name in str(error.value) and "\n" not in str(error.value)
 
 
 def test_only_named_classes_become_objects(tree):
     tree.add("a", "v1m", names=["man", "dog"], silent=["cat"])
-    found = scan(tree, "a")
-    assert [a["category_id"] for a in found.annotations] == [DOG, MAN]
-    for annotation in found.annotations:
+    scanned = scan(tree, "a")
+    assert [a["category_id"] for a in scanned.annotations] == [DOG, MAN]
+    for annotation in scanned.annotations:
         for i, segmentation in enumerate(annotation["segmentations"]):
             truth = tree.labels(i, ["man", "dog"]) == annotation["category_id"]
             assert (rle.decode(segmentation) == truth).all()
-    assert found.annotations[1]["bboxes"][2] == [5, 2, 9, 5]
-    assert not found.problems
+    assert scanned.annotations[1]["bboxes"][2] == [5, 2, 9, 5]
+    assert not scanned.problems
 
 
-def test_v1s_training_has_truth_on_its_first_frame_only(tree):
+def test_v1s_training_videos_have_labels_on_the_first_frame_only(tree):
     tree.add("a", "v1s")
-    found = scan(tree, "a")
-    assert [f is None for f in found.video["label_files"]] == [False] + 4 * [True]
-    assert [s is None for s in found.annotations[0]["segmentations"]] == [False] + 4 * [True]
+    scanned = scan(tree, "a")
+    assert [f is None for f in scanned.video["label_files"]] == [False] + 4 * [True]
+    assert [s is None for s in scanned.annotations[0]["segmentations"]] == [False] + 4 * [True]
 
 
-def test_frames_stand_at_the_second_of_their_number(tree):
-    folder = tree.add("a", "v2")
-    (folder / "frames/3.jpg").unlink()
-    found = scan(tree, "a")
-    assert found.video["times"] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert kinds(found) == ["missing frame"]
+def test_frame_numbers_are_seconds(tree):
+    (tree.add("a", "v2") / "frames/3.jpg").unlink()
+    scanned = scan(tree, "a")
+    assert scanned.video["times"] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert kinds(scanned) == ["missing frame"]
 
 
-def test_faults_are_told_and_survived(tree):
-    folder = tree.add("a", "v1m", names=["dog", "unicorn"][:1])
+def test_broken_files_are_reported_and_skipped(tree):
+    folder = tree.add("a", "v1m", names=["dog"])
     (folder / "audio.wav").unlink()
     whole = (folder / "frames/1.jpg").read_bytes()
-    (folder / "frames/1.jpg").write_bytes(whole[: len(whole) * 2 // 3])  # its header is sound
+    (folder / "frames/1.jpg").write_bytes(whole[: len(whole) * 2 // 3])  # the header is intact
     (folder / "labels_rgb/0.png").unlink()
-    (folder / "labels_rgb/2.png").write_bytes(b"no picture")
+    (folder / "labels_rgb/2.png").write_bytes(b"no image")
     Image.new("RGB", (64, 48), (1, 2, 3)).save(folder / "labels_rgb/3.png")
-    found = scan(tree, "a")
-    assert sorted(kinds(found)) == [
+    scanned = scan(tree, "a")
+    assert sorted(kinds(scanned)) == [
         "broken frame",
         "broken label",
-        "label of another size than its frame (it is scaled)",
+        "label size differs from its frame (resized)",
+        "missing audio (silence is used)",
         "missing label",
-        "missing sound (silence is used)",
-        "unknown colour in a label (background is used)",
+        "unknown color in a label (background is used)",
     ]
-    assert found.video["audio_file"] is None
-    assert found.video["length"] == 4
-    assert [f is None for f in found.video["label_files"]] == [True, True, False, False]
+    assert scanned.video["audio_file"] is None
+    assert scanned.video["length"] == 4
+    assert [f is None for f in scanned.video["label_files"]] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
     "samples, kind, used",
     [
-        (None, "broken sound (silence is used)", False),
-        (np.zeros(80000), "sound that is digital silence", True),
-        (np.ones(64000), "sound that ends before the last frame (silence follows)", True),
+        (None, "broken audio (silence is used)", False),
+        (np.zeros(80000), "audio is digital silence", True),
+        (np.ones(64000), "audio ends before the last frame (padded with silence)", True),
         (np.ones(79000), None, True),
     ],
 )
-def test_sounds_are_listened_to(tree, wav, samples, kind, used):
+def test_audio_is_checked(tree, wav, samples, kind, used):
     path = tree.add("a", "v1m") / "audio.wav"
-    path.write_bytes(b"RIFF no sound") if samples is None else wav(path, samples)
-    found = scan(tree, "a")
-    assert kinds(found) == ([kind] if kind else [])
-    assert (found.video["audio_file"] is not None) == used
+    path.write_bytes(b"RIFF no audio") if samples is None else wav(path, samples)
+    scanned = scan(tree, "a")
+    assert kinds(scanned) == ([kind] if kind else [])
+    assert (scanned.video["audio_file"] is not None) == used
 
 
-def test_more_frames_than_the_subset_has_are_told(tree):
+def test_extra_frames_are_used_and_reported(tree):
     folder = tree.add("a", "v1m")
-    for part, end in (("frames", "jpg"), ("labels_rgb", "png")):
-        (folder / f"{part}/5.{end}").write_bytes((folder / f"{part}/4.{end}").read_bytes())
-    found = scan(tree, "a")
-    assert found.video["length"] == 6
-    assert kinds(found) == [
-        "frame beyond its subset's number (it is used)",
-        "sound that ends before the last frame (silence follows)",
+    for part, suffix in (("frames", "jpg"), ("labels_rgb", "png")):
+        (folder / f"{part}/5.{suffix}").write_bytes((folder / f"{part}/4.{suffix}").read_bytes())
+    scanned = scan(tree, "a")
+    assert scanned.video["length"] == 6
+    assert kinds(scanned) == [
+        "extra frame (used)",
+        "audio ends before the last frame (padded with silence)",
     ]
 
 
-def test_names_outside_the_list_are_told(tree):
+def test_unknown_names_are_reported(tree):
     tree.rows.append(("x", "a", 0, 0, "dog_unicorn", "train", "v2"))
     folder = tree.add("b")
     folder.rename(folder.parent / "a")
-    found = scan(tree, "a")
-    assert found.video["names"] == ["dog"]
-    assert found.problems == [("name that label2idx.json lacks", "v2/a: unicorn")]
+    scanned = scan(tree, "a")
+    assert scanned.video["names"] == ["dog"]
+    assert scanned.problems == [("name missing from label2idx.json", "v2/a: unicorn")]
 
 
-def test_an_empty_folder_is_left_out(tree):
+def test_an_empty_folder_is_skipped(tree):
     tree.rows.append(("x", "gone", 0, 0, "dog", "train", "v1m"))
     tree.write_metadata()
-    found = scan(tree, "gone")
-    assert found.video is None
-    assert kinds(found) == 5 * ["missing frame"] + [
-        "video without a readable frame (it is left out)"
-    ]
+    scanned = scan(tree, "gone")
+    assert scanned.video is None
+    assert kinds(scanned) == 5 * ["missing frame"] + ["video without readable frames (skipped)"]

@@ -1,4 +1,4 @@
-"""A folder of one's own: registered in three lines, trained on and evaluated like the others."""
+"""A folder of the user's videos: registered in three lines, for training and evaluation."""
 
 import json
 
@@ -52,7 +52,7 @@ def register():
         MetadataCatalog.remove(name)
 
 
-def test_label_pictures_say_what_sounds(folder, register):
+def test_label_images_name_the_sounding_objects(folder, register):
     register("mine", folder, NAMES, frames_per_second=2)
     check_dataset("mine")
     first, second = DatasetCatalog.get("mine")
@@ -72,11 +72,11 @@ def test_perfect_predictions_score_100(folder, register):
     for record in DatasetCatalog.get("mine"):
         maps = np.stack([labels_of(i) for i in range(12)]).astype(np.int32)
         evaluator.process([record], [{"label_map": torch.from_numpy(maps), "names": NAMES}])
-    # 24 x 32 to 224 x 224: both ways of rounding agree but for outlines
+    # resizing to 224 x 224 differs at the outlines
     assert evaluator.evaluate()["avsbench_ov"]["harmonic"] > 90
 
 
-def test_clips_to_train_on_hold_the_drawn_objects(folder, register):
+def test_training_clips_have_the_labeled_objects(folder, register):
     register("mine", folder, NAMES, training=True)
     cfg = get_cfg()
     add_ovavss_config(cfg)
@@ -92,7 +92,7 @@ def test_clips_to_train_on_hold_the_drawn_objects(folder, register):
     assert ids == [1, 2, 3, 4]
 
 
-def test_a_list_with_annotations_is_the_truth(folder, register):
+def test_annotations_of_a_list_are_the_ground_truth(folder, register):
     box = [3, 4, 12, 4, 12, 12, 3, 12]
     content = {
         "videos": [
@@ -113,19 +113,19 @@ def test_a_list_with_annotations_is_the_truth(folder, register):
     assert evaluator.evaluate()["avsbench_ov"]["base"] > 90
 
 
-def test_mistakes_are_one_line(folder, register, tmp_path):
+def test_mistakes_give_one_line(folder, register, tmp_path):
     register("mine", folder, NAMES)
-    with pytest.raises(ValueError, match="'mine' is registered already"):
+    with pytest.raises(ValueError, match="'mine' is already registered"):
         register_folder("mine", folder, NAMES)
-    with pytest.raises(ValueError, match="2 names with base ids"):
+    with pytest.raises(ValueError, match="for 2 names, expected 1 to 2"):
         register_folder("other", folder, NAMES, base_ids=(3,))
     Image.new("RGB", (32, 24), (1, 2, 3)).save(folder / "a/labels_rgb/0.png")
-    with pytest.raises(ValueError, match="768 pixels are in none of the first 3 colours"):
+    with pytest.raises(ValueError, match="768 pixels are not in the first 3 colors"):
         DatasetCatalog.get("mine")
     register("nowhere", tmp_path / "nowhere", NAMES)
     with pytest.raises(FileNotFoundError, match="nowhere' is missing: it was registered as"):
         check_dataset("nowhere")
     (tmp_path / "empty").mkdir()
     register("empty", tmp_path / "empty", NAMES)
-    with pytest.raises(ValueError, match="no video in it, expected folders"):
+    with pytest.raises(ValueError, match="no videos found, expected folders"):
         DatasetCatalog.get("empty")

@@ -1,17 +1,18 @@
-"""Small trees in AVSBench-semantic's form, with the real names."""
+"""Small folders in AVSBench-semantic's and AVSBench-OV's formats, with the real names."""
 
 import csv
 import json
+import shutil
 import wave
 
 import numpy as np
 from PIL import Image
 
-from ovavss_d2.data.split_lists import write_derived_lists
+from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET
+from ovavss_d2.data.split_lists import DERIVED_FILES, write_derived_lists
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, voc_palette
 
 SIZE = (24, 32)  # height, width
-FRAMES = {"v1s": 5, "v1m": 5, "v2": 10}
 
 
 def write_wav(path, samples, rate=16000):
@@ -23,7 +24,7 @@ def write_wav(path, samples, rate=16000):
 
 
 class Tree:
-    """A tree under construction: every class of a video is a box that moves to the right."""
+    """AVSBench-semantic's folder: every class of a video is a box that moves to the right."""
 
     def __init__(self, root):
         self.root = root
@@ -33,20 +34,19 @@ class Tree:
         (root / "label2idx.json").write_text(json.dumps(ids))
 
     def add(self, uid, subset="v2", split="train", names=("dog",), silent=()):
-        """Write a video; `silent` classes are in the label pictures but not in the metadata."""
+        """Write a video; `silent` classes are in the label images but not in the metadata."""
         self.rows.append((uid[:11], uid, 0, 0, "_".join(names), split, subset))
         folder = self.root / subset / uid
         (folder / "frames").mkdir(parents=True)
         (folder / "labels_rgb").mkdir()
         random = np.random.default_rng(len(self.rows))
-        for i in range(FRAMES[subset]):
+        for i in range(FRAMES_OF_SUBSET[subset]):
             frame = random.integers(0, 255, (*SIZE, 3), np.uint8)
             Image.fromarray(frame).save(folder / f"frames/{i}.jpg")
             if subset != "v1s" or split != "train" or i == 0:
                 label = voc_palette(71)[self.labels(i, (*names, *silent))]
                 Image.fromarray(label).save(folder / f"labels_rgb/{i}.png")
-        sound = random.normal(0, 2000, FRAMES[subset] * 16000)
-        write_wav(folder / "audio.wav", sound)
+        write_wav(folder / "audio.wav", random.normal(0, 2000, FRAMES_OF_SUBSET[subset] * 16000))
         self.write_metadata()
         return folder
 
@@ -81,7 +81,29 @@ def fill(tree):
 
 
 def prepare(folder):
-    """Write such a tree and the split derived from it below `folder`, a data sets' folder."""
+    """Write such a tree and its derived split to `folder`, a folder of data sets."""
     tree = fill(Tree(folder / "AVSBench-semantic"))
     write_derived_lists(tree.root, folder / "AVSBench-derived", AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
+    return folder
+
+
+def publish(datasets):
+    """Add AVSBench-OV's folder, in its published format, to prepared data sets; return it."""
+    folder = datasets / "AVSBench-openvoc"
+    for split, videos in {
+        "train": ("v1s/half", "v1m/two", "v2/long"),
+        "val": ("v1s/val_base",),
+        "test": ("v1s/test_base", "v2/test_mixed"),
+    }.items():
+        for video in videos:
+            images = folder / split / "JPEGImages" / video.split("/")[1]
+            shutil.copytree(datasets / "AVSBench-semantic" / video / "frames", images)
+    for split, name in (("train", "train_base"), ("val", "val_base_novel")):
+        content = json.loads((datasets / "AVSBench-derived" / DERIVED_FILES[split]).read_text())
+        for video in content["videos"]:
+            for key in ("names", "times", "audio_file", "label_files"):
+                video.pop(key)
+            uid = video.pop("name")
+            video["file_names"] = [f"{uid}/{i}.jpg" for i in range(video["length"])]
+        (folder / f"avsbench_ov_{name}.json").write_text(json.dumps(content))
     return folder
