@@ -24,7 +24,7 @@ from ovavss_d2.data.augmentation import (
 )
 from ovavss_d2.inference.prefetch import ahead
 from ovavss_d2.inference.results import FrameResult, Segment
-from ovavss_d2.inference.writing import OUTPUTS, Written, write_results
+from ovavss_d2.inference.writing import OUTPUTS, WrittenResults, write_results
 from ovavss_d2.media.audio import resample
 from ovavss_d2.media.audio_stream import HeardFrame, heard_frames
 from ovavss_d2.media.source import Source, open_source
@@ -183,7 +183,7 @@ class Segmenter:
         outputs: Sequence[str] = OUTPUTS,
         keep_partial: bool = False,
         progress: Callable[[float, float], None] | None = None,
-    ) -> Written:
+    ) -> WrittenResults:
         """Paint a video and write the results beside each other, as `demo/demo.py` does.
 
         Args:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Make the README's pictures of the demo.
+"""Make the README's images of the demo.
 
-An animated picture of painted videos beside each other:
+An animation of painted videos side by side:
 
     python tools/demo_pictures.py --videos output/demo/duet.mp4 output/demo/novel.mp4 \\
         --animation docs/demo.webp
 
-A screenshot of the page (demo/app.py has to run; needs Chromium, chromedriver and Selenium):
+A screenshot of the page (needs a running demo/app.py, Chromium, chromedriver and Selenium):
 
     python tools/demo_pictures.py --page http://127.0.0.1:7860 --upload VIDEO --at 3.5 \\
         --screenshot docs/page.jpg
@@ -22,13 +22,13 @@ from PIL import Image
 
 from ovavss_d2.media.source import open_source
 
-_GAP = 4  # pixels between videos
+GAP = 4  # pixels between videos
 
 
 def write_animation(videos: list[str], path: str, fps: float, quality: int) -> None:
-    """Put videos of one height beside each other."""
+    """Write an animation of videos of the same height side by side."""
     frames = [[image for _, image in open_source(video).frames(fps)] for video in videos]
-    gap = np.full((frames[0][0].shape[0], _GAP, 3), 255, np.uint8)
+    gap = np.full((frames[0][0].shape[0], GAP, 3), 255, np.uint8)
     rows = [
         np.concatenate([part for image in images for part in (image, gap)][:-1], axis=1)
         for images in zip(*frames, strict=False)
@@ -46,7 +46,7 @@ def write_animation(videos: list[str], path: str, fps: float, quality: int) -> N
 
 
 def write_screenshot(url: str, video: str, at: float, path: str) -> None:
-    """Upload a video on the page, have it painted, and take a picture of the page."""
+    """Upload a video to the page, paint it, and save a screenshot."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -68,25 +68,25 @@ def write_screenshot(url: str, video: str, at: float, path: str) -> None:
         )
         driver.execute_script("window.scrollTo(0, 0)")
         time.sleep(3)  # the browser seeks
-        picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-        picture.save(path, quality=90)
+        screenshot = Image.open(io.BytesIO(driver.get_screenshot_as_png()))
+        screenshot.convert("RGB").save(path, quality=90)
     finally:
         driver.quit()
 
 
 def main() -> None:
-    """The command line."""
+    """Make the requested images."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--videos", nargs="+", default=[], help="painted videos")
-    parser.add_argument("--animation", help="the picture to write, .webp or .gif")
+    parser.add_argument("--animation", help="the image to write, .webp or .gif")
     parser.add_argument("--fps", type=float, default=4.0)
     parser.add_argument("--quality", type=int, default=60)
     parser.add_argument("--page", help="address of the page")
     parser.add_argument("--upload", help="an absolute path of a video")
     parser.add_argument("--at", type=float, default=3.5, help="seconds into the painted video")
-    parser.add_argument("--screenshot", help="the picture to write, .jpg or .png")
+    parser.add_argument("--screenshot", help="the image to write, .jpg or .png")
     args = parser.parse_args()
     if args.animation:
         write_animation(args.videos, args.animation, args.fps, args.quality)

@@ -1,20 +1,33 @@
-"""The best and the worst videos of a data set, kept in constant memory."""
+"""The best and the worst videos of a data set, kept in constant memory and drawn on a page.
+
+Shape letters: L frames of a video, H W pixels of a frame, h w of a drawing, K classes with
+background.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_present
+from ovavss_d2.files import atomic_path
+from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, text_box
+from ovavss_d2.media.source import read_picture
 
-KEPT = 6  # videos at either end
-FRAMES_KEPT = 5  # of a video, evenly spaced
+MAX_VIDEOS = 6  # best ones, and as many worst ones
+MAX_FRAMES = 5  # of a video, evenly spaced
+CELL = (96, 128)  # height and width of a frame on the page
+_GAP = 12
+_MISSING_GRAY = 96  # of frames that cannot be read
 
 
 @dataclass(frozen=True)
-class FrameCase:
-    """A frame to look at: its file, and its true and predicted ids, uint8 (H, W)."""
+class FrameExample:
+    """A frame: its file, and its true and predicted ids, uint8 (H, W)."""
 
     file_name: str
     truth: np.ndarray
@@ -22,67 +35,114 @@ class FrameCase:
 
 
 @dataclass(frozen=True)
-class VideoCase:
-    """A video to look at.
+class VideoExample:
+    """A video with some of its frames.
 
     Attributes:
-        score: its own IoU, see `video_score`.
+        score: mean IoU over the classes of objects in its ground truth or prediction, 0 to 1; NaN
+            if there are none.
         video_id: its name.
-        names: what sounds in it; None where nobody says.
-        frames: some of its frames.
+        frames: evenly spaced ones with ground truth.
     """
 
     score: float
     video_id: str
-    names: tuple[str, ...] | None
-    frames: tuple[FrameCase, ...]
+    frames: tuple[FrameExample, ...]
 
 
-def video_score(matrix: np.ndarray) -> float:
-    """Mean IoU over the objects' classes that a video's truth or prediction has.
+def make_example(
+    video: dict, matrix: np.ndarray, truths: Mapping[int, np.ndarray], predictions: np.ndarray
+) -> VideoExample:
+    """Score a video and select its frames.
 
     Args:
+        video: the model's input.
         matrix: confusion matrix (K, K) of the video.
-
-    Returns:
-        In 0..1; nan where nothing sounds and nothing is painted.
+        truths: ids (H, W) of the frames with ground truth, by index.
+        predictions: ids (L, H, W).
     """
-    return mean_over_present(intersection_over_union(matrix)[1:])
+    indices = list(truths)
+    count = min(MAX_FRAMES, len(indices))
+    frames = tuple(
+        FrameExample(video["file_names"][i], truths[i], predictions[i].astype(np.uint8))
+        for i in (indices[k * len(indices) // count] for k in range(count))
+    )
+    score = mean_over_present(intersection_over_union(matrix)[1:])
+    return VideoExample(score, str(video["video_id"]), frames)
 
 
-class Extremes:
-    """The `KEPT` best and worst videos so far; of equal ones those whose names come first."""
+class BestWorstVideos:
+    """The `MAX_VIDEOS` best and worst videos so far; of equal scores, the first by name."""
 
-    def __init__(self):
-        self.best: list[VideoCase] = []
-        self.worst: list[VideoCase] = []
+    def __init__(self) -> None:
+        self.best: list[VideoExample] = []
+        self.worst: list[VideoExample] = []
 
-    def offer(self, score: float, video_id: str, make_case: Callable[[], VideoCase]) -> None:
-        """Take a video in if it belongs to either end; only then `make_case` is called."""
-        if math.isnan(score):
-            return
-        fits_best = _fits(self.best, (-score, video_id), _best_first)
-        fits_worst = _fits(self.worst, (score, video_id), _worst_first)
-        if fits_best or fits_worst:
-            self._take([make_case()])
+    def add(self, *examples: VideoExample) -> None:
+        """Keep the examples that are among the best or the worst; those without a score are not."""
+        kept = {example.video_id: example for example in (*self.best, *self.worst, *examples)}
+        scored = [example for example in kept.values() if not math.isnan(example.score)]
+        self.best = sorted(scored, key=lambda x: (-x.score, x.video_id))[:MAX_VIDEOS]
+        self.worst = sorted(scored, key=lambda x: (x.score, x.video_id))[:MAX_VIDEOS]
 
-    def merge(self, other: "Extremes") -> None:
-        """Take in what another one has kept."""
-        self.best = sorted([*self.best, *other.best], key=_best_first)[:KEPT]
-        self.worst = sorted([*self.worst, *other.worst], key=_worst_first)[:KEPT]
-
-    def _take(self, cases: list[VideoCase]) -> None:
-        self.best = sorted([*self.best, *cases], key=_best_first)[:KEPT]
-        self.worst = sorted([*self.worst, *cases], key=_worst_first)[:KEPT]
+    def merge(self, other: "BestWorstVideos") -> None:
+        """Add the videos of another process."""
+        self.add(*other.best, *other.worst)
 
 
-def _fits(kept: list[VideoCase], key: tuple[float, str], order: Callable) -> bool:
-    return len(kept) < KEPT or key < order(kept[-1])
+def write_best_worst(videos: BestWorstVideos, metadata: Any, folder: Path) -> None:
+    """Write `best_worst.png`; `metadata` is the data set's entry of `MetadataCatalog`."""
+    with atomic_path(folder / "best_worst.png") as temporary:
+        Image.fromarray(draw_best_worst(videos, metadata)).save(temporary)
 
 
-def _best_first(case: VideoCase) -> tuple[float, str]:
-    return -case.score, case.video_id
+def draw_best_worst(videos: BestWorstVideos, metadata: Any) -> np.ndarray:
+    """Draw the best videos on the left and the worst on the right: uint8 (h, w, 3).
+
+    Each video has a row of true classes and a row of predicted ones below it. Videos among the best
+    are not repeated among the worst.
+    """
+    best = {example.video_id for example in videos.best}
+    worst = [example for example in videos.worst if example.video_id not in best]
+    columns = [
+        _draw_column("Best videos (ground truth above, prediction below)", videos.best, metadata),
+        _draw_column("Worst videos", worst, metadata),
+    ]
+    height = max(len(column) for column in columns)
+    return np.concatenate([pad(column, height, column.shape[1]) for column in columns], axis=1)
 
 
-def _worst_first(case: VideoCase) -> tuple[float, str]:
-    return case.score, case.video_id
+def _draw_column(title: str, examples: Sequence[VideoExample], metadata: Any) -> np.ndarray:
+    palette = np.asarray(metadata.stuff_colors, np.uint8)
+    rows = [text_box(title, 15)]
+    for example in examples:
+        rows.append(text_box(_caption(example, metadata), 12))
+        frames = [(_read_frame(frame.file_name), frame) for frame in example.frames]
+        rows.append(_draw_row([paint_classes(image, x.truth, palette) for image, x in frames]))
+        rows.append(_draw_row([paint_classes(image, x.prediction, palette) for image, x in frames]))
+        rows.append(blank(_GAP, 1))
+    return np.concatenate([pad(row, len(row), MAX_FRAMES * CELL[1] + _GAP) for row in rows])
+
+
+def _draw_row(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([pad(picture, *CELL) for picture in pictures], axis=1)
+
+
+def _caption(example: VideoExample, metadata: Any) -> str:
+    true = _class_names([frame.truth for frame in example.frames], metadata)
+    predicted = _class_names([frame.prediction for frame in example.frames], metadata)
+    return f"{100 * example.score:.1f}  {example.video_id}: {true}; predicted: {predicted}"
+
+
+def _class_names(maps: Sequence[np.ndarray], metadata: Any) -> str:
+    ids = {int(i) for ids in maps for i in np.unique(ids)} - {0}
+    return ", ".join(metadata.names[i - 1] for i in sorted(ids)) or "nothing"
+
+
+def _read_frame(path: str) -> np.ndarray:
+    """Read a frame in the size of a cell; gray if it cannot be read."""
+    try:
+        image = read_picture(path)
+    except (OSError, ValueError):
+        image = np.full((*CELL, 3), _MISSING_GRAY, np.uint8)
+    return resize_to_fit(image, *CELL)

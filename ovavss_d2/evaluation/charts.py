@@ -1,61 +1,75 @@
-"""Charts of an evaluation: IoU of every class, and what is taken for what.
+"""Charts of an evaluation: the IoU of each class, and the most confused classes.
 
-Shape letter: K classes, background (0) included.
+Shape letter: K classes with background (0).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-GROUP_COLORS = {
-    "background": "#999999",
-    "base": "#0072b2",
-    "novel": "#e69f00",
-}  # apart for all eyes
-PAIRS = 15  # of each kind in the confusion chart
+from ovavss_d2.files import atomic_path
+
+GROUP_COLORS = {"background": "#999999", "base": "#0072b2", "novel": "#e69f00"}  # Okabe and Ito's
+PAIRS = 15  # per panel of the confusion chart
+_DPI = 110
+
+
+def write_charts(matrix: np.ndarray, results: dict[str, Any], folder: Path) -> None:
+    """Write `per_class.png` and `confusion.png`, each atomically.
+
+    Args:
+        matrix: confusion matrix (K, K) of the data set.
+        results: of `report.results`.
+        folder: for the files.
+    """
+    for name, figure in {
+        "per_class.png": class_chart(results),
+        "confusion.png": confusion_chart(matrix, results),
+    }.items():
+        with atomic_path(folder / name) as temporary:
+            figure.savefig(temporary, dpi=_DPI)
 
 
 def class_chart(results: dict[str, Any]) -> Figure:
-    """Draw the classes' IoU as bars, best first within base and novel, with each group's mean as a
-    line.
-
-    Args:
-        results: as `report.results` makes them.
-    """
-    groups = {group: _bars(results["per_class"], group) for group in ("base", "novel")}
-    count = sum(len(bars) for bars in groups.values())
-    figure, axes = _figure(8, 1.6 + 0.2 * max(count, 8))
-    names: list[str] = []
-    for group, bars in groups.items():
-        places = range(len(names), len(names) + len(bars))
-        names += [f"{bar['name']} ({bar['frames']})" for bar in bars]
+    """Draw the IoU of the classes as bars, best first within base and novel, and the mean of each
+    group as a line."""
+    groups = {group: _classes_of(results["per_class"], group) for group in ("base", "novel")}
+    count = sum(len(classes) for classes in groups.values())
+    figure = Figure((8, 1.6 + 0.2 * max(count, 8)), layout="constrained")
+    axes = figure.subplots()
+    labels: list[str] = []
+    for group, classes in groups.items():
+        rows = range(len(labels), len(labels) + len(classes))
+        labels += [f"{row['name']} ({row['frames']})" for row in classes]
         mean = results["avsbench_ov"][group]
-        label = f"{group}: {mean:.2f}" if mean == mean else group
-        axes.barh(places, [bar["iou"] for bar in bars], color=GROUP_COLORS[group], label=label)
-        if bars:
-            axes.vlines(mean, places[0] - 0.5, places[-1] + 0.5, "black", "dashed", linewidth=1)
+        label = group if np.isnan(mean) else f"{group}: {mean:.2f}"
+        axes.barh(rows, [row["iou"] for row in classes], color=GROUP_COLORS[group], label=label)
+        if classes:
+            axes.vlines(mean, rows[0] - 0.5, rows[-1] + 0.5, "black", "dashed", linewidth=1)
     axes.set_xlim(0, 100)
-    _finish(axes, names, "IoU in per cent (in brackets: frames with the class)")
     axes.set_title(f"{results['dataset']}: {results['protocol_name']}", fontsize=10)
     axes.legend(loc="lower right")
+    _label_axes(axes, labels, "IoU in percent (in parentheses: frames with the class)")
     return figure
 
 
-def _bars(per_class: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
-    """Rows of a group that have a pixel in truth or prediction, best first."""
-    rows = [row for row in per_class if row["group"] == group and row["iou"] == row["iou"]]
+def _classes_of(per_class: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
+    """Classes of a group with a pixel in ground truth or prediction, best first."""
+    rows = [row for row in per_class if row["group"] == group and not np.isnan(row["iou"])]
     return sorted(rows, key=lambda row: (-row["iou"], row["id"]))
 
 
 def confused_pairs(matrix: np.ndarray, *, background: bool) -> list[tuple[int, int, int]]:
-    """The pairs of classes that are most often confused.
+    """The most confused pairs of classes.
 
     Args:
         matrix: confusion matrix (K, K), rows are true classes.
-        background: pairs with background on either side (missed, or painted where nothing sounds)
-            instead of those of two objects.
+        background: pairs of an object and background (missed, or painted on background) instead of
+            pairs of two objects.
 
     Returns:
         At most `PAIRS` of (true id, predicted id, pixels), most pixels first.
@@ -67,53 +81,41 @@ def confused_pairs(matrix: np.ndarray, *, background: bool) -> list[tuple[int, i
     else:
         wrong[0], wrong[:, 0] = 0, 0
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
-    pairs = (np.unravel_index(place, wrong.shape) for place in order)
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
     return [(int(i), int(j), int(wrong[i, j])) for i, j in pairs if wrong[i, j]]
 
 
 def confusion_chart(matrix: np.ndarray, results: dict[str, Any]) -> Figure:
-    """Draw the most confused pairs: objects taken for others, and objects missed or made up."""
-    figure, panels = _figure(13, 1.4 + 0.24 * PAIRS, columns=2)
-    kinds = {"one object for another": False, "missed, or painted on background": True}
-    for axes, (title, background) in zip(panels, kinds.items(), strict=True):
+    """Draw the most confused pairs: objects confused with each other, and with background."""
+    per_class = results["per_class"]
+    figure = Figure((13, 1.4 + 0.24 * PAIRS), layout="constrained")
+    panels = {"one object for another": False, "missed, or painted on background": True}
+    for axes, (title, background) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         pairs = confused_pairs(matrix, background=background)
-        colors = [_pair_color(i, j, results["per_class"]) for i, j, _ in pairs]
-        thousands = [pixels / 1000 for *_, pixels in pairs]
-        axes.barh(range(len(pairs)), thousands, color=colors)
-        for place, (i, j, pixels) in enumerate(pairs):
-            axes.text(pixels / 1000, place, " " + _share(matrix, i, j), va="center", fontsize=7)
-        names = [row["name"] for row in results["per_class"]]
+        # In the color of the true object, or of the predicted one on background.
+        colors = [GROUP_COLORS[per_class[i or j]["group"]] for i, j, _ in pairs]
+        axes.barh(range(len(pairs)), [pixels / 1000 for *_, pixels in pairs], color=colors)
+        for row, (i, j, pixels) in enumerate(pairs):
+            axes.text(pixels / 1000, row, " " + _share(matrix, i, j), va="center", fontsize=7)
         axes.margins(x=0.25)
         axes.set_xlim(left=0)
-        labels = [f"{names[i]} \N{RIGHTWARDS ARROW} {names[j]}" for i, j, _ in pairs]
-        _finish(axes, labels, "thousands of pixels (frames at 224 x 224)")
         axes.set_title(title, fontsize=10)
-    title = f"{results['dataset']}: true \N{RIGHTWARDS ARROW} predicted"
-    figure.suptitle(f"{title}  (blue: base, orange: novel object)", fontsize=11)
+        labels = [f"{per_class[i]['name']} → {per_class[j]['name']}" for i, j, _ in pairs]
+        _label_axes(axes, labels, "thousands of pixels (frames at 224 x 224)")
+    title = f"{results['dataset']}: true → predicted  (blue: base, orange: novel object)"
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _pair_color(true: int, predicted: int, per_class: list[dict[str, Any]]) -> str:
-    """Colour of the group of the pair's object: the true one, unless that is background."""
-    return GROUP_COLORS[per_class[true or predicted]["group"]]
-
-
 def _share(matrix: np.ndarray, true: int, predicted: int) -> str:
-    """How much of the class a pair is: of the true one's pixels, or of what is painted."""
-    pixels = matrix[true, predicted]
+    """The share of a pair in its true class, or in its predicted class on background."""
     if true == 0:
-        return f"{100 * pixels / matrix[:, predicted].sum():.0f}% of what is painted"
-    return f"{100 * pixels / matrix[true].sum():.0f}%"
+        return f"{matrix[true, predicted] / matrix[:, predicted].sum():.0%} of the predicted"
+    return f"{matrix[true, predicted] / matrix[true].sum():.0%}"
 
 
-def _figure(width: float, height: float, columns: int = 1):
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
-
-
-def _finish(axes, names: list[str], label: str) -> None:
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+def _label_axes(axes: Axes, rows: Sequence[str], label: str) -> None:
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)

@@ -20,14 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovavss_d2.data.label_maps import write_label_map
-from ovavss_d2.evaluation import figures, report
-from ovavss_d2.evaluation.best_worst import (
-    FRAMES_KEPT,
-    Extremes,
-    FrameCase,
-    VideoCase,
-    video_score,
-)
+from ovavss_d2.evaluation import report
+from ovavss_d2.evaluation.best_worst import BestWorstVideos, make_example, write_best_worst
+from ovavss_d2.evaluation.charts import write_charts
 from ovavss_d2.evaluation.confusion import StreamingMetrics
 from ovavss_d2.evaluation.truth import named_ids, true_frames
 from ovavss_d2.vocabulary import synonyms_of
@@ -67,7 +62,7 @@ class AVSSEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget every frame."""
         self._by_subset: dict[str, StreamingMetrics] = {}
-        self._extremes = Extremes()
+        self._best_worst = BestWorstVideos()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Take in the model's outputs for some videos.
@@ -89,14 +84,11 @@ class AVSSEvaluator(DatasetEvaluator):
         named = named_ids(video.get("names"), self._metadata)
         truths = {i: resize_truth(ids) for i, ids in true_frames(video, self._metadata)}
         subset = self._by_subset.setdefault(video.get("subset") or "all", self._new_metrics())
-        video_id = str(video["video_id"])
         matrix = subset.add_video(
-            video_id, ((named[ids], predictions[i], ids) for i, ids in truths.items())
+            str(video["video_id"]), ((named[ids], predictions[i], ids) for i, ids in truths.items())
         )
-        score = video_score(matrix)
-        self._extremes.offer(
-            score, video_id, lambda: _case(score, video, truths, predictions, named)
-        )
+        counted = {i: named[ids] for i, ids in truths.items()}
+        self._best_worst.add(make_example(video, matrix, counted, predictions))
 
     def evaluate(self) -> OrderedDict | None:
         """Merge over processes and report.
@@ -109,10 +101,10 @@ class AVSSEvaluator(DatasetEvaluator):
             ValueError: no frame had truth.
         """
         comm.synchronize()
-        gathered = comm.gather((self._by_subset, self._extremes), dst=0)
+        gathered = comm.gather((self._by_subset, self._best_worst), dst=0)
         if not comm.is_main_process():
             return None
-        by_subset, total, extremes = self._merged(gathered)
+        by_subset, total, best_worst = self._merged(gathered)
         if not total.frames:
             raise ValueError(
                 f"no frame of '{self._dataset_name}' has truth to compare with; "
@@ -122,7 +114,8 @@ class AVSSEvaluator(DatasetEvaluator):
         report.log(results)
         if self._output_dir is not None:
             report.write(results, self._output_dir)
-            figures.write(total.matrix, extremes, results, self._metadata, self._output_dir)
+            write_charts(total.matrix, results, self._output_dir)
+            write_best_worst(best_worst, self._metadata, self._output_dir)
             logger.info("Results are in %s", self._output_dir)
         return OrderedDict((protocol, dict(results[protocol])) for protocol in report.PROTOCOLS)
 
@@ -130,17 +123,17 @@ class AVSSEvaluator(DatasetEvaluator):
         return StreamingMetrics(1 + len(self._metadata.names))
 
     def _merged(
-        self, gathered: list[tuple[dict[str, StreamingMetrics], Extremes]]
-    ) -> tuple[dict[str, StreamingMetrics], StreamingMetrics, Extremes]:
+        self, gathered: list[tuple[dict[str, StreamingMetrics], BestWorstVideos]]
+    ) -> tuple[dict[str, StreamingMetrics], StreamingMetrics, BestWorstVideos]:
         """What all processes have seen: by subset, all of it, and the best and worst videos."""
         merged: dict[str, StreamingMetrics] = {}
-        total, extremes = self._new_metrics(), Extremes()
-        for by_subset, ends in gathered:
-            extremes.merge(ends)
+        total, best_worst = self._new_metrics(), BestWorstVideos()
+        for by_subset, videos in gathered:
+            best_worst.merge(videos)
             for subset, metrics in by_subset.items():
                 merged.setdefault(subset, self._new_metrics()).merge(metrics)
                 total.merge(metrics)
-        return dict(sorted(merged.items())), total, extremes
+        return dict(sorted(merged.items())), total, best_worst
 
     def _write_label_maps(self, video: dict, maps: np.ndarray) -> None:
         assert self._output_dir is not None  # see __init__
@@ -148,25 +141,6 @@ class AVSSEvaluator(DatasetEvaluator):
         palette = np.asarray(self._metadata.stuff_colors, np.uint8)
         for file_name, ids in zip(video["file_names"], maps, strict=True):
             write_label_map(folder / f"{Path(file_name).stem}.png", ids, palette)
-
-
-def _case(
-    score: float,
-    video: dict,
-    truths: dict[int, np.ndarray],
-    predictions: np.ndarray,
-    named: np.ndarray,
-) -> VideoCase:
-    """What is kept of a video to look at: some frames that have truth, evenly spaced."""
-    places = list(truths)
-    count = min(FRAMES_KEPT, len(places))
-    chosen = [places[k * len(places) // count] for k in range(count)]
-    frames = tuple(
-        FrameCase(video["file_names"][i], named[truths[i]], predictions[i].astype(np.uint8))
-        for i in chosen
-    )
-    names = video.get("names")
-    return VideoCase(score, str(video["video_id"]), None if names is None else tuple(names), frames)
 
 
 def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.ndarray:

@@ -1,39 +1,87 @@
-"""Videos and training clips with their truth, to look at."""
+"""Previews of a data set's videos and of training clips: frames with their true classes, over the
+spectrogram of the audio.
 
+Shape letters: T frames, H W pixels, S audio samples, K classes with background, h w of a drawing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
+import matplotlib
 import numpy as np
 
 from ovavss_d2.data.mapper import read_frame
-from ovavss_d2.data.preview import Glance
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.media.audio import read_audio
+from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.media.drawing import (
+    BLACK,
+    GREEN,
+    Color,
+    blank,
+    pad,
+    paint_classes,
+    paste,
+    resize_to_fit,
+    text_box,
+)
+
+MAX_FRAMES = 10  # of a video, evenly spaced
+CELL = (96, 128)  # height and width of a frame
+WIDTH = MAX_FRAMES * CELL[1]
+SPECTROGRAM_HEIGHT = 72
+TIMES_HEIGHT = 16
+_WINDOW, _HOP = 512, 160  # samples
+_LOUDEST, _QUIETEST = 0.0, -80.0  # dB of a full-scale sine
+_RED: Color = (180, 0, 0)
 
 
-def glance_at_video(record: dict, metadata: Any) -> Glance:
-    """Take a whole video of a data set, and look for what is wrong with it.
+@dataclass(frozen=True)
+class Preview:
+    """A video or a clip to draw.
+
+    Attributes:
+        caption: the line above it.
+        faults: problems of its data, drawn in red.
+        frames: T of uint8 (H, W, 3) RGB.
+        ids: T class ids, uint8 (H, W); None for a frame without ground truth.
+        audio: float32 (S,) at 16 kHz, from time 0 on.
+        times: T seconds, marked on the spectrogram.
+    """
+
+    caption: str
+    faults: tuple[str, ...]
+    frames: Sequence[np.ndarray]
+    ids: Sequence[np.ndarray | None]
+    audio: np.ndarray
+    times: Sequence[float]
+
+
+def preview_video(record: dict, metadata: Any) -> Preview:
+    """Read a whole video of a data set and check its data.
 
     Args:
-        record: as the catalog hands it out.
+        record: of `DatasetCatalog`.
         metadata: the data set's entry of `MetadataCatalog`.
     """
     truth = dict(true_frames(record, metadata))
     path = record["audio_file"]
     audio = np.zeros(0, np.float32) if path is None else read_audio(path)
-    numbers = {int(i) for ids in truth.values() for i in np.unique(ids)} - {0}
-    drawn: set[str] = {metadata.names[i - 1] for i in numbers}
+    drawn = {metadata.names[i - 1] for ids in truth.values() for i in np.unique(ids) if i}
     named = set(record["names"])
     faults = {
-        "no sound file": path is None,
-        "the sound is digital silence": path is not None and not audio.any(),
+        "no audio file": path is None,
+        "the audio is digital silence": path is not None and not audio.any(),
         f"named but never drawn: {', '.join(sorted(named - drawn))}": truth and named - drawn,
         f"drawn but not named: {', '.join(sorted(drawn - named))}": drawn - named,
-        "no truth": not truth,
+        "no ground truth": not truth,
     }
     sounding = ", ".join(record["names"]) or "nothing"
-    return Glance(
+    return Preview(
         caption=f"{record['video_id']} ({record['subset']}): {sounding}",
-        faults=tuple(fault for fault, present in faults.items() if present),
+        faults=tuple(fault for fault, found in faults.items() if found),
         frames=[read_frame(file, record) for file in record["file_names"]],
         ids=[truth.get(i) for i in range(len(record["file_names"]))],
         audio=audio,
@@ -41,16 +89,16 @@ def glance_at_video(record: dict, metadata: Any) -> Glance:
     )
 
 
-def glance_at_clip(clip: dict) -> Glance:
-    """Take a training clip as `AVSClipMapper` makes it, its frames where what they hear starts."""
+def preview_clip(clip: dict) -> Preview:
+    """Convert a training clip of `AVSClipMapper`; each frame is at the start of its audio."""
     ids = []
     for frame, labeled in zip(clip["instances"], clip["labeled"], strict=True):
-        painted = np.zeros(frame.image_size, np.uint8)
+        drawn = np.zeros(frame.image_size, np.uint8)
         for category, mask in zip(frame.gt_classes, frame.gt_masks.tensor.numpy(), strict=True):
-            painted[mask] = int(category) + 1
-        ids.append(painted if labeled else None)
+            drawn[mask] = int(category) + 1
+        ids.append(drawn if labeled else None)
     times = ", ".join(f"{time:g}" for time in clip["times"])
-    return Glance(
+    return Preview(
         caption=f"{clip['video_id']} ({clip['subset']}), frames at {times} s",
         faults=(),
         frames=list(clip["image"].numpy().transpose(0, 2, 3, 1)),
@@ -58,3 +106,67 @@ def glance_at_clip(clip: dict) -> Glance:
         audio=clip["audio"].flatten().numpy(),
         times=list(range(len(ids))),
     )
+
+
+def draw_preview(preview: Preview, palette: np.ndarray) -> np.ndarray:
+    """Draw a preview: uint8 (h, WIDTH, 3) RGB.
+
+    Args:
+        preview: of at most `MAX_FRAMES` frames, or evenly spaced ones are drawn.
+        palette: uint8 (K, 3), colors of the classes.
+    """
+    total = len(preview.frames)
+    count = min(total, MAX_FRAMES)
+    drawn = [i * total // count for i in range(count)]
+    cells = [_draw_cell(preview.frames[i], preview.ids[i], palette) for i in drawn]
+    audio = _draw_audio(preview.audio, [preview.times[i] for i in drawn])
+    rows = [_line(preview.caption), np.concatenate(cells, axis=1), audio]
+    if preview.faults:
+        rows.insert(1, _line("; ".join(preview.faults), _RED))
+    return np.concatenate([pad(row, len(row), WIDTH) for row in rows])
+
+
+def draw_spectrogram(audio: np.ndarray, seconds: float, height: int, width: int) -> np.ndarray:
+    """Draw a spectrogram, low frequencies at the bottom: uint8 (height, width, 3) RGB.
+
+    Args:
+        audio: float32 (S,) in [-1, 1] at 16 kHz.
+        seconds: that the width stands for; silence after the end of the audio.
+        height, width: of the drawing in pixels.
+    """
+    length = max(round(seconds * SAMPLE_RATE), _WINDOW)
+    samples = np.zeros(length, np.float32)
+    samples[: len(audio)] = audio[:length]
+    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
+    power = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW), axis=1)) ** 2
+    decibels = 10 * np.log10(power / (_WINDOW / 4) ** 2 + 1e-12)
+    level = np.clip((decibels - _QUIETEST) / (_LOUDEST - _QUIETEST), 0, 1)
+    picture = cv2.resize(level.T[::-1], (width, height), interpolation=cv2.INTER_AREA)
+    return (matplotlib.colormaps["magma"](picture)[..., :3] * 255).astype(np.uint8)
+
+
+def _line(text: str, ink: Color = BLACK) -> np.ndarray:
+    return text_box(text, 12, ink=ink)
+
+
+def _draw_cell(frame: np.ndarray, ids: np.ndarray | None, palette: np.ndarray) -> np.ndarray:
+    picture = resize_to_fit(frame, CELL[0] - 2, CELL[1] - 2)
+    if ids is None:
+        paste(picture, pad(text_box("no ground truth", 10), 16, CELL[1]), 0, CELL[0])
+    else:
+        picture = paint_classes(picture, ids, palette)
+    return pad(picture, *CELL)
+
+
+def _draw_audio(audio: np.ndarray, times: Sequence[float]) -> np.ndarray:
+    """Draw the spectrogram as wide as the frames, with a line and the time of each frame."""
+    width = CELL[1] * len(times)
+    seconds = max(len(audio) / SAMPLE_RATE, max(times) + 1)
+    picture = draw_spectrogram(audio, seconds, SPECTROGRAM_HEIGHT, width)
+    labels = blank(TIMES_HEIGHT, width)
+    for time in times:
+        x = min(round(time / seconds * width), width - 1)
+        picture[:, x] = labels[:, x] = GREEN
+        label = text_box(f"{time:g} s", 10)[:, : max(width - x - 1, 0)]
+        labels[: len(label), x + 1 : x + 1 + label.shape[1]] = label[:TIMES_HEIGHT]
+    return np.concatenate([picture, labels])

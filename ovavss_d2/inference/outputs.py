@@ -1,104 +1,112 @@
-"""What a program reads: label maps as indexed PNG, and masks, scores and times as JSON in the form
-of YouTube-VIS. Both grow on disk, not in memory.
+"""Machine-readable results: label maps as indexed PNG, and JSON in the YouTube-VIS format.
 
 Shape letters: L segmented frames, H W pixels.
 """
 
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovavss_d2.data.label_maps import write_label_map
 from ovavss_d2.data.masks import encode_mask
-from ovavss_d2.inference.painter import colors_of
 from ovavss_d2.inference.results import FrameResult, Timeline
+from ovavss_d2.media.drawing import BLACK, name_colors
 from ovavss_d2.vocabulary import display_name, synonyms_of
 
-LABEL_NAME = "{:06d}.png"  # of a segmented frame, by its place from 0
+LABEL_NAME = "{:06d}.png"  # of a segmented frame, by its index
 
 
-class LabelMaps:
-    """Writes `000000.png`, ... into a folder: 0 is background, k the k-th name of the vocabulary.
+class LabelMapWriter:
+    """Writes `000000.png`, ...: 0 is background, k the k-th name of the vocabulary.
 
-    They are indexed, in the colours of the painted video; with more than 255 names 16-bit grey.
+    The files are indexed, in the colors of the painted video; with more than 255 names they are
+    16-bit grayscale.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]):
         self.folder = folder
-        self.indexed = len(names) <= 255
-        colors = list(colors_of(map(display_name, names)).values()) if self.indexed else []
-        self._palette = [channel for color in [(0, 0, 0), *colors] for channel in color]
+        self._palette = np.array([BLACK, *name_colors(map(display_name, names)).values()], np.uint8)
         folder.mkdir()
 
     def add(self, result: FrameResult) -> None:
-        """Write the next one."""
+        """Write the next label map."""
         path = self.folder / LABEL_NAME.format(result.index)
-        if not self.indexed:
+        if len(self._palette) <= 256:
+            write_label_map(path, result.label_map, self._palette)
+        else:
             Image.fromarray(result.label_map.astype(np.uint16)).save(path)
-            return
-        image = Image.fromarray(result.label_map.astype(np.uint8))
-        image.putpalette(self._palette)
-        image.save(path)
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
+    def finish(self, timeline: Timeline) -> None:
+        """Do nothing: all files are written."""
 
 
-class VisJson:
-    """Writes results in the form of YouTube-VIS, with one annotation a name that sounds.
+class YouTubeVISWriter:
+    """Writes one JSON file in the YouTube-VIS format, with one annotation per sounding name.
 
-    Besides its keys there are `times` of the frames, `scores` of a name in each of them (null where
-    it does not sound), and `sounding`: from when to when each name sounds.
+    Additional keys: `times` of the frames, `scores` of a name in each frame (null where it does not
+    sound), and `sounding`, the time spans of each name. Only encoded masks stay in memory: up to a
+    few kilobytes per name and frame.
     """
 
     def __init__(self, path: Path, *, video: str, names: Sequence[str], fps: float):
         """
         Args:
-            path: the file.
-            video: what it is about.
+            path: of the JSON file.
+            video: path of the input.
             names: the vocabulary; categories are numbered from 1.
-            fps: segmented frames a second.
+            fps: segmented frames per second.
         """
         self.path = path
-        self.video = video
-        self.names = tuple(names)
-        self.fps = fps
-        self.timeline = Timeline(1 / fps)
+        self._info = {"video": video, "fps": fps}
+        self._names = tuple(names)
+        self._ids = {display_name(name): i for i, name in enumerate(names, start=1)}
         self._size = (0, 0)
         self._times: list[float] = []
-        self._notes = tempfile.TemporaryFile()  # noqa: SIM115 - a line of JSON per name and frame
-        self._starts: dict[str, list[int]] = {}  # of each name's lines
+        self._masks: dict[str, dict[int, tuple[dict, float]]] = {}  # name, frame: mask, score
 
     def add(self, result: FrameResult) -> None:
-        """Note the next result."""
-        self.timeline.add(result)
+        """Encode the masks of the next result."""
         self._size = result.label_map.shape
-        self._times.append(round(result.time, 4))
         for name, score in result.scores().items():
-            mask = result.label_map == result.names.index(name) + 1
-            line = [result.index, encode_mask(mask), round(score, 4)]
-            self._starts.setdefault(name, []).append(self._notes.tell())
-            self._notes.write(json.dumps(line).encode() + b"\n")
+            mask = encode_mask(result.label_map == self._ids[name])
+            assert mask is not None  # a name with a score has pixels
+            self._masks.setdefault(name, {})[len(self._times)] = (mask, round(score, 4))
+        self._times.append(round(result.time, 4))
 
-    def finish(self) -> None:
+    def finish(self, timeline: Timeline) -> None:
         """Write the file."""
-        head = json.dumps(self._head())
-        with self._notes, open(self.path, "w", encoding="ascii") as file:
-            file.write(head[:-1] + ', "annotations": [')
-            for i, name in enumerate(self._starts):
-                file.write((", " if i else "") + "\n")
-                self._write_annotation(file, i + 1, name)
-            file.write("\n]}\n")
+        content = {
+            "info": self._info,
+            "videos": [self._video()],
+            "categories": [
+                {"id": self._ids[display_name(name)], "name": display_name(name)}
+                | {"synonyms": list(synonyms_of(name)[1:])}
+                for name in self._names
+            ],
+            "sounding": [
+                {
+                    "category_id": self._ids[span.name],
+                    "name": span.name,
+                    "start": round(span.start, 4),
+                    "end": round(span.end, 4),
+                    "score": round(span.score, 4),
+                }
+                for span in timeline.spans
+            ],
+            "annotations": [self._annotation(i, n) for i, n in enumerate(self._masks, start=1)],
+        }
+        with open(self.path, "w", encoding="ascii") as file:
+            json.dump(content, file)
 
-    def _head(self) -> dict:
+    def _video(self) -> dict[str, Any]:
         height, width = self._size
         length = len(self._times)
-        video = {
+        return {
             "id": 1,
             "file_names": [LABEL_NAME.format(i) for i in range(length)],
             "height": height,
@@ -106,57 +114,21 @@ class VisJson:
             "length": length,
             "times": self._times,
         }
-        words = [display_name(name) for name in self.names]
-        return {
-            "info": {"video": self.video, "fps": self.fps},
-            "videos": [video],
-            "categories": [
-                {"id": i, "name": word, "synonyms": list(synonyms_of(name)[1:])}
-                for i, (word, name) in enumerate(zip(words, self.names, strict=True), start=1)
-            ],
-            "sounding": [
-                {
-                    "category_id": words.index(span.name) + 1,
-                    "name": span.name,
-                    "start": round(span.start, 4),
-                    "end": round(span.end, 4),
-                    "score": round(span.score, 4),
-                }
-                for span in self.timeline.spans
-            ],
-        }
 
-    def _write_annotation(self, file: IO[str], number: int, name: str) -> None:
+    def _annotation(self, number: int, name: str) -> dict[str, Any]:
         height, width = self._size
-        words = [display_name(each) for each in self.names]
-        annotation = {
+        masks = [self._masks[name].get(i) for i in range(len(self._times))]
+        return {
             "id": number,
             "video_id": 1,
-            "category_id": words.index(name) + 1,
+            "category_id": self._ids[name],
             "iscrowd": 0,
             "height": height,
             "width": width,
             "length": len(self._times),
-            "score": round(max(score for _, _, score in self._read(name)), 4),
+            "score": max(found[1] for found in masks if found),
+            "segmentations": [found and found[0] for found in masks],
+            "bboxes": [found and rle.toBbox(found[0]).tolist() for found in masks],
+            "areas": [found and int(rle.area(found[0])) for found in masks],
+            "scores": [found and found[1] for found in masks],
         }
-        file.write(json.dumps(annotation)[:-1])
-        for key, value in (
-            ("segmentations", lambda mask, score: mask),
-            ("bboxes", lambda mask, score: [float(side) for side in rle.toBbox(mask)]),
-            ("areas", lambda mask, score: int(rle.area(mask))),
-            ("scores", lambda mask, score: score),
-        ):
-            file.write(f', "{key}": [')
-            place = 0
-            for index, mask, score in self._read(name):
-                file.write("null, " * (index - place) + json.dumps(value(mask, score)))
-                place = index + 1
-                file.write(", " if place < len(self._times) else "")
-            file.write(", ".join(["null"] * (len(self._times) - place)) + "]")
-        file.write("}")
-
-    def _read(self, name: str) -> Iterator[tuple[int, dict, float]]:
-        """What was noted of a name: frame, mask and score."""
-        for start in self._starts[name]:
-            self._notes.seek(start)
-            yield tuple(json.loads(self._notes.readline()))

@@ -1,4 +1,4 @@
-"""What comes out of the segmenter: what sounds in a frame, and from when to when.
+"""The segmenter's results: sounding objects of a frame, and when each name sounds.
 
 Shape letters: H W pixels of a frame.
 """
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Segment:
-    """A sounding object in one frame.
+    """A sounding object in a frame.
 
     Attributes:
-        name: what it is.
+        name: of its class.
         score: 0 to 1.
-        mask: bool (H, W), the pixels that it is painted on; no pixel belongs to two segments.
+        mask: bool (H, W); the masks of a frame do not overlap.
     """
 
     name: str
@@ -25,14 +25,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What sounds in one frame.
+    """The sounding objects of a frame.
 
     Attributes:
-        index: its place among the segmented frames, from 0.
+        index: of the frame among the segmented ones, from 0.
         time: seconds since the first frame.
         image: uint8 (H, W, 3) RGB.
-        names: the vocabulary, one name a class.
-        label_map: int32 (H, W): 0 background, k the k-th of `names`.
+        names: the vocabulary, one name per class.
+        label_map: int32 (H, W): 0 is background, k the k-th name.
         segments: the objects, best first.
     """
 
@@ -44,7 +44,7 @@ class FrameResult:
     segments: tuple[Segment, ...]
 
     def scores(self) -> dict[str, float]:
-        """The best score of every name that sounds, best first."""
+        """The best score of each sounding name, best first."""
         best: dict[str, float] = {}
         for segment in self.segments:
             best[segment.name] = max(segment.score, best.get(segment.name, 0.0))
@@ -53,7 +53,7 @@ class FrameResult:
 
 @dataclass
 class Span:
-    """A name sounds from `start` to `end`, in seconds, with this mean score."""
+    """A name sounds from `start` to `end` (seconds) with this mean score."""
 
     name: str
     start: float
@@ -62,28 +62,31 @@ class Span:
 
 
 class Timeline:
-    """What sounded when, as spans of time; it grows by the changes, not by the frames."""
+    """The time spans in which each name sounds.
+
+    Attributes:
+        step: seconds that a result is valid for.
+        end: of the last result, in seconds.
+        spans: in the order of their starts.
+    """
 
     def __init__(self, step: float):
-        """
-        Args:
-            step: seconds for which a result holds.
-        """
         self.step = step
+        self.end = 0.0
         self.spans: list[Span] = []
-        self._open: dict[str, tuple[Span, int]] = {}
+        self._open: dict[str, tuple[Span, int]] = {}  # with the number of results
 
     def add(self, result: FrameResult) -> None:
-        """Note the next result."""
-        scores = result.scores()
-        for name in list(self._open):
-            if name not in scores:
-                del self._open[name]
+        """Add the next result."""
+        self.end = result.time + self.step
+        scores, previous = result.scores(), self._open
+        self._open = {}
         for name, score in scores.items():
-            span, count = self._open.get(name, (None, 0))
-            if span is None:
-                span = Span(name, result.time, result.time, score)
+            if name in previous:
+                span, count = previous[name]
+            else:
+                span, count = Span(name, result.time, self.end, score), 0
                 self.spans.append(span)
             span.score += (score - span.score) / (count + 1)
-            span.end = result.time + self.step
+            span.end = self.end
             self._open[name] = (span, count + 1)

@@ -1,7 +1,7 @@
-"""The strip at the foot of a painted video: the waveform, and coloured bars that show which class
-sounds when. It covers the whole video, or a minute at a time of a longer one.
+"""The timeline strip at the bottom of a painted video: the waveform, and colored bars where each
+name sounds. It covers the whole video, or one minute at a time of a longer one.
 
-Shape letters: H W pixels of a frame, h W of the strip.
+Shape letters: H W pixels of a frame, h of the waveform, S audio samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,91 +9,99 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
-from ovavss_d2.inference.painter import Color
 from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.media.drawing import WHITE, Color
 
 PAGE_SECONDS = 60.0
-MIN_HEIGHT = 120  # lower frames have no room for it
-ROWS = 4  # names with a bar of their own; further ones share the last row
-_BACKDROP = 0.3  # brightness that is left of the picture behind it
-_WAVE = np.array((225, 225, 225), np.uint8)
-_CURSOR = np.array((255, 255, 255), np.uint8)
+MIN_HEIGHT = 120  # smaller frames get no strip
+ROWS = 4  # the fifth and further names share the last row
+_BRIGHTNESS = 0.3  # of the frame behind the strip
+_WAVEFORM_COLOR: Color = (225, 225, 225)
 
 
-class Strip:
-    """Draws the strip on frames that come in the order of their times."""
+class TimelineStrip:
+    """Draws the strip on the frames of a video, in order."""
 
-    def __init__(self, *, sound: Iterable[np.ndarray], duration: float, colors: dict[str, Color]):
+    def __init__(self, *, audio: Iterable[np.ndarray], duration: float, colors: dict[str, Color]):
         """
         Args:
-            sound: float32 pieces at 16 kHz from time 0 on; read a page at a time.
+            audio: float32 pieces at 16 kHz from time 0 on; read one page at a time.
             duration: seconds of the video, 0 if not known.
             colors: of the names.
         """
         self.page_seconds = min(duration, PAGE_SECONDS) if duration > 0 else PAGE_SECONDS
         self.colors = colors
-        self._pages = _pages(sound, round(self.page_seconds * SAMPLE_RATE))
+        self._pages = _split_pages(audio, round(self.page_seconds * SAMPLE_RATE))
         self._page = -1
-        self._wave = np.zeros((0, 0), bool)  # no page yet, so no width
+        self._waveform = np.zeros((0, 0), bool)
         self._bars = np.zeros((ROWS, 0, 3), np.uint8)
-        self._rows: list[str] = []
-        self._filled = 0
+        self._names: list[str] = []  # of the rows
+        self._filled = 0  # columns of the bars
 
     def draw(self, image: np.ndarray, time: float, sounding: Iterable[str]) -> None:
-        """Draw onto a frame, uint8 (H, W, 3) RGB, at this time, with what sounds from there on."""
+        """Draw the strip onto a frame, in place.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            time: of the frame, in seconds.
+            sounding: names that sound from there on.
+        """
         height, width = image.shape[:2]
         if height < MIN_HEIGHT:
             return
-        self._turn_to(int(time / self.page_seconds), width, wave_height=max(14, height // 14))
-        cursor = min(int((time % self.page_seconds) / self.page_seconds * width), width - 1)
-        self._fill(cursor, sounding)
-        thickness = max(2, height // 120)
-        strip = image[height - len(self._wave) - ROWS * (thickness + 1) - 2 :]
-        strip[:] = cv2.convertScaleAbs(strip, alpha=_BACKDROP)
-        strip[: len(self._wave)][self._wave] = _WAVE
-        for row in range(len(self._rows)):
-            top = len(self._wave) + 1 + row * (thickness + 1)
-            known = self._bars[row].any(axis=1)
-            strip[top : top + thickness, known] = self._bars[row, known]
-        strip[:, cursor : cursor + max(1, width // 400)] = _CURSOR
+        page, offset = divmod(time, self.page_seconds)
+        if page != self._page or self._bars.shape[1] != width:
+            self._start_page(int(page), width, max(14, height // 14))
+        cursor = min(int(offset / self.page_seconds * width), width - 1)
+        self._extend_bars(cursor, sounding)
+        wave_height, thickness = len(self._waveform), max(2, height // 120)
+        strip = image[height - wave_height - ROWS * (thickness + 1) - 2 :]
+        strip[:] = cv2.convertScaleAbs(strip, alpha=_BRIGHTNESS)
+        strip[:wave_height][self._waveform] = _WAVEFORM_COLOR
+        for row, bar in enumerate(self._bars):
+            top = wave_height + 1 + row * (thickness + 1)
+            filled = bar.any(axis=1)
+            strip[top : top + thickness, filled] = bar[filled]
+        strip[:, cursor : cursor + max(1, width // 400)] = WHITE
 
-    def _turn_to(self, page: int, width: int, wave_height: int) -> None:
-        if page == self._page and self._bars.shape[1] == width:
-            return
+    def _start_page(self, page: int, width: int, wave_height: int) -> None:
         samples = np.zeros(0, np.float32)
         while self._page < page:
             samples = next(self._pages, np.zeros(0, np.float32))
             self._page += 1
         length = round(self.page_seconds * SAMPLE_RATE)
-        self._wave = waveform(np.pad(samples, (0, length - len(samples))), width, wave_height)
+        samples = np.pad(samples, (0, length - len(samples)))
+        self._waveform = draw_waveform(samples, width, wave_height)
         self._bars = np.zeros((ROWS, width, 3), np.uint8)
         self._filled = 0
 
-    def _fill(self, cursor: int, sounding: Iterable[str]) -> None:
+    def _extend_bars(self, cursor: int, sounding: Iterable[str]) -> None:
         for name in sounding:
-            if name not in self._rows and len(self._rows) < ROWS:
-                self._rows.append(name)
-            row = self._rows.index(name) if name in self._rows else ROWS - 1
+            if name not in self._names and len(self._names) < ROWS:
+                self._names.append(name)
+            row = self._names.index(name) if name in self._names else ROWS - 1
             self._bars[row, self._filled : cursor + 1] = self.colors[name]
         self._filled = cursor + 1
 
 
-def waveform(samples: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A symmetric drawing of the loudness, bool (height, width), of float32 (S,) samples."""
+def draw_waveform(samples: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Draw float32 (S,) samples as a symmetric waveform: bool (height, width).
+
+    Heights are square roots of peak amplitudes, so that quiet sound is visible.
+    """
     edges = np.linspace(0, len(samples), width + 1).astype(int)[:-1]
     padded = np.abs(samples) if len(samples) else np.zeros(1, np.float32)
     peaks = np.maximum.reduceat(padded, np.minimum(edges, len(padded) - 1))
-    # Quiet sound shows too: the eye compares square roots of amplitudes better.
     half = np.sqrt(np.clip(peaks, 0, 1)) * (height - 1) / 2
     return np.abs(np.arange(height) - (height - 1) / 2)[:, None] <= np.maximum(half, 0.5)
 
 
-def _pages(sound: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Regroup pieces into pages of `length` samples; the last one is shorter."""
-    kept = np.zeros(0, np.float32)
-    for piece in sound:
-        kept = np.concatenate([kept, piece])
-        while len(kept) >= length:
-            yield kept[:length]
-            kept = kept[length:]
-    yield kept
+def _split_pages(audio: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """Regroup pieces of audio into pages of `length` samples; the last one is shorter."""
+    pending = np.zeros(0, np.float32)
+    for piece in audio:
+        pending = np.concatenate([pending, piece])
+        while len(pending) >= length:
+            yield pending[:length]
+            pending = pending[length:]
+    yield pending

@@ -1,15 +1,16 @@
-"""One video's results on disk: all of them at the end, or none.
+"""Writes the results of a video to disk: all of them at the end, or none.
 
-Everything grows in a hidden folder beside its place and is moved there when it is whole. Decoding,
-the model, painting and encoding run in threads of their own.
+The outputs are written to a hidden folder and moved to the output folder when they are complete.
+Decoding, the model, painting and encoding run in separate threads.
 """
 
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,31 +18,31 @@ import numpy as np
 
 from ovavss_d2.inference.contact_sheet import ContactSheet
 from ovavss_d2.inference.mask_propagation import Follower, hold_results
-from ovavss_d2.inference.outputs import LabelMaps, VisJson
+from ovavss_d2.inference.outputs import LabelMapWriter, YouTubeVISWriter
 from ovavss_d2.inference.painter import Painter
 from ovavss_d2.inference.prefetch import Worker, ahead
 from ovavss_d2.inference.results import FrameResult, Segment, Span, Timeline
-from ovavss_d2.inference.timeline_strip import Strip
+from ovavss_d2.inference.timeline_strip import TimelineStrip
 from ovavss_d2.media.source import Source
 from ovavss_d2.media.video import VideoWriter
 from ovavss_d2.vocabulary import display_name
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = ("video", "sheet", "labels", "json")
 _ENDINGS = {"video": ".mp4", "sheet": ".jpg", "labels": "_labels", "json": ".json"}
-_FRAMES_AHEAD = 4  # that wait between two threads
+OUTPUTS = tuple(_ENDINGS)
+_QUEUE_SIZE = 4  # frames between two threads
 
-Report = Callable[[float, float], None]  # seconds done, seconds in all (0: not known)
+ProgressCallback = Callable[[float, float], None]  # seconds done, total seconds (0: not known)
 
 
 @dataclass(frozen=True)
-class Written:
-    """What `write_results` left.
+class WrittenResults:
+    """What `write_results` has written.
 
     Attributes:
-        paths: of the outputs that were asked for.
-        spans: what sounded from when to when.
+        paths: of the requested outputs.
+        spans: when each name sounds.
     """
 
     paths: dict[str, Path]
@@ -54,22 +55,26 @@ def output_paths(
     outputs: Sequence[str] = OUTPUTS,
     partial: bool = False,
 ) -> dict[str, Path]:
-    """Where the results of a source go.
+    """The paths of a source's outputs; `partial` ones have other names.
 
     Raises:
-        ValueError: no such output, or it would overwrite its input.
+        ValueError: there is no such output, or it would overwrite its input.
     """
-    wrong = [output for output in outputs if output not in OUTPUTS]
-    if wrong or not outputs:
+    unknown = [output for output in outputs if output not in OUTPUTS]
+    if unknown or not outputs:
         raise ValueError(f"outputs are {', '.join(outputs)}: expected some of {', '.join(OUTPUTS)}")
-    stem = Path(source.path).resolve().stem + (".partial" if partial else "")
+    stem = _stem(source) + (".partial" if partial else "")
     paths = {output: Path(folder) / f"{stem}{_ENDINGS[output]}" for output in outputs}
-    read = {Path(source.path).resolve()}
+    inputs = {Path(source.path).resolve()}
     if source.sound_source is not None:
-        read.add(Path(source.sound_source.path).resolve())
-    if any(path.resolve() in read for path in paths.values()):
+        inputs.add(Path(source.sound_source.path).resolve())
+    if any(path.resolve() in inputs for path in paths.values()):
         raise ValueError(f"'{source.path}' would be overwritten; choose another output folder")
     return paths
+
+
+def _stem(source: Source) -> str:
+    return Path(source.path).resolve().stem
 
 
 def write_results(
@@ -81,149 +86,134 @@ def write_results(
     fps: float,
     outputs: Sequence[str] = OUTPUTS,
     keep_partial: bool = False,
-    progress: Report | None = None,
-) -> Written:
-    """Write what `Segmenter.write` describes.
+    progress: ProgressCallback | None = None,
+) -> WrittenResults:
+    """Write the outputs that `Segmenter.write` describes.
 
     Args:
         source: the video.
         results: of its segmented frames.
-        folder: for the outputs.
+        folder: the output folder.
         names: the vocabulary.
-        fps: segmented frames a second.
-        outputs: which of `OUTPUTS`.
-        keep_partial: leave what is done when it fails or is interrupted.
-        progress: called with the seconds done and in all.
+        fps: segmented frames per second.
+        outputs: some of `OUTPUTS`.
+        keep_partial: keep incomplete outputs after an error or an interruption.
+        progress: called with the seconds done and in total.
     """
     paths = output_paths(source, folder, outputs)
-    partial = output_paths(source, folder, outputs, partial=True)
+    partial_paths = output_paths(source, folder, outputs, partial=True)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    hidden = Path(folder) / f".{Path(source.path).resolve().stem}.{os.getpid()}.partial"
-    hidden.mkdir()
-    try:
-        growing = _Growing(source, {o: hidden / path.name for o, path in paths.items()}, names, fps)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{_stem(source)}.", suffix=".partial", dir=folder, ignore_cleanup_errors=True
+    ) as hidden:
+        temporary = {output: Path(hidden) / path.name for output, path in paths.items()}
+        partial = PartialOutputs(source, temporary, names, fps)
         try:
-            _fill(growing, source, results, progress)
+            partial.write(results, progress)
         except BaseException:
             if keep_partial:
-                growing.rescue(partial)
+                partial.keep(partial_paths)
             raise
-        growing.finish()
-        for output, path in paths.items():
-            _move(growing.paths[output], path)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return Written(paths, tuple(growing.timeline.spans))
+        partial.move(paths)
+    return WrittenResults(paths, tuple(partial.timeline.spans))
 
 
-class _Growing:
-    """The outputs of a video while they are made."""
+class PartialOutputs:
+    """The outputs of a video while they are being written.
+
+    Shape letters: H W pixels of a frame.
+    """
 
     def __init__(self, source: Source, paths: dict[str, Path], names: Sequence[str], fps: float):
-        self.paths = paths
         self.timeline = Timeline(1 / fps)
-        self.painter = Painter(tuple(map(display_name, names)))
-        self.labels = LabelMaps(paths["labels"], names) if "labels" in paths else None
-        self.json, self.sheet = None, None
+        self._source = source
+        self._paths = paths
+        self._painter = Painter(tuple(map(display_name, names)))
+        self._writers: list[LabelMapWriter | YouTubeVISWriter | ContactSheet] = []
+        if "labels" in paths:
+            self._writers.append(LabelMapWriter(paths["labels"], names))
         if "json" in paths:
-            self.json = VisJson(paths["json"], video=source.path, names=names, fps=fps)
+            json = YouTubeVISWriter(paths["json"], video=source.path, names=names, fps=fps)
+            self._writers.append(json)
         if "sheet" in paths:
-            self.sheet = ContactSheet(paths["sheet"], colors=self.painter.colors)
+            self._writers.append(ContactSheet(paths["sheet"], self._painter))
 
-    def add(self, result: FrameResult) -> None:
-        self.timeline.add(result)
-        if self.labels:
-            self.labels.add(result)
-        if self.json:
-            self.json.add(result)
-        if self.sheet:
-            self.sheet.end = result.time + self.timeline.step
-            self.sheet.add(result.time, self.painter.paint(result.image, result.segments))
+    def write(self, results: Iterator[FrameResult], progress: ProgressCallback | None) -> None:
+        """Write all results."""
+        with closing(ahead(results, 2)) as results:
+            if "video" in self._paths:
+                self._write_video(results, progress)
+            else:
+                for result in results:
+                    self._add(result)
+                    if progress is not None:
+                        progress(self.timeline.end, self._source.duration)
+        self._finish()
 
-    def finish(self) -> None:
-        if self.json:
-            self.json.finish()
-        if self.sheet:
-            self.sheet.write(self.timeline.spans)
-
-    def rescue(self, partial: dict[str, Path]) -> None:
-        """Leave what there is under names that say so."""
+    def keep(self, paths: dict[str, Path]) -> None:
+        """Move the incomplete outputs to other paths."""
         try:
-            self.finish()
-        except (OSError, IndexError) as error:  # a full disk, or not one frame
+            self._finish()
+        except (OSError, IndexError) as error:  # a full disk, or no frame at all
             logger.warning("Not all of the partial results could be kept (%s).", error)
-        for output, path in partial.items():
-            if self.paths[output].exists():
-                _move(self.paths[output], path)
+        self.move({output: path for output, path in paths.items() if self._paths[output].exists()})
 
+    def move(self, paths: dict[str, Path]) -> None:
+        """Move the outputs to other paths, replacing files and folders."""
+        for output, path in paths.items():
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(self._paths[output], path)
 
-def _fill(
-    growing: _Growing, source: Source, results: Iterator[FrameResult], progress: Report | None
-) -> None:
-    with closing(ahead(results, 2)) as results:
-        if "video" in growing.paths:
-            _paint_video(growing, source, results, progress)
-            return
-        for result in results:
-            growing.add(result)
-            if progress is not None:
-                progress(result.time + growing.timeline.step, source.duration)
+    def _add(self, result: FrameResult) -> None:
+        self.timeline.add(result)
+        for writer in self._writers:
+            writer.add(result)
 
+    def _finish(self) -> None:
+        for writer in self._writers:
+            writer.finish(self.timeline)
 
-def _paint_video(
-    growing: _Growing, source: Source, results: Iterator[FrameResult], progress: Report | None
-) -> None:
-    painter, follower = growing.painter, Follower()
-    sound = source.sound_source.seconds() if source.sound_source else ()
-    path = growing.paths["video"]
-    with ExitStack() as stack:
-        strip = Strip(sound=sound, duration=source.duration, colors=painter.colors)
-        writer = stack.enter_context(
-            VideoWriter(
-                path,
-                rate=source.rate,
-                sound_of=source,
-                aspect=getattr(source, "aspect", Fraction(1)),
-                keep_partial_as=path,
+    def _write_video(
+        self, results: Iterator[FrameResult], progress: ProgressCallback | None
+    ) -> None:
+        source, path, follower = self._source, self._paths["video"], Follower()
+        audio = source.sound_source.seconds() if source.sound_source else ()
+        strip = TimelineStrip(audio=audio, duration=source.duration, colors=self._painter.colors)
+        aspect = getattr(source, "aspect", Fraction(1))
+        with ExitStack() as stack:
+            writer = stack.enter_context(
+                VideoWriter(
+                    path, rate=source.rate, sound_of=source, aspect=aspect, keep_partial_as=path
+                )
             )
-        )
-        encoder = stack.enter_context(Worker(writer.write, size=_FRAMES_AHEAD))
-        frames = stack.enter_context(closing(ahead(source.frames(), _FRAMES_AHEAD)))
-        current = None
-        for time, image, fresh in hold_results(frames, results):
-            for result in fresh:
-                growing.add(result)
-                current = result
-                follower.start(result.image, _pieces(result))
-            if image is None:
-                break
-            segments = [] if current is None else _carried(follower.carry(image), current.segments)
-            painted = painter.paint(image, segments)
-            strip.draw(painted, time, [segment.name for segment in segments])
-            encoder.put(painted, time)
-            if progress is not None:
-                progress(time + 1 / source.rate, source.duration)
+            encoder = stack.enter_context(Worker(writer.write, size=_QUEUE_SIZE))
+            frames = stack.enter_context(closing(ahead(source.frames(), _QUEUE_SIZE)))
+            current: tuple[Segment, ...] = ()
+            for time, image, new_results in hold_results(frames, results):
+                for result in new_results:
+                    self._add(result)
+                    current = result.segments
+                    follower.start(result.image, _segment_numbers(result))
+                if image is None:
+                    break
+                segments = _moved(current, follower.carry(image)) if current else []
+                painted = self._painter.paint(image, segments)
+                strip.draw(painted, time, [segment.name for segment in segments])
+                encoder.put(painted, time)
+                if progress is not None:
+                    progress(time + 1 / source.rate, source.duration)
 
 
-def _pieces(result: FrameResult) -> np.ndarray:
-    """Each segment's number, from 1, on its pixels: int32 (H, W)."""
-    pieces = np.zeros(result.label_map.shape, np.int32)
+def _segment_numbers(result: FrameResult) -> np.ndarray:
+    """The number of the segment of each pixel, from 1; 0 is background: int32 (H, W)."""
+    numbers = np.zeros(result.label_map.shape, np.int32)
     for number, segment in enumerate(result.segments, start=1):
-        pieces[segment.mask] = number
-    return pieces
+        numbers[segment.mask] = number
+    return numbers
 
 
-def _carried(pieces: np.ndarray, segments: Sequence[Segment]) -> list[Segment]:
-    """Segments whose pixels are where their numbers are now; those out of sight are left out."""
-    moved = [
-        Segment(segment.name, segment.score, pieces == number)
-        for number, segment in enumerate(segments, start=1)
-    ]
+def _moved(segments: Sequence[Segment], numbers: np.ndarray) -> list[Segment]:
+    """Segments with the masks that the numbers of another frame give; empty ones are left out."""
+    moved = [replace(segment, mask=numbers == i) for i, segment in enumerate(segments, start=1)]
     return [segment for segment in moved if segment.mask.any()]
-
-
-def _move(path: Path, target: Path) -> None:
-    """Give a file or folder its final name; a folder that was there before goes."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(path, target)

@@ -1,9 +1,14 @@
-"""Contact sheets: frames with class ids painted over them, put together on a page.
+"""The drawing kit: colors, text boxes, masks, resizing, padding and pasting.
 
-Shape letters: H W pixels of a frame, h w of a cell of the page, K classes with background.
+Detectron2's `Visualizer` takes about half a second per picture, and a painted video has thousands
+of frames; OpenCV and PIL draw one in a few milliseconds.
+
+Shape letters: H W pixels of a picture, h w of a part of it or of a box, K classes with background.
 """
 
-import functools
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -11,73 +16,147 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-PAINT = 0.55  # share of a class's colour where it is painted
-PAPER = 255
-INK = (20, 20, 20)
-_NO_FRAME = 96  # grey of a frame that cannot be read
+Color = tuple[int, int, int]
+
+BLACK: Color = (0, 0, 0)
+WHITE: Color = (255, 255, 255)
+GREEN: Color = (0, 158, 115)
+# Okabe and Ito's colors, which color-blind people can tell apart, and further ones for larger
+# vocabularies.
+OKABE_ITO: tuple[Color, ...] = (
+    (230, 159, 0), (86, 180, 233), GREEN, (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167),
+)  # fmt: skip
+EXTRA_COLORS: tuple[Color, ...] = (
+    (136, 34, 85), (51, 34, 136), (153, 153, 51), (17, 119, 51), (102, 37, 6), (255, 170, 187),
+)  # fmt: skip
+CLASS_OPACITY = 0.55  # of a class color over a frame, see `paint_classes`
 
 
-def thumbnail(path: str, box: tuple[int, int]) -> np.ndarray:
-    """Read a frame, scaled into a box (h, w) with its sides in proportion: uint8 (H, W, 3) RGB.
+def name_colors(names: Iterable[str]) -> dict[str, Color]:
+    """Assign a color to each name.
 
-    A frame that is missing or broken is grey, because a page of the others is still of use.
+    The color is a hash of the name, so it is the same in every video. If an earlier name of the
+    vocabulary has it already, the next free color is taken, first of `OKABE_ITO`.
     """
-    try:
-        with Image.open(path) as image:
-            frame = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError):
-        frame = Image.new("RGB", box[::-1], (_NO_FRAME,) * 3)
-    return resize_into(np.asarray(frame), box)
+    colors: dict[str, Color] = {}
+    for name in names:
+        code = zlib.crc32(name.encode())
+        choices = [*_rotated(OKABE_ITO, code), *_rotated(EXTRA_COLORS, code)]
+        free = [color for color in choices if color not in colors.values()]
+        colors[name] = free[0] if free else choices[code // 7 % len(choices)]
+    return colors
 
 
-def resize_into(frame: np.ndarray, box: tuple[int, int]) -> np.ndarray:
-    """Scale a frame, uint8 (H, W, 3), into a box (h, w) with its sides in proportion."""
-    height, width = frame.shape[:2]
-    scale = min(box[0] / height, box[1] / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
+def _rotated(colors: Sequence[Color], start: int) -> list[Color]:
+    return [colors[(start + i) % len(colors)] for i in range(len(colors))]
 
 
-def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale ids, uint8 (H, W), to a size (h, w) by nearest neighbours."""
-    return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))
+@lru_cache(maxsize=512)
+def text_box(text: str, size: int, color: Color = WHITE, ink: Color | None = None) -> np.ndarray:
+    """Draw a line of text on a box: uint8 (h, w, 3) RGB.
+
+    Args:
+        text: one line.
+        size: height of the font in pixels.
+        color: of the box.
+        ink: color of the text; None: black or white, whichever has more contrast.
+    """
+    font = _font(size)
+    left, _, right, _ = font.getbbox(text)
+    margin = max(2, size // 5)
+    ascent, descent = font.getmetrics()
+    box = Image.new("RGB", (round(right - left) + 2 * margin, ascent + descent + margin), color)
+    if ink is None:
+        ink = BLACK if np.dot(color, (0.299, 0.587, 0.114)) > 128 else WHITE
+    ImageDraw.Draw(box).text((margin - left, margin // 2), text, fill=ink, font=font)
+    return np.asarray(box)
 
 
-def pad(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Put white below and at the right of a picture (H, W, 3), to (h, w, 3)."""
-    missing = [(0, full - side) for full, side in zip(size, picture.shape, strict=False)]
-    return np.pad(picture, (*missing, (0, 0)), constant_values=PAPER)
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans (Latin, Greek, Cyrillic and more), which is part of matplotlib."""
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), size)
 
 
-def paint_ids(frame: np.ndarray, ids: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Paint class ids over a frame, each region with a white outline.
+def blank(height: int, width: int) -> np.ndarray:
+    """A white picture: uint8 (height, width, 3)."""
+    return np.full((height, width, 3), WHITE, np.uint8)
+
+
+def paste(image: np.ndarray, box: np.ndarray, x: int, y: int, opacity: float = 1.0) -> None:
+    """Paste a box (h, w, 3) onto an image (H, W, 3) at (x, y), in place.
+
+    A box that reaches over the border is moved inside; one larger than the image is cropped.
+    """
+    height, width = image.shape[:2]
+    box = box[:height, :width]
+    x = min(max(x, 0), width - box.shape[1])
+    y = min(max(y, 0), height - box.shape[0])
+    target = image[y : y + box.shape[0], x : x + box.shape[1]]
+    target[:] = cv2.addWeighted(target, 1 - opacity, box, opacity, 0)
+
+
+def pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pad an image with white, or crop it, at the bottom and on the right: (height, width, 3)."""
+    padded = blank(height, width)
+    paste(padded, image, 0, 0)
+    return padded
+
+
+def resize_to_fit(image: np.ndarray, height: float, width: float) -> np.ndarray:
+    """Resize an image (H, W, 3) to the largest size of its aspect ratio within height and width."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, size, interpolation=interpolation)
+
+
+def draw_mask(
+    image: np.ndarray,
+    mask: np.ndarray,
+    color: Color,
+    *,
+    opacity: float,
+    outlines: Sequence[tuple[Color, int]],
+) -> None:
+    """Tint the pixels of a mask and draw outlines around them, in place.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        mask: bool (H, W).
+        color: of the tint.
+        opacity: of the tint, 0 to 1.
+        outlines: colors and thicknesses in pixels, drawn over each other in this order.
+    """
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    region = np.s_[top : top + height, left : left + width]
+    cropped = np.ascontiguousarray(mask[region]).view(np.uint8)
+    full = np.full_like(image[region], color)
+    tinted = cv2.addWeighted(image[region], 1 - opacity, full, opacity, 0)
+    cv2.copyTo(tinted, cropped, image[region])
+    contours, _ = cv2.findContours(
+        cropped, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(left, top)
+    )
+    for ink, thickness in outlines:
+        cv2.drawContours(image, contours, -1, ink, thickness)
+
+
+def paint_classes(frame: np.ndarray, ids: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Paint class ids onto a copy of a frame, each region with a white outline.
 
     Args:
         frame: uint8 (H, W, 3) RGB.
-        ids: (H, W), 0 is left as it is.
-        palette: uint8 (K, 3).
+        ids: uint8 (h, w), resized to the frame by nearest neighbor; 0 is not painted.
+        palette: uint8 (K, 3), colors of the ids.
 
     Returns:
         uint8 (H, W, 3).
     """
-    colors = palette[ids].astype(np.float32)
-    painted = np.where(ids[..., None] > 0, (1 - PAINT) * frame + PAINT * colors, frame)
-    painted = np.ascontiguousarray(np.rint(painted), np.uint8)
-    for category in np.unique(ids[ids > 0]):
-        mask = (ids == category).astype(np.uint8)
-        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(painted, outlines, -1, (PAPER,) * 3, 1)
-    return painted
-
-
-def text_line(text: str, width: int, size: int = 12, ink: tuple[int, int, int] = INK) -> np.ndarray:
-    """Write a line of text on white, cut where it leaves the width: uint8 (h, width, 3)."""
-    image = Image.new("RGB", (width, size + 6), (PAPER,) * 3)
-    ImageDraw.Draw(image).text((2, 1), text, ink, _font(size))
-    return np.asarray(image)
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")  # comes with matplotlib everywhere
-    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)
+    frame = frame.copy()
+    ids = cv2.resize(ids, frame.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    for i in np.unique(ids[ids > 0]):
+        color = tuple(palette[i].tolist())
+        draw_mask(frame, ids == i, color, opacity=CLASS_OPACITY, outlines=[(WHITE, 1)])
+    return frame

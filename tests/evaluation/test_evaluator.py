@@ -13,6 +13,7 @@ from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovavss_d2.evaluation.best_worst import draw_best_worst
 from ovavss_d2.evaluation.charts import confused_pairs
 from ovavss_d2.evaluation.evaluator import (
     AVSSEvaluator,
@@ -20,7 +21,6 @@ from ovavss_d2.evaluation.evaluator import (
     resize_prediction,
     resize_truth,
 )
-from ovavss_d2.evaluation.figures import best_worst_page
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.vocabulary import voc_palette
 
@@ -137,12 +137,12 @@ def test_the_best_and_the_worst_videos_are_kept_whatever_the_order(tmp_path, tru
         evaluator = AVSSEvaluator(DATASET)
         for video, ids in list(zip(videos, spoilt, strict=True))[::order]:
             evaluator.process([video], [output_of(ids)])
-        ends = evaluator._extremes
+        ends = evaluator._best_worst
         kept.append([[case.video_id for case in end] for end in (ends.best, ends.worst)])
     assert kept[0] == kept[1]
     assert kept[0][0] == [f"v{i:02}" for i in range(6)]
     assert kept[0][1] == [f"v{i:02}" for i in range(14, 8, -1)]
-    page = best_worst_page(ends, MetadataCatalog.get(DATASET))
+    page = draw_best_worst(ends, MetadataCatalog.get(DATASET))
     assert page.shape[2] == 3 and page.shape[0] > 6 * 2 * 96
 
 
@@ -152,7 +152,7 @@ def test_memory_does_not_grow_with_the_number_of_videos(tmp_path, truth):
     for i in range(60):
         evaluator.process([{**video, "video_id": f"{i:03}"}], [output_of(truth)])
         if i in (19, 59):
-            sizes.append(len(pickle.dumps((evaluator._by_subset, evaluator._extremes))))
+            sizes.append(len(pickle.dumps((evaluator._by_subset, evaluator._best_worst))))
     assert sizes[1] < sizes[0] + 2000
 
 
@@ -217,7 +217,7 @@ def test_processes_merge_to_the_figures_of_one(tmp_path, truth, monkeypatch):
     parts[0].process(videos[2:], outputs[2:])
     parts[1].process(videos[:2], outputs[:2])
     monkeypatch.setattr(
-        comm, "gather", lambda data, dst=0: [data, (parts[1]._by_subset, parts[1]._extremes)]
+        comm, "gather", lambda data, dst=0: [data, (parts[1]._by_subset, parts[1]._best_worst)]
     )
     assert parts[0].evaluate() == whole
     one, two = (

@@ -1,5 +1,4 @@
-"""One video's results on disk: all or none, at its own times, with its own sound, in bounded
-memory."""
+"""A video's results on disk: all or none, with its times and audio, in bounded memory."""
 
 import tracemalloc
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ NAMES = ("cat", "dog")
 
 
 def results_of(source, fps=1.0, broken_at=None):
-    """The left half is a cat in every second second."""
+    """The left half is a cat in every other second."""
     for i, (time, image) in enumerate(source.frames(fps)):
         if i == broken_at:
             raise OSError("no space left on device")
@@ -39,7 +38,7 @@ def sound_packets(path):
 
 
 @pytest.mark.parametrize("times", [None, (0, 0.04, 0.3, 0.33, 0.9, 1.1, 1.45, 1.5, 1.52, 2.6, 2.9)])
-def test_times_size_and_sound_are_the_inputs_own(tmp_path, times):
+def test_times_size_and_audio_are_those_of_the_input(tmp_path, times):
     path = write_flash(tmp_path / "a.mp4", times=times, size=(33 * 2, 50), tracks=[{}])
     source = open_source(path)
     written = write(source, tmp_path / "out")
@@ -54,14 +53,14 @@ def test_times_size_and_sound_are_the_inputs_own(tmp_path, times):
     ]  # fmt: skip
 
 
-def test_pixels_keep_their_shape(tmp_path):
+def test_the_pixel_aspect_ratio_is_kept(tmp_path):
     source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
     wide = replace(source, aspect=Fraction(4, 3))
     assert open_source(write(wide, tmp_path / "out").paths["video"]).aspect == wide.aspect
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_each_output_can_be_had_alone(tmp_path, output):
+def test_each_output_can_be_written_alone(tmp_path, output):
     source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
     written = write(source, tmp_path / "out", outputs=(output,))
     assert list((tmp_path / "out").iterdir()) == list(written.paths.values())
@@ -81,11 +80,11 @@ def test_a_second_run_replaces_the_first_and_a_failing_one_leaves_it(tmp_path):
 
 def test_progress_ends_at_the_end(tmp_path):
     source, seen = open_source(write_flash(tmp_path / "a.mp4", tracks=())), []
-    write(source, tmp_path / "out", progress=lambda *told: seen.append(told))
+    write(source, tmp_path / "out", progress=lambda *seconds: seen.append(seconds))
     assert seen == sorted(seen) and seen[-1] == pytest.approx((3, 3))
 
 
-def test_unknown_outputs_and_overwritten_inputs_are_one_line(tmp_path):
+def test_unknown_outputs_and_overwritten_inputs_are_errors(tmp_path):
     source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
     with pytest.raises(ValueError, match="outputs are gif: expected some of video, sheet"):
         output_paths(source, tmp_path / "out", ["gif"])
@@ -95,7 +94,7 @@ def test_unknown_outputs_and_overwritten_inputs_are_one_line(tmp_path):
 
 @dataclass
 class Endless:
-    """A source of any length that lies nowhere."""
+    """A source of any length without a file."""
 
     duration: float
     path: str = "endless.mp4"
@@ -118,5 +117,5 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         tracemalloc.stop()
         return used
 
-    peak(30)  # what is loaded once
+    peak(30)  # one-time allocations
     assert peak(240) < 1.1 * peak(40)

@@ -1,6 +1,5 @@
-"""The demo: painted videos with sound and JSON, or one line and nothing written."""
+"""The demo: painted videos with audio and JSON, or a one-line error and no results."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,8 +16,8 @@ from ovavss_d2.media.video import open_video
 from tests.helpers.avsbench_tree import write_wav
 from tests.helpers.loud_left import LoudLeft, make_frames, make_sound, write_config, write_video
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.scripts import load_script
 
-ROOT = REPOSITORY
 LOUD = (1, 0, 1)
 
 
@@ -26,9 +25,7 @@ LOUD = (1, 0, 1)
 def demo(monkeypatch):
     monkeypatch.setattr(module, "check_weight_files", lambda cfg: None)
     monkeypatch.setattr(module, "load_weights", lambda model, cfg: None)
-    spec = importlib.util.spec_from_file_location("demo_script", ROOT / "demo" / "demo.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("demo/demo.py")
     return lambda *arguments: script.run([str(a) for a in arguments])
 
 
@@ -43,11 +40,11 @@ def test_video_is_painted_and_keeps_rate_size_and_sound(demo, tmp_path):
         assert float(video.streams.video[0].average_rate) == pytest.approx(10, abs=0.1)
         assert len(video.streams.audio) == 1
     assert len(frames) == 30 and frames[0].shape == (64, 96, 3)
-    colourful = [np.ptp(frame[60, 20].astype(int)) > 25 for frame in frames]
-    assert colourful == [True] * 10 + [False] * 10 + [True] * 10  # the second that each hears
+    colorful = [np.ptp(frame[60, 20].astype(int)) > 25 for frame in frames]
+    assert colorful == [True] * 10 + [False] * 10 + [True] * 10  # by the second of audio
 
 
-def test_json_tells_times_names_scores_and_masks(demo, tmp_path):
+def test_json_has_times_names_scores_and_masks(demo, tmp_path):
     source = write_video(tmp_path / "clip.mp4", LOUD)
     arguments = ["--config-file", write_config(tmp_path), "--input", source, "--output", tmp_path]
     out = tmp_path / "out"
@@ -75,7 +72,7 @@ def test_several_videos_and_one_without_sound(demo, tmp_path, capsys, caplog):
     assert json.loads((out / "mute.json").read_text())["annotations"] == []
 
 
-def test_a_glob_a_folder_and_a_still_go_in_together(demo, tmp_path):
+def test_a_pattern_a_folder_and_an_image_are_processed_together(demo, tmp_path):
     (tmp_path / "in" / "frames").mkdir(parents=True)
     for i in range(3):
         Image.fromarray(make_frames(1, 1)[0]).save(tmp_path / "in" / "frames" / f"{i}.jpg")
@@ -94,7 +91,7 @@ def test_a_glob_a_folder_and_a_still_go_in_together(demo, tmp_path):
     assert len(open_video(out / "still.mp4").sound()) == pytest.approx(32000, abs=2048)
 
 
-def test_faulty_inputs_are_told_and_the_others_go_on(demo, tmp_path, capsys):
+def test_faulty_inputs_are_errors_and_the_others_are_processed(demo, tmp_path, capsys):
     good, whole = write_video(tmp_path / "good.mp4", (1,)), write_video(tmp_path / "c.ts", (1,) * 4)
     (tmp_path / "broken.mp4").write_bytes(b"?" * 99)
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2] + b"?" * 9999)
@@ -109,7 +106,7 @@ def test_faulty_inputs_are_told_and_the_others_go_on(demo, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("stopped_by", [KeyboardInterrupt(), OSError("no space left on device")])
-def test_partial_results_are_kept_where_asked(demo, tmp_path, monkeypatch, stopped_by):
+def test_partial_results_are_kept_on_request(demo, tmp_path, monkeypatch, stopped_by):
     source = write_video(tmp_path / "clip.mp4", (1,) * 8)
     whole, calls = LoudLeft._segment, []
 
@@ -132,7 +129,7 @@ def test_partial_results_are_kept_where_asked(demo, tmp_path, monkeypatch, stopp
 
 
 def wrong_inputs(folder):
-    """Arguments by what is wrong with them, and what the line must say."""
+    """Arguments by their mistake, and words of the error."""
     config, good = write_config(folder), write_video(folder / "good.mp4", (1,))
     (folder / "broken.mp4").write_bytes(b"\x00" * 999)
     whole = write_video(folder / "long.mp4", (1,) * 4, size=(128, 128)).read_bytes()
@@ -146,7 +143,10 @@ def wrong_inputs(folder):
         "glob": (base | {"--input": [folder / "*.avi"]}, "fits no file"),
         "track": (base | {"--track": ["3"]}, "1 sound tracks"),
         "sound": (base | {"--sound": [folder / "no.wav"]}, "no.wav"),
-        "sounds": (base | {"--sound": [good], "--input": [good, twin]}, "--sound goes with one"),
+        "sounds": (
+            base | {"--sound": [good], "--input": [good, twin]},
+            "--sound needs a single input",
+        ),
         "broken": (base | {"--input": [folder / "broken.mp4"]}, "broken.mp4"),
         "cut": (base | {"--input": [folder / "cut.mp4"]}, "cut.mp4"),
         "vocabulary": (base | {"--vocabulary": [" "]}, "vocabulary"),
@@ -163,7 +163,7 @@ FAULTS += ["glob", "track", "sound", "sounds"]
 
 
 @pytest.mark.parametrize("what", [*FAULTS, "itself"])
-def test_wrong_input_is_one_line_and_nothing_written(demo, tmp_path, capsys, what):
+def test_wrong_input_is_a_one_line_error_and_nothing_is_written(demo, tmp_path, capsys, what):
     arguments, message = wrong_inputs(tmp_path)[what]
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     capsys.readouterr()
@@ -175,7 +175,7 @@ def test_wrong_input_is_one_line_and_nothing_written(demo, tmp_path, capsys, wha
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
 
 
-def test_failure_in_the_middle_leaves_nothing(demo, tmp_path, capsys, monkeypatch):
+def test_a_failure_in_the_middle_leaves_nothing(demo, tmp_path, capsys, monkeypatch):
     source = write_video(tmp_path / "clip.mp4", (1,) * 5)
 
     def fail(self, clips):
@@ -190,10 +190,15 @@ def test_failure_in_the_middle_leaves_nothing(demo, tmp_path, capsys, monkeypatc
     assert "error: no space left on device" in capsys.readouterr().err
 
 
-def test_script_ends_in_one_line_and_exit_code_1(tmp_path):
-    command = [sys.executable, str(ROOT / "demo" / "demo.py"), "--config-file", "missing.yaml"]
+def test_the_script_prints_one_line_and_returns_1(tmp_path):
+    command = [
+        sys.executable,
+        str(REPOSITORY / "demo" / "demo.py"),
+        "--config-file",
+        "missing.yaml",
+    ]
     command += ["--input", str(tmp_path / "missing.mp4"), "--output", str(tmp_path / "out")]
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
     )
