@@ -94,8 +94,8 @@ class Segmenter:
             opts = [*opts, "MODEL.WEIGHTS", os.fspath(weights)]
         cfg = load_inference_config(os.fspath(config_file), opts)
         if threshold is not None:
-            cfg.TEST.PAINT_THRESHOLD = float(threshold)
-        _checked_threshold(cfg.TEST.PAINT_THRESHOLD)
+            cfg.TEST.SCORE_THRESHOLD = float(threshold)
+        _checked_threshold(cfg.TEST.SCORE_THRESHOLD)
         if not cfg.MODEL.WEIGHTS:
             raise ValueError(
                 "no weights: name a checkpoint as MODEL.WEIGHTS path/to/model_final.pth"

@@ -36,7 +36,7 @@ def parameter_groups(cfg, model: nn.Module) -> list[dict]:
             if isinstance(module, NORM_TYPES):
                 decay = cfg.SOLVER.WEIGHT_DECAY_NORM
             elif isinstance(module, nn.Embedding) or name in EMBEDDING_NAMES:
-                decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
+                decay = 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
 

@@ -108,11 +108,7 @@ class SetCriterion(nn.Module):
                 mask_weight=keys.MASK_WEIGHT,
                 dice_weight=keys.DICE_WEIGHT,
             ),
-            "sampler": PointSampler(
-                seed=cfg.SEED,
-                oversample_ratio=keys.OVERSAMPLE_RATIO,
-                importance_ratio=keys.IMPORTANCE_SAMPLE_RATIO,
-            ),
+            "sampler": PointSampler(seed=cfg.SEED),
             "num_points": keys.TRAIN_NUM_POINTS,
             "no_object_weight": keys.NO_OBJECT_WEIGHT,
             "loss_weights": weights,

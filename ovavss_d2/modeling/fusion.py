@@ -43,7 +43,7 @@ class AudioVisualFusion(nn.Module):
         super().__init__()
         if embed_dim % num_heads:
             raise ValueError(
-                f"MODEL.FUSION.EMBED_DIM {embed_dim} is no multiple of NHEADS {num_heads}"
+                f"MODEL.FUSION.EMBED_DIM {embed_dim} is not a multiple of NHEADS {num_heads}"
             )
         self.num_heads = num_heads
         self.layer_norm_v = nn.LayerNorm(visual_dim)

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-import ovavss_d2.modeling.pixel_decoder  # noqa: F401  (registers it)
 from ovavss_d2.modeling.ops.fast_linear import linear
 from ovavss_d2.modeling.ops.mask_product import MaskProduct
+from ovavss_d2.modeling.pixel_decoder import AudioConditionedPixelDecoder
 from ovavss_d2.modeling.position_encoding import volume_code
 
 
@@ -307,10 +307,9 @@ class AudioVisualHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
-        head = cfg.MODEL.SEM_SEG_HEAD
         return {
-            "pixel_decoder": SEM_SEG_HEADS_REGISTRY.get(head.PIXEL_DECODER_NAME)(cfg, input_shape),
-            "predictor": SEM_SEG_HEADS_REGISTRY.get(head.PREDICTOR_NAME)(cfg),
+            "pixel_decoder": AudioConditionedPixelDecoder(cfg, input_shape),
+            "predictor": AudioConditionedMaskDecoder(cfg),
         }
 
     def forward(self, features: dict[str, Tensor], audio: Tensor, num_clips: int) -> dict:

@@ -93,7 +93,6 @@ class OVAVSS(nn.Module):
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
             backbone.compile(dynamic=True)  # clips come in several sizes
-        divisibility = max(cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY, backbone.size_divisibility)
         return {
             "backbone": backbone,
             "audio_encoder": build_audio_encoder(cfg),
@@ -106,7 +105,7 @@ class OVAVSS(nn.Module):
             "training_classes": tuple(_metadata_of(cfg, "TRAIN").names),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            "size_divisibility": divisibility,
+            "size_divisibility": backbone.size_divisibility,
             "window": cfg.INPUT.SAMPLING_FRAME_NUM,
             "mixed_on_cpu": cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu",
         }

@@ -252,7 +252,7 @@ def _fusion(cfg) -> AudioVisualFusion:
         visual_dim=cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
         audio_dim=cfg.MODEL.AUDIO.DIM,
         embed_dim=keys.EMBED_DIM,
-        num_heads=keys.NHEADS,
+        num_heads=cfg.MODEL.MASK_FORMER.NHEADS,
         dropout=keys.DROPOUT,
         init_gamma=keys.INIT_GAMMA,
     )

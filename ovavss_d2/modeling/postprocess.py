@@ -96,10 +96,10 @@ class PostProcessor:
 
     @classmethod
     def from_config(cls, cfg):
-        """Read TEST.SCORING, TEST.PAINT_THRESHOLD and TEST.SILENCE_RMS."""
+        """Read TEST.SCORING, TEST.SCORE_THRESHOLD and TEST.SILENCE_RMS."""
         return {
             "scoring": cfg.TEST.SCORING,
-            "threshold": cfg.TEST.PAINT_THRESHOLD,
+            "threshold": cfg.TEST.SCORE_THRESHOLD,
             "silence_rms": cfg.TEST.SILENCE_RMS,
         }
 

@@ -21,7 +21,7 @@ class LoudLeft(nn.Module):
     def __init__(self, cfg):
         super().__init__()
         self.vocabulary = tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or VOCABULARY
-        self.postprocessor = SimpleNamespace(threshold=cfg.TEST.PAINT_THRESHOLD)
+        self.postprocessor = SimpleNamespace(threshold=cfg.TEST.SCORE_THRESHOLD)
         self.clips = []
 
     def set_vocabulary(self, names):

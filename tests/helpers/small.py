@@ -22,7 +22,6 @@ def small_config(**changes):
         "SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
         "SEM_SEG_HEAD.TRANSFORMER_ENC_FFN": 32,
         "FUSION.EMBED_DIM": 32,
-        "FUSION.NHEADS": 4,
         "MASK_FORMER.NUM_OBJECT_QUERIES": 6,
         "MASK_FORMER.HIDDEN_DIM": 32,
         "MASK_FORMER.NHEADS": 4,

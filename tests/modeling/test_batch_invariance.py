@@ -22,7 +22,7 @@ def model(tmp_path_factory):
     cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
     cfg.MODEL.FUSION.DROPOUT = 0.0
     cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
-    cfg.TEST.PAINT_THRESHOLD = 1e-9
+    cfg.TEST.SCORE_THRESHOLD = 1e-9
     torch.manual_seed(0)
     return build_model(cfg)
 

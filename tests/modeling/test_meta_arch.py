@@ -29,7 +29,7 @@ def config_in(folder):
     cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
     cfg.MODEL.FUSION.DROPOUT = 0.0
     cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
-    cfg.TEST.PAINT_THRESHOLD = 1e-9  # random weights are not sure of anything
+    cfg.TEST.SCORE_THRESHOLD = 1e-9  # random weights are not sure of anything
     return cfg
 
 

@@ -46,7 +46,7 @@ def test_every_way_of_naming_is_compared_with_the_reference(options):
     variants = (
         accuracy.VARIANTS[0],
         Variant("default"),
-        Variant("other", ("TEST.PAINT_THRESHOLD", 0.0)),
+        Variant("other", ("TEST.SCORE_THRESHOLD", 0.0)),
     )
     rows = accuracy.compare(CONFIG, options, variants=variants, videos=2)
     assert [row["variant"] for row in rows] == [accuracy.REFERENCE, "default", "other"]
