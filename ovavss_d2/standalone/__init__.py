@@ -1,4 +1,4 @@
-"""The runtime that stands in for Detectron2 where Detectron2 itself is not installed."""
+"""The runtime that replaces Detectron2 if Detectron2 itself is not installed."""
 
 import importlib.util
 import logging
@@ -11,16 +11,15 @@ logger = logging.getLogger("ovavss_d2")
 def activate() -> None:
     """Make `import detectron2` work.
 
-    An installed Detectron2 always wins: the folder that holds the stand-in goes to the *end* of
-    `sys.path`, and only if no `detectron2` is found without it. Spawned processes inherit
-    `sys.path`, so it works there too.
+    An installed Detectron2 always has priority: the folder of the runtime is added to the *end* of
+    `sys.path`, and only if no other `detectron2` is found. Spawned processes inherit `sys.path`.
     """
     if importlib.util.find_spec("detectron2") is None:
         sys.path.append(str(Path(__file__).resolve().parent))
 
 
 def describe() -> str:
-    """Name the Detectron2 that runs, and its version, in one line."""
+    """Describe the Detectron2 in use, and its version, in one line."""
     import detectron2
 
     if Path(detectron2.__file__).resolve().parent.parent == Path(__file__).resolve().parent:

@@ -1,4 +1,4 @@
-"""Label maps by a formula and their figures; the recorded figures are of the same maps."""
+"""Label maps by a formula, and their metrics, which were recorded from Detectron2."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ IGNORED = 255
 
 
 def label_maps() -> list[tuple[np.ndarray, np.ndarray]]:
-    """(truth, prediction) pairs (H, W); "absent" is in neither, "imagined" in predictions only."""
+    """Pairs (ground truth, prediction) (H, W): "absent" in neither, "imagined" only predicted."""
     pairs = []
     for index, (height, width) in enumerate([(48, 64), (60, 33), (25, 110)]):
         y, x = np.mgrid[:height, :width]
@@ -26,7 +26,7 @@ def label_maps() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def evaluate_label_maps(folder: Path, name: str) -> dict[str, float]:
-    """Write the truth to `folder`, register it as `name` and evaluate it there."""
+    """Write the ground truth to `folder`, register it as `name` and evaluate the predictions."""
     pairs = label_maps()
     records = []
     for index, (truth, _) in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""Log lines as a logger gets them, whatever handlers and propagation the runtime has set up."""
+"""Recording of log messages, independent of the handlers and propagation of the runtime."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class _Recorder(logging.Handler):
 
 @contextmanager
 def recorded_lines(name: str) -> Iterator[list[str]]:
-    """The messages that loggers called `name` or below get inside the block."""
+    """Record the messages of the logger `name` and its children in the block."""
     logger, recorder = logging.getLogger(name), _Recorder()
     level = logger.level
     logger.addHandler(recorder)

@@ -4,6 +4,7 @@ import itertools
 import pickle
 from unittest import mock
 
+import detectron2
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -19,15 +20,13 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.common import AspectRatioGroupedDataset
-from detectron2.data.samplers import (
-    GroupedBatchSampler,
-    InferenceSampler,
-    RandomSubsetTrainingSampler,
-    RepeatFactorTrainingSampler,
-    TrainingSampler,
-)
+from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import IterableDataset, Sampler
+from torch.utils.data import IterableDataset
+
+standalone_only = pytest.mark.skipif(
+    "standalone" not in detectron2.__version__, reason="concerns the standalone runtime only"
+)
 
 
 def _take(iterable, count):
@@ -48,7 +47,7 @@ def _records(count):
 
 @pytest.fixture
 def dataset():
-    """Names of two registered data sets, forgotten afterwards."""
+    """Names of two registered data sets, removed afterwards."""
     names = ["standalone_test_some", "standalone_test_none"]
     annotated = [
         {"file_name": "a", "annotations": [{"category_id": 0, "iscrowd": 0}]},
@@ -75,7 +74,7 @@ def test_catalog_calls_the_function_of_a_name(dataset):
         DatasetCatalog.get("standalone_test_other")
 
 
-def test_metadata_is_one_object_whose_facts_are_set_once(dataset):
+def test_metadata_is_one_object_whose_attributes_are_set_once(dataset):
     metadata = MetadataCatalog.get(dataset[0])
     metadata.set(thing_classes=["p", "q"], evaluator_type="e")
     assert MetadataCatalog.get(dataset[0]) is metadata
@@ -86,14 +85,12 @@ def test_metadata_is_one_object_whose_facts_are_set_once(dataset):
     with pytest.raises(AttributeError, match="nothing"):
         _ = metadata.nothing
     assert metadata.get("nothing", 5) == 5
-    assert metadata.class_names == ["p", "q"]
     metadata.as_dict()["evaluator_type"] = "changed"
     assert pickle.loads(pickle.dumps(metadata)).evaluator_type == "e"
     assert Metadata().name == "N/A"
 
 
-def test_empty_images_are_left_out_on_demand(dataset):
-    MetadataCatalog.get(dataset[0]).thing_classes = ["p", "q"]
+def test_records_without_annotations_can_be_filtered(dataset):
     names = [record["file_name"] for record in get_detection_dataset_dicts(dataset[0])]
     assert names == ["a"]
     assert len(get_detection_dataset_dicts([dataset[0]] * 2, filter_empty=False)) == 6
@@ -103,12 +100,12 @@ def test_empty_images_are_left_out_on_demand(dataset):
         get_detection_dataset_dicts([])
 
 
-def test_list_data_set_hands_out_copies():
+def test_list_data_set_returns_copies():
     records = _records(3)
-    serialised = DatasetFromList(records)
-    assert [serialised[i] for i in (0, 1, -1)] == [records[0], records[1], records[2]]
+    serialized = DatasetFromList(records)
+    assert [serialized[i] for i in (0, 1, -1)] == [records[0], records[1], records[2]]
     with pytest.raises(IndexError):
-        serialised[3]
+        serialized[3]
     assert DatasetFromList(records, serialize=False)[0] is not records[0]
     assert DatasetFromList(records, copy=False, serialize=False)[0] is records[0]
 
@@ -158,30 +155,6 @@ def test_processes_share_the_stream_of_a_sampler(world_size):
     ]
 
 
-def test_repeat_factors_make_rare_categories_frequent():
-    categories = [[0, 0], [1], [0], [], [0]]
-    records = [{"annotations": [{"category_id": c} for c in ids]} for ids in categories]
-    count = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency
-    assert count(records, 0.5).tolist() == pytest.approx([1, 2.5**0.5, 1, 1, 1])
-    assert count(records, 0.5, sqrt=False).tolist() == pytest.approx([1, 2.5, 1, 1, 1])
-    sampler = RepeatFactorTrainingSampler(torch.tensor([1.0, 2.5, 1.3]), seed=3)
-    assert _take(sampler, 14) == [1, 1, 1, 0, 2, 2, 2, 0, 1, 1, 0, 1, 1, 1]
-
-
-def test_random_subset_is_the_recorded_one():
-    sampler = RandomSubsetTrainingSampler(10, 0.5, seed_shuffle=3, seed_subset=4)
-    assert _take(sampler, 12) == [4, 0, 6, 7, 9, 0, 4, 9, 7, 6, 4, 7]
-
-
-def test_grouped_batches_hold_one_group():
-    class Numbers(Sampler):
-        def __iter__(self):
-            return iter(range(7))
-
-    batches = _take(GroupedBatchSampler(Numbers(), [0, 1, 0, 1, 0, 0, 0], 2), 4)
-    assert batches == [[0, 2], [1, 3], [4, 5]]
-
-
 def test_batches_are_wide_or_tall():
     sizes = [(2, 1), (1, 2), (1, 1), (3, 1), (1, 3), (1, 1)]
     elements = [{"width": w, "height": h, "i": i} for i, (w, h) in enumerate(sizes)]
@@ -224,6 +197,16 @@ def test_loaders_are_built_from_a_config(dataset):
     cfg.DATALOADER.SAMPLER_TRAIN = "NoSuchSampler"
     with pytest.raises(ValueError, match="NoSuchSampler"):
         build_detection_train_loader(cfg, mapper=_identity)
+
+
+@standalone_only
+def test_standalone_loaders_ask_for_a_mapper(dataset):
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = (dataset[0],)
+    with pytest.raises(NotImplementedError, match="install Detectron2.*pass a mapper"):
+        build_detection_train_loader(cfg)
+    with pytest.raises(NotImplementedError, match="install Detectron2.*pass a mapper"):
+        build_detection_test_loader(cfg, dataset[0])
 
 
 def test_collate_function_makes_the_batch():

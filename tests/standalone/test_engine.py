@@ -1,4 +1,4 @@
-"""Training loop, hooks, command line and predictor."""
+"""Training loop, hooks, command line and setup."""
 
 import json
 import math
@@ -15,7 +15,6 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.engine import (
     AMPTrainer,
-    DefaultPredictor,
     DefaultTrainer,
     HookBase,
     SimpleTrainer,
@@ -25,7 +24,6 @@ from detectron2.engine import (
     default_writers,
     hooks,
 )
-from detectron2.modeling import META_ARCH_REGISTRY
 
 
 class Slope(nn.Module):
@@ -249,25 +247,6 @@ def test_writers_leave_metrics_and_curves(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def leaves_a_trace(profiler, folder):
-    loop = trainer()
-    loop.register_hooks([profiler(lambda t: t.iter == 1, str(folder)), hooks.TorchMemoryStats()])
-    loop.train(0, 3)
-    return any(path.is_file() for path in folder.rglob("*"))
-
-
-def test_the_profiler_leaves_a_trace(tmp_path):
-    assert leaves_a_trace(hooks.TorchProfiler, tmp_path)
-
-
-@pytest.mark.skipif(
-    "standalone" not in detectron2.__version__,
-    reason="concerns the standalone runtime only: Detectron2's asks for an argument torch dropped",
-)
-def test_the_older_profiler_leaves_a_trace_on_the_standalone_runtime(tmp_path):
-    assert leaves_a_trace(hooks.AutogradProfiler, tmp_path)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="concerns machines without GPU")
 def test_mixed_precision_says_that_it_needs_a_gpu():
     model = Slope()
@@ -334,28 +313,3 @@ def test_set_up_leaves_config_and_log_and_repeats_random_numbers(tmp_path):
 def test_one_process_needs_no_parallel_model():
     model = Slope()
     assert create_ddp_model(model) is model
-
-
-@META_ARCH_REGISTRY.register()
-class EchoForPredictorTest(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, inputs):
-        assert not self.training and not torch.is_grad_enabled()
-        return [dict(inputs[0])]
-
-
-@pytest.mark.parametrize(("form", "pixel"), [("BGR", [1.0, 0.0, 3.0]), ("RGB", [3.0, 0.0, 1.0])])
-def test_predictor_resizes_and_orders_channels(form, pixel):
-    cfg = get_cfg()
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "EchoForPredictorTest", "cpu"
-    cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = form, 20, 30
-    image = np.zeros((10, 20, 3), np.uint8)
-    image[..., 0], image[..., 2] = 1, 3
-    output = DefaultPredictor(cfg)(image)
-    assert output["image"].shape == (3, 15, 30)
-    assert output["image"].dtype == torch.float32
-    assert output["image"][:, 0, 0].tolist() == pixel
-    assert (output["height"], output["width"]) == (10, 20)

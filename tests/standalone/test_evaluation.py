@@ -157,7 +157,7 @@ def test_nested_results_are_flattened_with_slashes():
 
 @pytest.mark.skipif("standalone" not in detectron2.__version__, reason="standalone runtime only")
 def test_standalone_names_a_label_file_with_unknown_labels(tmp_path, monkeypatch):
-    wrong = np.full((4, 4), 9, np.uint8)
-    monkeypatch.setattr("label_maps.label_maps", lambda: [(wrong, np.zeros((4, 4), np.uint8))])
+    pairs = [(np.full((4, 4), 9, np.uint8), np.zeros((4, 4), np.uint8))]
+    monkeypatch.setattr("tests.helpers.label_maps.label_maps", lambda: pairs)
     with pytest.raises(ValueError, match=r"0\.png has labels 9 to 9"):
         evaluate_label_maps(tmp_path, "unknown_labels")

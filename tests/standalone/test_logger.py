@@ -2,13 +2,7 @@ import logging
 import re
 
 import pytest
-from detectron2.utils.logger import (
-    create_small_table,
-    log_every_n,
-    log_every_n_seconds,
-    log_first_n,
-    setup_logger,
-)
+from detectron2.utils.logger import log_every_n_seconds, setup_logger
 
 from tests.helpers.log_lines import recorded_lines
 
@@ -70,28 +64,6 @@ def test_the_screen_can_be_left_out(name):
     assert logger.handlers == [] and logger.propagate
 
 
-def test_the_first_calls_from_a_line_are_logged(name):
-    with recorded_lines(name) as lines:
-        for step in range(5):
-            log_first_n(logging.INFO, f"step {step}", 2, name=name)
-    assert lines == ["step 0", "step 1"]
-
-
-def test_the_first_calls_with_a_message_are_logged(name):
-    with recorded_lines(name) as lines:
-        for message in ("a", "b", "a", "b"):
-            log_first_n(logging.INFO, message, name=name, key="message")
-        log_first_n(logging.INFO, "a", name=name, key=("caller", "message"))
-    assert lines == ["a", "b", "a"]
-
-
-def test_every_nth_call_is_logged(name):
-    with recorded_lines(name) as lines:
-        for step in range(7):
-            log_every_n(logging.INFO, f"step {step}", 3, name=name)
-    assert lines == ["step 0", "step 3", "step 6"]
-
-
 def test_a_line_waits_its_seconds(name):
     with recorded_lines(name) as lines:
         for step in range(4):
@@ -101,11 +73,5 @@ def test_a_line_waits_its_seconds(name):
 
 def test_the_default_logger_is_the_callers_module():
     with recorded_lines(__name__) as lines:
-        log_first_n(logging.INFO, "mine")
+        log_every_n_seconds(logging.INFO, "mine")
     assert lines == ["mine"]
-
-
-def test_the_small_table_rounds_figures():
-    lines = create_small_table({"mIoU": 1.23456, "n": 2, "none": None}).splitlines()
-    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == ["mIoU", "n", "none"]
-    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == ["1.235", "2", ""]

@@ -1,4 +1,4 @@
-"""What the standalone runtime lacks says so, and what it has is found in every process."""
+"""Missing parts of Detectron2 are explained, and the runtime works in every process."""
 
 import importlib
 import multiprocessing
@@ -6,6 +6,8 @@ import sys
 
 import detectron2
 import pytest
+import torch
+from detectron2.structures import BitMasks, Boxes
 
 standalone_only = pytest.mark.skipif(
     "standalone" not in detectron2.__version__, reason="concerns only the standalone runtime"
@@ -19,7 +21,9 @@ standalone_only = pytest.mark.skipif(
         "detectron2.model_zoo",
         "detectron2.modeling.roi_heads",
         "detectron2.modeling.roi_heads.fast_rcnn",
-        "detectron2.projects.panoptic_deeplab",
+        "detectron2.modeling.backbone.resnet",
+        "detectron2.projects.point_rend",
+        "detectron2.utils.memory",
     ],
 )
 def test_standalone_missing_module_says_to_install_detectron2(name):
@@ -32,7 +36,18 @@ def test_standalone_missing_module_says_to_install_detectron2(name):
     ("module", "name"),
     [
         ("detectron2", "model_zoo"),
-        ("detectron2.modeling", "FPN"),
+        ("detectron2", "projects"),
+        ("detectron2.checkpoint", "c2_model_loading"),
+        ("detectron2.data", "DatasetMapper"),
+        ("detectron2.data.samplers", "RepeatFactorTrainingSampler"),
+        ("detectron2.data.transforms", "RandomBrightness"),
+        ("detectron2.engine", "DefaultPredictor"),
+        ("detectron2.engine.hooks", "TorchProfiler"),
+        ("detectron2.layers", "FrozenBatchNorm2d"),
+        ("detectron2.modeling", "build_resnet_backbone"),
+        ("detectron2.solver", "WarmupCosineLR"),
+        ("detectron2.structures", "PolygonMasks"),
+        ("detectron2.utils.logger", "log_first_n"),
         ("detectron2.config", "LazyConfig"),
         ("detectron2.data.detection_utils", "transform_proposals"),
         ("detectron2.layers.wrappers", "paste_masks_in_image"),
@@ -43,6 +58,16 @@ def test_standalone_missing_name_says_to_install_detectron2(module, name):
         exec(f"from {module} import {name}")
     with pytest.raises((AttributeError, ImportError), match="install Detectron2"):
         getattr(importlib.import_module(module), name)
+
+
+@standalone_only
+def test_standalone_missing_methods_say_to_install_detectron2():
+    for instance, name in (
+        (Boxes(torch.zeros(1, 4)), "clip"),
+        (BitMasks(torch.zeros(1, 2, 2)), "get_bounding_boxes"),
+    ):
+        with pytest.raises(AttributeError, match=f"{name}'; install Detectron2"):
+            getattr(instance, name)
 
 
 @standalone_only

@@ -13,8 +13,6 @@ import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
 from detectron2.config import get_cfg
 from detectron2.solver import (
     LRMultiplier,
-    WarmupCosineLR,
-    WarmupMultiStepLR,
     build_lr_scheduler,
     build_optimizer,
     get_default_optimizer_params,
@@ -80,15 +78,6 @@ def test_unknown_schedules_are_refused(options):
     cfg.merge_from_list(options)
     with pytest.raises(ValueError, match=options[1]):
         build_lr_scheduler(cfg, sgd())
-
-
-def test_torch_style_schedulers_agree_with_their_formulas():
-    optimizer = sgd(1.0)
-    steps = WarmupMultiStepLR(optimizer, [4, 6], gamma=0.1, warmup_factor=0.2, warmup_iters=2)
-    assert rates(steps, optimizer, 6) == pytest.approx([0.2, 0.6, 1, 1, 0.1, 0.1, 0.01])
-    optimizer = sgd(1.0)
-    cosine = WarmupCosineLR(optimizer, 4, warmup_iters=0)
-    assert rates(cosine, optimizer, 4) == pytest.approx([1, 0.853553, 0.5, 0.146447, 0], abs=1e-6)
 
 
 def test_multiplier_keeps_the_ratio_of_the_groups_and_resumes():

@@ -1,5 +1,4 @@
 import os
-import pickle
 import random
 
 import detectron2
@@ -10,14 +9,7 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.colormap import colormap, random_color, random_colors
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathHandler, PathManager
-from detectron2.utils.memory import retry_if_cuda_oom
-from detectron2.utils.registry import Registry, locate
-from detectron2.utils.serialize import PicklableWrapper
-from torch import nn
-
-STANDALONE_ONLY = pytest.mark.skipif(
-    "standalone" not in detectron2.__version__, reason="standalone runtime only"
-)
+from detectron2.utils.registry import Registry
 
 
 def test_a_registry_finds_what_was_registered():
@@ -34,14 +26,6 @@ def test_a_registry_finds_what_was_registered():
         registry.get("Nothing")
     with pytest.raises(AssertionError, match="Thing"):
         registry.register(Thing)
-
-
-def test_locate_imports_by_dotted_name():
-    assert locate("torch.nn.Linear") is nn.Linear
-    assert locate("torch.nn.Linear.forward") is nn.Linear.forward
-    for unknown in ("torch.nn.Linnear", "no_such_module.thing"):
-        with pytest.raises(ImportError, match=unknown):
-            locate(unknown)
 
 
 def test_the_path_manager_serves_local_files_and_handlers(tmp_path):
@@ -73,35 +57,6 @@ def test_one_seed_fixes_all_random_numbers():
     assert draw() != first
 
 
-class Greedy:
-    """Runs out of memory a number of times before it answers."""
-
-    def __init__(self, failures: int, message: str = "CUDA out of memory. Tried to allocate"):
-        self.failures, self.message, self.calls = failures, message, 0
-
-    def answer(self, value, *, more):
-        self.calls += 1
-        if self.calls <= self.failures:
-            raise RuntimeError(self.message)
-        return value, more
-
-
-@pytest.mark.parametrize("failures", [0, 1, 2])
-def test_out_of_memory_is_tried_again_twice(failures):
-    greedy = Greedy(failures)
-    value, more = retry_if_cuda_oom(greedy.answer)(torch.ones(2), more=3)
-    assert (value.tolist(), more, greedy.calls) == ([1.0, 1.0], 3, failures + 1)
-
-
-@pytest.mark.parametrize(
-    "greedy, calls", [(Greedy(9), 3), (Greedy(9, "another error"), 1)], ids=["memory", "other"]
-)
-def test_errors_that_stay_are_raised(greedy, calls):
-    with pytest.raises(RuntimeError, match=greedy.message):
-        retry_if_cuda_oom(greedy.answer)(1, more=2)
-    assert greedy.calls == calls
-
-
 def test_the_palette_is_detectron2s():
     colors = colormap(rgb=True, maximum=1)
     assert colors.shape == (74, 3) and colors.dtype == np.float32
@@ -116,21 +71,6 @@ def test_random_colors_come_from_the_palette():
     palette = colormap(rgb=True, maximum=1).tolist()
     assert random_color(rgb=True, maximum=1).tolist() in palette
     assert all(color.tolist() in palette for color in random_colors(9, rgb=True, maximum=1))
-
-
-def test_a_wrapped_object_arrives_as_itself():
-    wrapper = PicklableWrapper(nn.Linear(2, 3).in_features)
-    assert pickle.loads(pickle.dumps(wrapper)) == 2
-    wrapper = PicklableWrapper(np.add)
-    assert wrapper(1, 2) == 3 and wrapper.nin == 2
-    assert pickle.loads(pickle.dumps(wrapper)) is np.add
-
-
-@STANDALONE_ONLY
-def test_standalone_says_how_to_pickle_a_closure(monkeypatch):
-    monkeypatch.setattr("detectron2.utils.serialize.find_spec", lambda name: None)
-    with pytest.raises(TypeError, match="top level of a module, or install cloudpickle"):
-        pickle.dumps(PicklableWrapper(lambda: None))
 
 
 def test_the_environment_table_names_versions():

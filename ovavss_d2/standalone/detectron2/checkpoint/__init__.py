@@ -1,4 +1,4 @@
-"""Saving and loading of models and of training states."""
+"""Saving and loading of models and training states."""
 
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 

@@ -1,4 +1,4 @@
-"""Configuration: the config node, its defaults, and classes that are built from it."""
+"""Configs: the config node, its defaults, and `configurable`; lazy configs are not implemented."""
 
 from .config import CfgNode, get_cfg
 from .configurable import configurable

@@ -1,8 +1,9 @@
-"""`CfgNode`, fvcore's config node with versions, and `get_cfg`, which holds the defaults."""
+"""`CfgNode`, which is fvcore's config node with versions, and `get_cfg`."""
 
 import copy
 import logging
 import os
+from typing import Any
 
 from detectron2.config.defaults import DEFAULTS
 from detectron2.utils.file_io import PathManager
@@ -12,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 class CfgNode(_FvcoreCfgNode):
-    """A tree of options, read as attributes, that YAML files and `KEY VALUE` lists override.
+    """A tree of options that YAML files and `KEY VALUE` lists override.
 
-    Like fvcore's, except that a file may state the VERSION of its keys. Unlike in Detectron2, keys
-    of version 1 are not translated: a file that has them is refused as any unknown key is.
+    Unlike fvcore's node it checks the VERSION of a file. Unlike Detectron2's node it does not
+    translate keys of version 1; they raise the error of any unknown key.
     """
 
     @classmethod
-    def _open_cfg(cls, filename):
+    def _open_cfg(cls, filename: str) -> Any:
         return PathManager.open(filename, "r")
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = True) -> None:
@@ -27,14 +28,14 @@ class CfgNode(_FvcoreCfgNode):
 
         Args:
             cfg_filename: path of the file.
-            allow_unsafe: let YAML tags of Python objects through, as Detectron2 does; load only
+            allow_unsafe: accept YAML tags that create Python objects, as Detectron2 does; only for
                 files that you trust.
 
         Raises:
-            AssertionError: there is no such file, or its VERSION is newer than this config's.
-            KeyError, ValueError: an unknown key, or a value of another type.
+            AssertionError: the file does not exist, or its VERSION is newer than this config's.
+            KeyError, ValueError: a key is unknown, or a value has the wrong type.
         """
-        # As in Detectron2, an assertion: callers may rely on its type.
+        # As in Detectron2, an AssertionError, on which callers may rely.
         if not PathManager.isfile(cfg_filename):
             raise AssertionError(f"Config file '{cfg_filename}' does not exist!")
         loaded = self.load_yaml_with_base(cfg_filename, allow_unsafe=allow_unsafe)
@@ -54,16 +55,16 @@ class CfgNode(_FvcoreCfgNode):
             raise AssertionError(f"Cannot merge a v{version} config into a v{own} config.")
         elif version < own:
             logger.warning(
-                f"Config '{name}' is of version {version}: its keys are read as those of v{own}, "
-                "only Detectron2 itself translates old ones."
+                f"Config '{name}' has version {version}: its keys are read as version {own}; "
+                "only Detectron2 itself translates old keys."
             )
             loaded["VERSION"] = own
 
-    def dump(self, *args, **kwargs) -> str:
-        """The config as YAML; arguments are those of `yaml.safe_dump`."""
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Return the config as YAML; arguments are those of `yaml.safe_dump`."""
         return super().dump(*args, **kwargs)
 
 
 def get_cfg() -> CfgNode:
-    """A new config that holds Detectron2's defaults."""
+    """Create a config with Detectron2's defaults."""
     return CfgNode(copy.deepcopy(DEFAULTS))

@@ -1,8 +1,9 @@
-"""`configurable`: constructors and functions that take a config in place of arguments."""
+"""`configurable`: lets constructors and functions take a config instead of their arguments."""
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 from detectron2.config.config import CfgNode
 
@@ -10,10 +11,12 @@ _USAGE = "Incorrect use of @configurable. Check API documentation for examples."
 _NO_FROM_CONFIG = "Class with @configurable must have a 'from_config' classmethod."
 
 
-def configurable(init_func: Callable | None = None, *, from_config: Callable | None = None):
-    """Let a constructor or a function take a config, which `from_config` turns into arguments.
+def configurable(
+    init_func: Callable | None = None, *, from_config: Callable | None = None
+) -> Callable:
+    """Let a constructor or a function take a config, which `from_config` converts to arguments.
 
-    Two ways to use it:
+    Usage:
 
         class A:
             @configurable
@@ -23,12 +26,12 @@ def configurable(init_func: Callable | None = None, *, from_config: Callable | N
             def from_config(cls, cfg):  # the first argument must be called cfg
                 return {"width": cfg.WIDTH}
 
-        A(width=3), A(cfg), A(cfg, depth=5)  # keywords win over what from_config returns
+        A(width=3), A(cfg), A(cfg, depth=5)  # keywords override what from_config returns
 
         @configurable(from_config=lambda cfg: {"width": cfg.WIDTH})
         def build(width, depth=2): ...
 
-    Arguments that `from_config` itself accepts are passed to it, all others to the constructor.
+    Arguments that `from_config` accepts are passed to it, all others to the constructor.
     """
     if init_func is not None:
         is_init = inspect.isfunction(init_func) and init_func.__name__ == "__init__"
@@ -42,9 +45,9 @@ def configurable(init_func: Callable | None = None, *, from_config: Callable | N
     return functools.partial(_configurable_function, from_config=from_config)
 
 
-def _configurable_init(init_func):
+def _configurable_init(init_func: Callable) -> Callable:
     @functools.wraps(init_func)
-    def wrapped(self, *args, **kwargs):
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             from_config = type(self).from_config
         except AttributeError as error:
@@ -59,32 +62,26 @@ def _configurable_init(init_func):
     return wrapped
 
 
-def _configurable_function(function, *, from_config):
+def _configurable_function(function: Callable, *, from_config: Callable) -> Callable:
     if not inspect.isfunction(function):
         raise AssertionError(_USAGE)
 
     @functools.wraps(function)
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         if _called_with_config(args, kwargs):
             return function(**_arguments(from_config, args, kwargs))
         return function(*args, **kwargs)
 
-    wrapped.from_config = from_config
+    wrapped.from_config = from_config  # type: ignore[attr-defined]
     return wrapped
 
 
-def _called_with_config(args, kwargs) -> bool:
-    candidate = args[0] if args else kwargs.get("cfg")
-    return isinstance(candidate, CfgNode) or _is_omegaconf(candidate)
+def _called_with_config(args: tuple, kwargs: dict[str, Any]) -> bool:
+    return isinstance(args[0] if args else kwargs.get("cfg"), CfgNode)
 
 
-def _is_omegaconf(value) -> bool:
-    # Detectron2 accepts OmegaConf's nodes too; asked by module so that it need not be installed.
-    return isinstance(value, Mapping) and type(value).__module__.startswith("omegaconf.")
-
-
-def _arguments(from_config, args, kwargs) -> dict:
-    """Arguments of the wrapped callable: those of `from_config`, overridden by spare keywords."""
+def _arguments(from_config: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the wrapped callable: those of `from_config`, overridden by other keywords."""
     parameters = inspect.signature(from_config).parameters
     if next(iter(parameters), None) != "cfg":
         owner = getattr(from_config, "__self__", from_config)
@@ -93,5 +90,5 @@ def _arguments(from_config, args, kwargs) -> dict:
     if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
         return from_config(*args, **kwargs)
     own = {name: value for name, value in kwargs.items() if name in parameters}
-    spare = {name: value for name, value in kwargs.items() if name not in parameters}
-    return {**from_config(*args, **own), **spare}
+    other = {name: value for name, value in kwargs.items() if name not in parameters}
+    return {**from_config(*args, **own), **other}

@@ -1,6 +1,6 @@
-"""The default of every config key of Detectron2 (version 2 of the keys), grouped by part."""
+"""Detectron2's config keys (version 2) with their defaults, also those that nothing here uses."""
 
-VERSION = 2  # of the keys, not of the program
+VERSION = 2  # of the keys
 
 _PROPOSALS = {
     "PROPOSAL_GENERATOR": {

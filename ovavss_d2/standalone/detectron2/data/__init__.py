@@ -1,4 +1,7 @@
-"""Data: catalogs of datasets, loaders, samplers, transforms and helpers for annotations."""
+"""Data: catalogs of data sets, loaders, samplers and transforms.
+
+Mappers of records to model inputs are not implemented; pass one to the loaders.
+"""
 
 from . import transforms  # isort: skip
 from .build import (
@@ -6,16 +9,13 @@ from .build import (
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
-    print_instances_class_histogram,
 )
 from .catalog import DatasetCatalog, Metadata, MetadataCatalog
 from .common import DatasetFromList, MapDataset, ToIterableDataset
-from .dataset_mapper import DatasetMapper
 
 __all__ = [
     "DatasetCatalog",
     "DatasetFromList",
-    "DatasetMapper",
     "MapDataset",
     "Metadata",
     "MetadataCatalog",
@@ -24,6 +24,5 @@ __all__ = [
     "build_detection_test_loader",
     "build_detection_train_loader",
     "get_detection_dataset_dicts",
-    "print_instances_class_histogram",
     "transforms",
 ]

@@ -1,24 +1,22 @@
-"""`DatasetCatalog` and `MetadataCatalog`: data sets by name, and what is known of them."""
+"""`DatasetCatalog` and `MetadataCatalog`: data sets and their metadata by name."""
 
-import logging
 import types
 from collections import UserDict
 from collections.abc import Callable
+from typing import Any
 
 __all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
-
-logger = logging.getLogger(__name__)
 
 
 class _DatasetCatalog(UserDict):
     """Maps the names of data sets to functions that return their records (`list[dict]`)."""
 
     def register(self, name: str, func: Callable) -> None:
-        """Add a data set.
+        """Register a data set.
 
         Args:
             name: of the data set, such as "coco_2014_train".
-            func: takes no argument and returns the same records whenever it is called.
+            func: takes no argument and returns the same records in each call.
         """
         if not callable(func):
             raise AssertionError("You must register a function with `DatasetCatalog.register`!")
@@ -26,8 +24,8 @@ class _DatasetCatalog(UserDict):
             raise AssertionError(f"Dataset '{name}' is already registered!")
         self[name] = func
 
-    def get(self, name: str):
-        """Call the function of a data set and return its records; KeyError if there is none."""
+    def get(self, name: str) -> Any:  # type: ignore[override]
+        """Return the records of a data set; KeyError if it is not registered."""
         try:
             load = self[name]
         except KeyError as error:
@@ -38,11 +36,11 @@ class _DatasetCatalog(UserDict):
         return load()
 
     def list(self) -> list[str]:
-        """Names of all data sets."""
+        """Return the names of all data sets."""
         return list(self.keys())
 
     def remove(self, name: str) -> None:
-        """Forget a data set."""
+        """Remove a data set."""
         self.pop(name)
 
     def __str__(self) -> str:
@@ -52,22 +50,11 @@ class _DatasetCatalog(UserDict):
 
 
 class Metadata(types.SimpleNamespace):
-    """Facts about a data set as attributes, each of which can be set once.
-
-    Setting an attribute again is allowed only with an equal value. `class_names` is an old name of
-    `thing_classes`.
-    """
+    """The metadata of a data set as attributes, which can be set again only to an equal value."""
 
     name: str = "N/A"
 
-    _RENAMED = {"class_names": "thing_classes"}
-
-    def __init__(self, **facts):
-        super().__init__(**facts)
-
-    def __getattr__(self, key):
-        if key in self._RENAMED:
-            return getattr(self, self._new_name(key))
+    def __getattr__(self, key: str) -> Any:
         raise AttributeError(
             f"Attribute '{key}' does not exist in the metadata of dataset '{self.name}': "
             + (
@@ -77,9 +64,7 @@ class Metadata(types.SimpleNamespace):
             )
         )
 
-    def __setattr__(self, key, value):
-        if key in self._RENAMED:
-            key = self._new_name(key)
+    def __setattr__(self, key: str, value: Any) -> None:
         if key in vars(self) and vars(self)[key] != value:
             raise AssertionError(
                 f"Attribute '{key}' in the metadata of '{self.name}' cannot be set "
@@ -87,31 +72,26 @@ class Metadata(types.SimpleNamespace):
             )
         super().__setattr__(key, value)
 
-    def _new_name(self, key: str) -> str:
-        new = self._RENAMED[key]
-        logger.warning(f"Metadata '{key}' was renamed to '{new}'!")
-        return new
-
     def as_dict(self) -> dict:
-        """A copy of all facts; changing it does not change the metadata."""
+        """Return a copy of all attributes as a dict."""
         return dict(vars(self))
 
-    def set(self, **facts) -> "Metadata":
-        """Set several facts; returns the metadata itself."""
-        for key, value in facts.items():
+    def set(self, **attributes: Any) -> "Metadata":
+        """Set several attributes and return the metadata itself."""
+        for key, value in attributes.items():
             setattr(self, key, value)
         return self
 
-    def get(self, key: str, default=None):
-        """A fact, or `default` if it is not known."""
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return an attribute, or `default` if it is not set."""
         return getattr(self, key, default)
 
 
 class _MetadataCatalog(UserDict):
-    """Maps the names of data sets to their `Metadata`, one object a name, made on demand."""
+    """Maps the names of data sets to their `Metadata`, one object per name."""
 
-    def get(self, name: str) -> Metadata:
-        """The metadata of a data set; the same object at every call."""
+    def get(self, name: str) -> Metadata:  # type: ignore[override]
+        """Return the metadata of a data set, created in the first call."""
         if not name:
             raise AssertionError("MetadataCatalog.get(name) expects the name of a data set")
         if name not in self:
@@ -119,11 +99,11 @@ class _MetadataCatalog(UserDict):
         return self[name]
 
     def list(self) -> list[str]:
-        """Names of all data sets that have metadata."""
+        """Return the names of all data sets that have metadata."""
         return list(self.keys())
 
     def remove(self, name: str) -> None:
-        """Forget the metadata of a data set."""
+        """Remove the metadata of a data set."""
         self.pop(name)
 
     def __str__(self) -> str:

@@ -1,11 +1,12 @@
-"""Data sets that wrap others: serialised, mapped, made iterable or batched."""
+"""Data sets that wrap others: serialized, mapped, made iterable, or grouped into batches."""
 
 import copy
 import itertools
 import logging
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +20,10 @@ _WARN_AFTER = 3  # failed samples in a row
 
 
 class _PickledList:
-    """A read-only list kept as one byte tensor.
+    """A read-only list stored as one byte tensor.
 
-    Worker processes share a tensor's memory, while a list of Python objects would be copied into
-    each of them as soon as reference counts change.
+    Worker processes share a tensor's memory. A list of Python objects would be copied into each
+    process as soon as reference counts change.
     """
 
     def __init__(self, items: list):
@@ -32,10 +33,10 @@ class _PickledList:
         size = len(self._bytes) / 1024**2
         logger.info(f"Serialized {len(chunks)} elements of the dataset into {size:.2f} MiB")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         end = self._ends[index].item()
         index = index % len(self)
         start = 0 if index == 0 else self._ends[index - 1].item()
@@ -49,9 +50,9 @@ class DatasetFromList(torchdata.Dataset):
         """
         Args:
             lst: the elements.
-            copy: hand out deep copies, so that users may change them.
-            serialize: keep the elements pickled in one tensor (a fresh object at every access), or
-                a function that turns the list into some other container.
+            copy: return deep copies, so that users may change them.
+            serialize: store the elements pickled in one tensor (each access creates a new object),
+                or a function that turns the list into another container.
         """
         if not isinstance(serialize, bool | Callable):
             raise TypeError(f"serialize must be a bool or a callable, got {serialize!r}")
@@ -62,10 +63,10 @@ class DatasetFromList(torchdata.Dataset):
         else:
             self._lst = _PickledList(lst) if serialize else lst
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._lst)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> Any:
         if self._copy and not self._serialize:
             return copy.deepcopy(self._lst[idx])
         return self._lst[idx]
@@ -74,28 +75,33 @@ class DatasetFromList(torchdata.Dataset):
 class MapDataset(torchdata.Dataset):
     """Applies a function to the elements of a data set.
 
-    An element for which the function returns None is replaced by another, drawn at random among
-    those that have not failed. Over an iterable data set such elements are skipped.
+    If the function returns None for an element, another one is drawn at random among those that
+    have not failed. In an iterable data set such elements are skipped.
     """
 
-    def __new__(cls, dataset, map_func):
+    def __new__(cls, dataset: Any, map_func: Callable) -> Any:
         if isinstance(dataset, torchdata.IterableDataset):
             return _MappedIterable(dataset, map_func)
         return super().__new__(cls)
 
-    def __init__(self, dataset, map_func: Callable):
+    def __init__(self, dataset: Any, map_func: Callable):
+        """
+        Args:
+            dataset: map-style or iterable.
+            map_func: called with each element.
+        """
         self._dataset = dataset
         self._map_func = map_func
         self._random = random.Random(42)
-        self._failed = set()
+        self._failed: set[int] = set()
 
-    def __getnewargs__(self):
+    def __getnewargs__(self) -> tuple:
         return self._dataset, self._map_func
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> Any:
         current, failures = int(idx), 0
         while True:
             data = self._map_func(self._dataset[current])
@@ -110,7 +116,7 @@ class MapDataset(torchdata.Dataset):
                 )
             current = self._random.choice(self._candidates())
 
-    def _candidates(self):
+    def _candidates(self) -> list[int]:
         candidates = [i for i in range(len(self._dataset)) if i not in self._failed]
         if not candidates:
             raise ValueError(
@@ -121,14 +127,14 @@ class MapDataset(torchdata.Dataset):
 
 
 class _MappedIterable(torchdata.IterableDataset):
-    def __init__(self, dataset, map_func):
+    def __init__(self, dataset: torchdata.IterableDataset, map_func: Callable):
         self._dataset = dataset
         self._map_func = map_func
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._dataset)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:
         return (data for data in map(self._map_func, self._dataset) if data is not None)
 
 
@@ -144,24 +150,24 @@ class ToIterableDataset(torchdata.IterableDataset):
     ):
         """
         Args:
-            dataset: has `__getitem__`.
-            sampler: a cheap iterable of indices.
-            shard_sampler: each worker of a DataLoader takes its own share of the indices. False
-                for a sampler that already knows the workers.
-            shard_chunk_size: indices that go to a worker in a row; with the batch size here, the
-                batches do not depend on the number of workers.
+            dataset: map-style.
+            sampler: an iterable of indices.
+            shard_sampler: split the indices among the workers of a DataLoader. False if the
+                sampler already does this.
+            shard_chunk_size: number of consecutive indices that go to one worker; if this is the
+                batch size, batches do not depend on the number of workers.
         """
         if isinstance(dataset, torchdata.IterableDataset):
-            raise AssertionError(f"expected a data set with indices, got {dataset}")
+            raise AssertionError(f"expected a map-style data set, got {dataset}")
         self.dataset = dataset
         self.sampler = sampler
         self.shard_sampler = shard_sampler
         self.shard_chunk_size = shard_chunk_size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:
         worker = torchdata.get_worker_info() if self.shard_sampler else None
         indices = iter(self.sampler)
         if worker is not None:
@@ -170,8 +176,8 @@ class ToIterableDataset(torchdata.IterableDataset):
             yield self.dataset[index]
 
 
-def _share(indices, chunk_size, rank, count):
-    """Every `count`-th chunk of the indices, starting with chunk `rank`."""
+def _share(indices: Iterator[int], chunk_size: int, rank: int, count: int) -> Iterator[int]:
+    """Yield every `count`-th chunk of the indices, starting with chunk `rank`."""
     for number in itertools.count():
         chunk = list(itertools.islice(indices, chunk_size))
         if not chunk:
@@ -181,17 +187,17 @@ def _share(indices, chunk_size, rank, count):
 
 
 class AspectRatioGroupedDataset(torchdata.IterableDataset):
-    """Makes batches of either wide or tall elements, which then need less padding.
+    """Groups elements into batches of either wide or tall ones, which need less padding.
 
-    The elements are dicts with "width" and "height"; wide means that the width is the larger one.
+    The elements are dicts with "width" and "height"; wide means width > height.
     """
 
-    def __init__(self, dataset, batch_size: int):
+    def __init__(self, dataset: Iterable[dict], batch_size: int):
         self.dataset = dataset
         self.batch_size = batch_size
 
-    def __iter__(self):
-        waiting = {True: [], False: []}
+    def __iter__(self) -> Iterator:
+        waiting: dict[bool, list[dict]] = {True: [], False: []}
         for element in self.dataset:
             is_wide = element["width"] > element["height"]
             waiting[is_wide].append(element)

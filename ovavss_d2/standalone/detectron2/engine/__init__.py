@@ -1,7 +1,9 @@
-"""Training loops, their hooks, and the usual wiring of a training job."""
+"""Training: the trainers, their hooks, the launcher, and the setup of a job.
+
+The profiling hooks and the predictor are not implemented.
+"""
 
 from .defaults import (
-    DefaultPredictor,
     DefaultTrainer,
     create_ddp_model,
     default_argument_parser,
@@ -9,7 +11,6 @@ from .defaults import (
     default_writers,
 )
 from .hooks import (
-    AutogradProfiler,
     BestCheckpointer,
     CallbackHook,
     EvalHook,
@@ -18,19 +19,15 @@ from .hooks import (
     PeriodicCheckpointer,
     PeriodicWriter,
     PreciseBN,
-    TorchMemoryStats,
-    TorchProfiler,
 )
 from .launch import DEFAULT_TIMEOUT, launch
 from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 
 __all__ = [
     "AMPTrainer",
-    "AutogradProfiler",
     "BestCheckpointer",
     "CallbackHook",
     "DEFAULT_TIMEOUT",
-    "DefaultPredictor",
     "DefaultTrainer",
     "EvalHook",
     "HookBase",
@@ -40,8 +37,6 @@ __all__ = [
     "PeriodicWriter",
     "PreciseBN",
     "SimpleTrainer",
-    "TorchMemoryStats",
-    "TorchProfiler",
     "TrainerBase",
     "create_ddp_model",
     "default_argument_parser",

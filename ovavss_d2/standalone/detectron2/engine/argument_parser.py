@@ -1,4 +1,4 @@
-"""The command line that Detectron2's users know."""
+"""The command line of training scripts."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ Examples:
 On one machine:
     $ {script} --num-gpus 8 --config-file cfg.yaml
 
-With other options than the file's:
+Override options of the file:
     $ {script} --config-file cfg.yaml MODEL.WEIGHTS /path/to/weight.pth SOLVER.BASE_LR 0.001
 
 On several machines:
@@ -22,10 +22,10 @@ PRIVATE_PORTS = 16384
 
 
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """The usual arguments of a training script.
+    """Create the parser for the arguments of a training script.
 
     Args:
-        epilog: the last words of `--help`; examples if None.
+        epilog: text at the end of `--help`; examples if None.
     """
     parser = argparse.ArgumentParser(
         epilog=EXAMPLES.format(script=sys.argv[0]) if epilog is None else epilog,
@@ -35,11 +35,11 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last checkpoint in the output folder; see"
+        help="resume from the last checkpoint in the output folder; see"
         " `DefaultTrainer.resume_or_load()`",
     )
     parser.add_argument("--eval-only", action="store_true", help="perform evaluation only")
-    parser.add_argument("--num-gpus", type=int, default=1, help="number of gpus *per machine*")
+    parser.add_argument("--num-gpus", type=int, default=1, help="number of GPUs *per machine*")
     parser.add_argument("--num-machines", type=int, default=1, help="total number of machines")
     parser.add_argument(
         "--machine-rank", type=int, default=0, help="the rank of this machine (unique per machine)"
@@ -47,8 +47,8 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     parser.add_argument(
         "--dist-url",
         default=f"tcp://127.0.0.1:{_port_of_user()}",
-        help="initialization URL for pytorch distributed backend. See"
-        " https://pytorch.org/docs/stable/distributed.html for details.",
+        help="initialization URL of PyTorch's distributed backend, see"
+        " https://pytorch.org/docs/stable/distributed.html",
     )
     parser.add_argument(
         "opts",
@@ -60,6 +60,6 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
 
 
 def _port_of_user() -> int:
-    """A port that differs between users of a machine, where there are user ids."""
+    """A port that differs between the users of a machine."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     return FIRST_PRIVATE_PORT + user % PRIVATE_PORTS

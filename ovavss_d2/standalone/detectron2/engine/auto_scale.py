@@ -1,28 +1,31 @@
-"""Adapt a config that was made for some number of processes to another number."""
+"""Scale a config to another number of processes."""
 
 import logging
+
+from detectron2.config import CfgNode
 
 logger = logging.getLogger(__name__)
 
 
-def scale_to_workers(cfg, num_workers: int):
-    """The config for `num_workers` processes, so that each one's batch stays what it was.
+def scale_to_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
+    """Scale a config to `num_workers` processes with the same batch size per process.
 
-    `SOLVER.REFERENCE_WORLD_SIZE` is the number that the config was made for; 0 turns this off.
-    Batch size and learning rate grow with the number, everything that counts steps shrinks with it.
+    The config was written for `SOLVER.REFERENCE_WORLD_SIZE` processes; 0 turns scaling off. Batch
+    size and learning rate are multiplied by the ratio, and everything that counts steps is divided
+    by it.
 
     Args:
-        cfg: left as it is.
-        num_workers: processes of this job.
+        cfg: not changed.
+        num_workers: number of processes of this job.
 
     Returns:
-        `cfg` itself if nothing is to be done, or a changed copy, frozen like the original.
+        `cfg` itself if the numbers are equal, else a scaled copy, frozen like the original.
     """
     reference = cfg.SOLVER.REFERENCE_WORLD_SIZE
     if reference in (0, num_workers):
         return cfg
     assert cfg.SOLVER.IMS_PER_BATCH % reference == 0, (
-        f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} is no multiple of"
+        f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} is not a multiple of"
         f" SOLVER.REFERENCE_WORLD_SIZE {reference}"
     )
     frozen = cfg.is_frozen()
@@ -39,7 +42,7 @@ def scale_to_workers(cfg, num_workers: int):
     cfg.TEST.EVAL_PERIOD = int(round(cfg.TEST.EVAL_PERIOD / scale))
     solver.REFERENCE_WORLD_SIZE = num_workers
     logger.info(
-        "Scaled the config to %d processes: batch size %d, learning rate %g, %d steps, warm-up %d",
+        "Scaled the config to %d processes: batch size %d, learning rate %g, %d steps, warmup %d",
         num_workers,
         solver.IMS_PER_BATCH,
         solver.BASE_LR,

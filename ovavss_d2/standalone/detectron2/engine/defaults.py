@@ -1,8 +1,4 @@
-"""The usual wiring of a job: command line, set-up, writers, trainer.
-
-`DefaultPredictor` and `default_argument_parser` live in files of their own and are available here
-too.
-"""
+"""The setup of a job from a config: logs, writers and `DefaultTrainer`."""
 
 import logging
 import os
@@ -10,9 +6,11 @@ import weakref
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.evaluation import (
     DatasetEvaluator,
@@ -41,11 +39,9 @@ from torch.nn.parallel import DistributedDataParallel
 from . import hooks
 from .argument_parser import default_argument_parser
 from .auto_scale import scale_to_workers
-from .predictor import DefaultPredictor
 from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 
 __all__ = [
-    "DefaultPredictor",
     "DefaultTrainer",
     "create_ddp_model",
     "default_argument_parser",
@@ -53,15 +49,17 @@ __all__ = [
     "default_writers",
 ]
 
-WRITE_PERIOD = 20  # steps between two records of the writers
+WRITE_PERIOD = 20  # steps
 
 
-def create_ddp_model(model: nn.Module, *, fp16_compression: bool = False, **kwargs) -> nn.Module:
-    """The model in `DistributedDataParallel` if the job has several processes.
+def create_ddp_model(
+    model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any
+) -> nn.Module:
+    """Wrap the model in `DistributedDataParallel` if the job has several processes.
 
     Args:
         model: on the CPU, or on the GPU of this process.
-        fp16_compression: exchange gradients in half precision.
+        fp16_compression: communicate gradients in half precision.
         **kwargs: further arguments of `DistributedDataParallel`.
     """
     if comm.get_world_size() == 1:
@@ -75,12 +73,12 @@ def create_ddp_model(model: nn.Module, *, fp16_compression: bool = False, **kwar
     return parallel
 
 
-def default_setup(cfg, args: Namespace) -> None:
-    """Set up a job: output folder, logs, seed; the environment and the config go to the log.
+def default_setup(cfg: CfgNode, args: Namespace) -> None:
+    """Set up the output folder, logs and random seeds; log the environment and the config.
 
     Args:
-        cfg: the whole config; the main process writes it to `config.yaml` in `cfg.OUTPUT_DIR`.
-        args: the command line; `config_file` and `eval_only` are looked at.
+        cfg: the complete config; the main process writes it to `config.yaml` in `cfg.OUTPUT_DIR`.
+        args: the command line; `config_file` and `eval_only` are used.
     """
     rank = comm.get_rank()
     if comm.is_main_process() and cfg.OUTPUT_DIR:
@@ -99,7 +97,7 @@ def default_setup(cfg, args: Namespace) -> None:
         with PathManager.open(path, "w") as file:
             file.write(cfg.dump())
         logger.info("Full config saved to %s", path)
-    # Each process has random numbers of its own, which repeat if SEED is set.
+    # Each process has a different seed, which is fixed if SEED is set.
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if not getattr(args, "eval_only", False):
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
@@ -108,7 +106,7 @@ def default_setup(cfg, args: Namespace) -> None:
 
 
 def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """Writers to the log, to `metrics.json` and to TensorBoard, in the folder `output_dir`."""
+    """Create writers to the log, to `metrics.json` and to TensorBoard in `output_dir`."""
     PathManager.mkdirs(output_dir)
     return [
         CommonMetricPrinter(max_iter),
@@ -118,21 +116,20 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
 
 
 class DefaultTrainer(TrainerBase):
-    """Everything that a config describes: model, optimiser, data, schedule, checkpoints,
-    evaluation.
+    """Trains and evaluates as a config describes.
 
     Projects override the `build_*` methods.
 
     Args:
-        cfg: a config; the data sets it names are registered.
+        cfg: a config; its data sets are registered.
 
     Attributes:
         cfg: the config, scaled to the number of processes.
         scheduler: the learning-rate schedule.
-        checkpointer: saves and loads the model and the state of the training.
+        checkpointer: saves and loads the model and the training state.
     """
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: CfgNode):
         super().__init__()
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
@@ -144,7 +141,7 @@ class DefaultTrainer(TrainerBase):
         trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = trainer_class(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        # A weak reference, because the trainer holds its checkpointer.
+        # A weak reference, because the trainer references its checkpointer.
         self.checkpointer = DetectionCheckpointer(
             model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
@@ -166,54 +163,53 @@ class DefaultTrainer(TrainerBase):
         return self._trainer.data_loader
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint in the output folder, or load `MODEL.WEIGHTS` and start at
-        step 0.
+        """Resume from the last checkpoint in the output folder, or load `MODEL.WEIGHTS`.
 
         Args:
-            resume: go on, if there is a checkpoint: with its model, optimiser, schedule and step.
+            resume: restore model, optimizer, schedule and step from the last checkpoint, if there
+                is one.
         """
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
-            # The checkpoint names the last step that was done.
+            # The checkpoint contains the last step that was finished.
             self.start_iter = self.iter + 1
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Timing, learning rate, batch-norm statistics, checkpoints, evaluation and writing, in
-        this order.
-        """
+        """Create the hooks: time, learning rate, batch norms, checkpoints, evaluation, writers."""
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0  # PreciseBN needs few batches
         is_main = comm.is_main_process()
         period = cfg.TEST.EVAL_PERIOD
-        made: list[HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        result: list[HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
         if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model):
             loader = self.build_train_loader(cfg)
-            made.append(
-                hooks.PreciseBN(period, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER),
-            )
+            result.append(hooks.PreciseBN(period, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER))
         if is_main:
             # Before the evaluation, which may fail.
-            made.append(hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
-        made.append(hooks.EvalHook(period, self._test_and_keep))
+            result.append(
+                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            )
+        result.append(hooks.EvalHook(period, self._test_and_store))
         if is_main:
-            # The last one, to write what the others record.
-            made.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
-        return made
+            # Last, to write what the others record.
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
+        return result
 
-    def _test_and_keep(self) -> dict:
+    def _test_and_store(self) -> dict:
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
 
     def build_writers(self) -> list[EventWriter]:
-        """The writers of the events; see `default_writers`."""
+        """Create the event writers; see `default_writers`."""
         return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
 
     def train(self) -> OrderedDict | None:
         """Train up to `SOLVER.MAX_ITER`.
 
         Returns:
-            The last results, if the config says which to expect; they are verified.
+            The last evaluation results after they are compared with `TEST.EXPECTED_RESULTS`; None
+            if that is empty.
         """
         super().train(self.start_iter, self.max_iter)
         if not self.cfg.TEST.EXPECTED_RESULTS or not comm.is_main_process():
@@ -234,35 +230,37 @@ class DefaultTrainer(TrainerBase):
         self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
-    def build_model(cls, cfg) -> nn.Module:
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
         """See `detectron2.modeling.build_model`."""
         model = build_model(cfg)
         logging.getLogger(__name__).info("Model:\n%s", model)
         return model
 
     @classmethod
-    def build_optimizer(cls, cfg, model: nn.Module) -> torch.optim.Optimizer:
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """See `detectron2.solver.build_optimizer`."""
         return build_optimizer(cfg, model)
 
     @classmethod
-    def build_lr_scheduler(cls, cfg, optimizer: torch.optim.Optimizer):
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
         """See `detectron2.solver.build_lr_scheduler`."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg) -> Iterable:
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable:
         """See `detectron2.data.build_detection_train_loader`."""
         return build_detection_train_loader(cfg)
 
     @classmethod
-    def build_test_loader(cls, cfg, dataset_name: str) -> Iterable:
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
         """See `detectron2.data.build_detection_test_loader`."""
         return build_detection_test_loader(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator | None:
-        """To be overridden: which evaluator goes with a data set is the project's business."""
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator | None:
+        """Create the evaluator of a data set; projects override this."""
         raise NotImplementedError(
             f"no evaluator for '{dataset_name}': override build_evaluator() of {cls.__name__},"
             " or pass evaluators to test()"
@@ -270,17 +268,18 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def test(
-        cls, cfg, model: nn.Module, evaluators: Sequence[DatasetEvaluator] | None = None
+        cls, cfg: CfgNode, model: nn.Module, evaluators: Sequence[DatasetEvaluator] | None = None
     ) -> OrderedDict:
-        """Evaluate a model on `DATASETS.TEST`; all processes take part.
+        """Evaluate a model on `DATASETS.TEST`; all processes call this.
 
         Args:
             cfg: the config.
-            model: with its weights.
-            evaluators: one per data set, or one alone; None: `build_evaluator` makes them.
+            model: the model with its weights.
+            evaluators: one per data set, or a single one; None: use `build_evaluator`.
 
         Returns:
-            In the main process: results by data set; those of the only one if there is one.
+            In the main process: results by data set, or the results themselves if there is only
+            one data set.
         """
         if isinstance(evaluators, DatasetEvaluator):
             evaluators = [evaluators]
@@ -296,7 +295,7 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def _test_on(
-        cls, cfg, model: nn.Module, name: str, evaluator: DatasetEvaluator | None
+        cls, cfg: CfgNode, model: nn.Module, name: str, evaluator: DatasetEvaluator | None
     ) -> dict | None:
         logger = logging.getLogger(__name__)
         loader = cls.build_test_loader(cfg, name)
@@ -314,6 +313,6 @@ class DefaultTrainer(TrainerBase):
         return results
 
     @staticmethod
-    def auto_scale_workers(cfg, num_workers: int):
+    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
         """See `detectron2.engine.auto_scale.scale_to_workers`."""
         return scale_to_workers(cfg, num_workers)

@@ -1,4 +1,4 @@
-"""The usual hooks: timing, writing, checkpoints, learning rate, evaluation, batch norms."""
+"""Hooks: timing, writers, checkpoints, learning rate, evaluation, batch norm statistics."""
 
 import datetime
 import itertools
@@ -7,7 +7,7 @@ import math
 import operator
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from detectron2.evaluation.testing import flatten_results_dict
@@ -22,11 +22,9 @@ from fvcore.common.timer import Timer
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
-from .profiling import AutogradProfiler, TorchMemoryStats, TorchProfiler
 from .train_loop import HookBase
 
 __all__ = [
-    "AutogradProfiler",
     "BestCheckpointer",
     "CallbackHook",
     "EvalHook",
@@ -35,15 +33,13 @@ __all__ = [
     "PeriodicCheckpointer",
     "PeriodicWriter",
     "PreciseBN",
-    "TorchMemoryStats",
-    "TorchProfiler",
 ]
 
 logger = logging.getLogger(__name__)
 
 
 class CallbackHook(HookBase):
-    """A hook made of functions; each takes the trainer."""
+    """Calls functions, each with the trainer as its argument."""
 
     def __init__(
         self,
@@ -65,7 +61,7 @@ class CallbackHook(HookBase):
     def after_train(self) -> None:
         if self._after_train:
             self._after_train(self.trainer)
-        # The functions may hold the trainer: let go of them, so that it can be freed.
+        # The functions may reference the trainer; dropping them lets it be freed.
         self._before_train = self._after_train = None
         self._before_step = self._after_step = None
 
@@ -79,9 +75,9 @@ class CallbackHook(HookBase):
 
 
 class IterationTimer(HookBase):
-    """Records the seconds of each step as "time", and logs the speed at the end.
+    """Records the duration of each step as "time" and logs the speed at the end.
 
-    It times from its own `before_step` to its own `after_step`, so it is the first hook.
+    It measures from its own `before_step` to its own `after_step`, so it should be the first hook.
 
     Args:
         warmup_iter: timing starts with this step of the run, counted from 1.
@@ -129,11 +125,11 @@ def _as_duration(seconds: float) -> str:
 
 
 class PeriodicWriter(HookBase):
-    """Lets writers write every `period` steps and after the last one.
+    """Calls writers every `period` steps and after the last one.
 
     Args:
         writers: `EventWriter`s.
-        period: in steps; it does not change how the writers smooth.
+        period: in steps; it does not change the smoothing of the writers.
     """
 
     def __init__(self, writers: list[EventWriter], period: int = 20):
@@ -150,7 +146,7 @@ class PeriodicWriter(HookBase):
 
     def after_train(self) -> None:
         for writer in self._writers:
-            # Other hooks may have recorded something at the end, such as results.
+            # Other hooks may have recorded results at the end.
             writer.write()
             writer.close()
 
@@ -166,14 +162,15 @@ class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):
 
 
 class BestCheckpointer(HookBase):
-    """Saves a checkpoint whenever a result of the evaluation is the best so far; goes after
-    `EvalHook`.
+    """Saves a checkpoint whenever an evaluation result is the best so far.
+
+    It should be registered after `EvalHook`.
 
     Args:
-        eval_period: that of `EvalHook`.
-        checkpointer: saves.
+        eval_period: the period of `EvalHook`.
+        checkpointer: saves the checkpoint.
         val_metric: name of the result in the storage, such as "sem_seg/mIoU".
-        mode: "max" or "min", what is better.
+        mode: "max" if higher is better, "min" if lower is better.
         file_prefix: name of the file.
     """
 
@@ -220,12 +217,12 @@ class BestCheckpointer(HookBase):
 
 
 class LRScheduler(HookBase):
-    """Steps a schedule after each step of the training and records the rate as "lr".
+    """Steps the learning-rate schedule after each training step and records the rate as "lr".
 
     Args:
         optimizer: the trainer's if None.
-        scheduler: a torch scheduler, or a fvcore schedule that multiplies the rates; the trainer's
-            if None.
+        scheduler: a torch scheduler, or an fvcore schedule that multiplies the rates; the
+            trainer's if None.
     """
 
     def __init__(
@@ -253,8 +250,10 @@ class LRScheduler(HookBase):
 
     @staticmethod
     def get_best_param_group_id(optimizer: torch.optim.Optimizer) -> int:
-        """The group whose rate stands for all: the largest one, or, where every parameter is a
-        group of its own, the first with the commonest rate.
+        """Return the index of the group whose rate is recorded.
+
+        It is the largest group or, if each group has one parameter, the first one with the most
+        frequent rate.
         """
         groups = optimizer.param_groups
         sizes = [len(group["params"]) for group in groups]
@@ -285,12 +284,12 @@ class EvalHook(HookBase):
 
     Args:
         eval_period: in steps; 0: only after the last one.
-        eval_function: takes nothing, returns a nested dict of floats (or None); called in all
-            processes.
+        eval_function: takes no argument and returns a nested dict of floats or None; called in
+            all processes.
         eval_after_train: whether to evaluate after the last step.
 
     Raises:
-        ValueError: (in training) a result is no number.
+        ValueError: (in training) a result is not a number.
     """
 
     def __init__(
@@ -309,10 +308,10 @@ class EvalHook(HookBase):
             self._evaluate()
 
     def after_train(self) -> None:
-        # `iter` only gets to `max_iter` in a training that did not fail.
+        # `iter` reaches `max_iter` only if the training did not fail.
         if self._eval_after_train and self.trainer.iter >= self.trainer.max_iter:
             self._evaluate()
-        # The function may hold the trainer: let go of it, so that it can be freed.
+        # The function may reference the trainer; dropping it lets the trainer be freed.
         del self._func
 
     def _evaluate(self) -> None:
@@ -324,13 +323,13 @@ class EvalHook(HookBase):
                 for name, value in flatten_results_dict(results).items()
             }
             self.trainer.storage.put_scalars(**numbers, smoothing_hint=False)
-        # Processes may take different times; the next step starts together.
+        # Processes may need different times; the next step starts together.
         comm.synchronize()
 
 
 def _as_number(name: str, value: object) -> float:
     try:
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise ValueError(
             "[EvalHook] eval_function should return a nested dict of float."
@@ -339,10 +338,10 @@ def _as_number(name: str, value: object) -> float:
 
 
 class PreciseBN(HookBase):
-    """Replaces the moving averages of batch norms by averages over a number of batches.
+    """Replaces the moving averages of batch norms with averages over a number of batches.
 
     Args:
-        period: in steps, 0: only after the last one.
+        period: in steps; 0: only after the last one.
         model: its batch norms in training mode are updated.
         data_loader: batches for `model(batch)`.
         num_iter: number of batches.
@@ -355,8 +354,8 @@ class PreciseBN(HookBase):
         self._num_iter = num_iter
         self._disabled = not get_bn_modules(model)
         if self._disabled:
-            logger.info("PreciseBN is off: the model has no batch norm in training mode")
-        self._batches = None
+            logger.info("PreciseBN is disabled: the model has no batch norm in training mode")
+        self._batches: Iterator | None = None
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -371,7 +370,7 @@ class PreciseBN(HookBase):
         if self._batches is None:
             self._batches = iter(self._data_loader)
         logger.info("Running precise-BN for %d iterations...", self._num_iter)
-        # What the model records meanwhile does not belong to the training.
+        # What the model records here does not belong to the training.
         with EventStorage():
             batches = itertools.islice(self._batches, self._num_iter)
             update_bn_stats(self._model, batches, self._num_iter)

@@ -1,4 +1,4 @@
-"""Start the processes of a job on this machine and connect them with those of the others."""
+"""Start the processes of a job on this machine and connect them with those on other machines."""
 
 import logging
 import socket
@@ -27,24 +27,24 @@ def launch(
     args: tuple = (),
     timeout: timedelta = DEFAULT_TIMEOUT,
 ) -> None:
-    """Run `main_func(*args)` in `num_gpus_per_machine` processes on this machine; called on every
-    machine.
+    """Run `main_func(*args)` in `num_gpus_per_machine` processes; call it on every machine.
 
-    With GPUs the processes have one each and talk over NCCL, without any they share the CPU and
-    talk over gloo. One process in all runs in this process, without `torch.distributed`.
+    On a machine with GPUs each process has one GPU and communicates over NCCL; without GPUs the
+    processes share the CPU and communicate over gloo. A job of a single process runs in this
+    process, without `torch.distributed`.
 
     Args:
         main_func: a function that can be pickled by name.
         num_gpus_per_machine: number of processes per machine.
         num_machines: number of machines.
-        machine_rank: this machine's number.
-        dist_url: where the processes meet, such as "tcp://127.0.0.1:8686"; "auto" finds a free port
-            (one machine).
-        args: arguments of `main_func`, which can be pickled.
-        timeout: how long a process waits for the others.
+        machine_rank: index of this machine.
+        dist_url: address for the connection, such as "tcp://127.0.0.1:8686"; "auto" finds a free
+            port (one machine only).
+        args: arguments of `main_func`; they are pickled.
+        timeout: maximum time to wait for the other processes.
 
     Raises:
-        torch.multiprocessing.ProcessRaisedException: a process failed; the others are ended.
+        torch.multiprocessing.ProcessRaisedException: a process failed; the others are terminated.
     """
     world_size = num_machines * num_gpus_per_machine
     if world_size <= 1:
@@ -53,8 +53,9 @@ def launch(
     if dist_url == "auto":
         assert num_machines == 1, "dist_url=auto works on one machine only: give tcp://HOST:PORT"
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    assert dist_url is not None, "a job of several processes needs a dist_url"
     if num_machines > 1 and dist_url.startswith("file://"):
-        logger.warning("file:// is not a reliable meeting place of machines: prefer tcp://")
+        logger.warning("file:// does not connect machines reliably: use tcp://")
     first_rank = machine_rank * num_gpus_per_machine
     job = (main_func, world_size, num_gpus_per_machine, first_rank, dist_url, args, timeout)
     mp.start_processes(_worker, nprocs=num_gpus_per_machine, args=job, start_method="spawn")
@@ -89,7 +90,7 @@ def _worker(
         timeout=timeout,
     )
     comm.create_local_process_group(num_local)
-    # Nobody goes on before everybody has come this far.
+    # No process continues before all of them have started.
     comm.synchronize()
     main_func(*args)
     comm.synchronize()

@@ -1,10 +1,10 @@
-"""The training loop with hooks, and the plain single-optimiser step."""
+"""The training loop with hooks, and the training step in full or mixed precision."""
 
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class HookBase:
-    """Something that happens around the steps of a training. All methods do nothing by default.
+    """Base class of hooks; all methods do nothing by default.
 
     The order of calls: `before_train`, then in each step `before_step`, `after_backward` (by
-    trainers that call it) and `after_step`, at the end `after_train`, also when the training fails.
+    trainers that call it) and `after_step`; finally `after_train`, also if the training fails.
 
     Attributes:
         trainer: a weak reference to the trainer, set when the hook is registered.
     """
 
-    trainer: "TrainerBase" = None
+    trainer: "TrainerBase" = None  # type: ignore[assignment]
 
     def before_train(self) -> None:
         """Called before the first step."""
@@ -45,18 +45,18 @@ class HookBase:
         """Called after the last step."""
 
     def state_dict(self) -> dict:
-        """State to save in checkpoints; a hook that has one also implements `load_state_dict`."""
+        """Return the state to save; a hook that has one also implements `load_state_dict`."""
         return {}
 
 
 class TrainerBase:
-    """A loop of steps with hooks; subclasses say in `run_step` what a step is.
+    """A loop of steps with hooks; subclasses implement `run_step`.
 
     Attributes:
         iter: the current step, counted from 0.
         start_iter: the first step of this run.
         max_iter: the step at which the training ends.
-        storage: the `EventStorage` that is open during the training.
+        storage: the current `EventStorage` during the training.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class TrainerBase:
         self.storage: EventStorage
 
     def register_hooks(self, hooks: list[HookBase | None]) -> None:
-        """Add hooks, which are called in the order of registration; None is passed over."""
+        """Add hooks, which are called in the order of registration; None is ignored."""
         given = [hook for hook in hooks if hook is not None]
         for hook in given:
             assert isinstance(hook, HookBase), f"expected a HookBase, got {hook!r}"
@@ -75,7 +75,7 @@ class TrainerBase:
         self._hooks.extend(given)
 
     def train(self, start_iter: int, max_iter: int) -> None:
-        """Run the steps from `start_iter` up to `max_iter`, not included."""
+        """Run the steps from `start_iter` to `max_iter` - 1."""
         logger.info("Starting training from iteration %d", start_iter)
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
@@ -116,13 +116,11 @@ class TrainerBase:
             hook.after_train()
 
     def run_step(self) -> None:
-        """One step."""
+        """Run one step."""
         raise NotImplementedError(f"{type(self).__name__} does not implement run_step()")
 
     def state_dict(self) -> dict[str, Any]:
-        """{"iteration": the current step, "hooks": states of the hooks that have one, by class
-        name}.
-        """
+        """Return "iteration", the current step, and "hooks", the hooks' states by class name."""
         state: dict[str, Any] = {"iteration": self.iter}
         hooks: dict[str, dict] = {}
         for hook in self._hooks:
@@ -134,9 +132,7 @@ class TrainerBase:
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Undo `state_dict`; states of hooks that are not registered are passed over with a
-        warning.
-        """
+        """Restore a state; states of hooks that are not registered are ignored with a warning."""
         self.iter = state_dict["iteration"]
         for name, hook_state in state_dict.get("hooks", {}).items():
             hook = next((h for h in self._hooks if type(h).__qualname__ == name), None)
@@ -147,17 +143,17 @@ class TrainerBase:
 
 
 class SimpleTrainer(TrainerBase):
-    """Steps of one model with one loss, one optimiser and one source of data.
+    """Trains one model with one optimizer and one data loader.
 
     Args:
         model: takes one batch and returns a dict of losses, or one loss.
-        data_loader: iterable of batches; it must not run out before the training ends.
-        optimizer: steps on the sum of the losses.
-        gather_metric_period: losses are gathered from all processes and recorded every so many
-            steps.
+        data_loader: iterable of batches, enough for all steps.
+        optimizer: minimizes the sum of the losses.
+        gather_metric_period: number of steps between two records of the losses, which are
+            gathered from all processes.
         zero_grad_before_forward: clear gradients before the forward pass instead of before the
             backward pass.
-        async_write_metrics: record in a thread of its own.
+        async_write_metrics: record in a separate thread.
     """
 
     def __init__(
@@ -177,12 +173,12 @@ class SimpleTrainer(TrainerBase):
         self.gather_metric_period = gather_metric_period
         self.zero_grad_before_forward = zero_grad_before_forward
         self.async_write_metrics = async_write_metrics
-        self._batches = None
+        self._batches: Iterator | None = None
         # One worker thread keeps the records in order.
         self._recorder = ThreadPoolExecutor(max_workers=1) if async_write_metrics else None
 
     def run_step(self) -> None:
-        """Load a batch, compute losses and gradients, record, and step the optimiser."""
+        """Load a batch, compute losses and gradients, record the losses, and step the optimizer."""
         assert self.model.training, f"[{type(self).__name__}] model was changed to eval mode!"
         batch, data_time = self._next_batch()
         if self.zero_grad_before_forward:
@@ -196,7 +192,7 @@ class SimpleTrainer(TrainerBase):
         self.optimizer.step()
 
     def _next_batch(self) -> tuple[Any, float]:
-        """The next batch, and the seconds that it took to come."""
+        """Return the next batch and the seconds spent waiting for it."""
         start = time.perf_counter()
         if self._batches is None:
             self._batches = iter(self.data_loader)
@@ -204,13 +200,13 @@ class SimpleTrainer(TrainerBase):
         return batch, time.perf_counter() - start
 
     def reset_data_loader(self, data_loader_builder: Callable[[], Iterable]) -> None:
-        """Drop the data loader, then take the one that `data_loader_builder()` makes."""
+        """Delete the data loader, then replace it with `data_loader_builder()`."""
         self._batches = self.data_loader = None
         self.data_loader = data_loader_builder()
 
     def after_train(self) -> None:
         if self._recorder is not None:
-            # Wait for the last record; writers run in the hooks.
+            # Wait for the last record before the hooks write it.
             self._recorder.shutdown(wait=True)
         super().after_train()
 
@@ -232,13 +228,13 @@ class SimpleTrainer(TrainerBase):
     def write_metrics(
         loss_dict: Mapping[str, torch.Tensor], data_time: float, cur_iter: int, prefix: str = ""
     ) -> None:
-        """Average losses over all processes and put them in the storage of the main one.
+        """Average losses over all processes and record them in the main process.
 
         Args:
             loss_dict: scalar losses by name.
             data_time: seconds this process waited for data; the longest wait is recorded.
             cur_iter: the step.
-            prefix: put before the name of the total.
+            prefix: of the name of the total.
 
         Raises:
             FloatingPointError: the total is infinite or NaN.
@@ -283,17 +279,17 @@ def _record(
         storage.put_scalars(cur_iter=step, **means)
 
 
-def _log_failure(future) -> None:
+def _log_failure(future: Future) -> None:
     if future.exception() is not None:
         logger.error("Exception in writing metrics: ", exc_info=future.exception())
 
 
 class AMPTrainer(SimpleTrainer):
-    """`SimpleTrainer` with CUDA's automatic mixed precision.
+    """`SimpleTrainer` with automatic mixed precision on a GPU.
 
     Args:
         grad_scaler: scales the loss; a new `GradScaler` if None.
-        precision: the low precision of the forward pass.
+        precision: of the forward pass.
         log_grad_scaler: record the scale in each step.
     """
 
@@ -326,7 +322,7 @@ class AMPTrainer(SimpleTrainer):
         self.log_grad_scaler = log_grad_scaler
 
     def run_step(self) -> None:
-        """A step with the forward pass in low precision and the loss scaled."""
+        """Run a step with the forward pass in low precision and a scaled loss."""
         assert self.model.training, f"[{type(self).__name__}] model was changed to eval mode!"
         assert torch.cuda.is_available(), "[AMPTrainer] CUDA is required for AMP training!"
         batch, data_time = self._next_batch()

@@ -1,4 +1,4 @@
-"""Evaluation: the evaluator interface, the loop over a data set, semantic segmentation."""
+"""Evaluators, of which `SemSegEvaluator` is implemented, and the inference loop over a data set."""
 
 from .evaluator import DatasetEvaluator, DatasetEvaluators, inference_context, inference_on_dataset
 from .sem_seg_evaluation import SemSegEvaluator

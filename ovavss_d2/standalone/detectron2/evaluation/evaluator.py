@@ -1,4 +1,4 @@
-"""The evaluator interface, and the loop that runs a model over a data set and times it."""
+"""Base class of evaluators, and the inference loop over a data set with its timing."""
 
 import datetime
 import logging
@@ -16,32 +16,32 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-# First batches are slow (caches, memory); they do not count in the times.
+# The first batches are slow (caches, memory); the times do not include them.
 WARMUP_BATCHES = 5
 SECONDS_BETWEEN_LINES = 5
 CALLBACKS = ("on_start", "before_inference", "after_inference", "on_end")
 
 
 class DatasetEvaluator:
-    """Base class: collects what it needs from each pair of inputs and outputs, then sums it up."""
+    """Base class: processes pairs of inputs and outputs, then computes metrics."""
 
     def reset(self) -> None:
-        """Prepare for a new round."""
+        """Prepare for a new evaluation."""
 
     def process(self, inputs: list[Any], outputs: list[Any]) -> None:
-        """Take one batch.
+        """Process one batch.
 
         Args:
-            inputs: what the model was given, a list with one entry per item.
-            outputs: what the model returned for them.
+            inputs: the inputs of the model, one entry per item.
+            outputs: the outputs of the model for them.
         """
 
     def evaluate(self) -> Mapping[str, Any] | None:
-        """Sum up: {task name: {metric name: figure}}, or None (on all processes but the first)."""
+        """Compute {task name: {metric name: value}}; None in all processes but the first."""
 
 
 class DatasetEvaluators(DatasetEvaluator):
-    """Several evaluators as one; their results are joined."""
+    """Combines several evaluators and their results."""
 
     def __init__(self, evaluators: Sequence[DatasetEvaluator]):
         super().__init__()
@@ -56,20 +56,20 @@ class DatasetEvaluators(DatasetEvaluator):
             evaluator.process(inputs, outputs)
 
     def evaluate(self) -> OrderedDict[str, Any]:
-        joined = OrderedDict()
+        joined: OrderedDict[str, Any] = OrderedDict()
         for evaluator in self._evaluators:
             results = evaluator.evaluate()
             if results is None or not is_main_process():
                 continue
-            for task, figures in results.items():
+            for task, metrics in results.items():
                 assert task not in joined, f"two evaluators have a result called {task!r}"
-                joined[task] = figures
+                joined[task] = metrics
         return joined
 
 
 @dataclass
 class _Clock:
-    """Seconds spent per stage, counted from the end of the warm-up."""
+    """Seconds spent in each stage since the end of the warmup."""
 
     start: float
     data: float = 0.0
@@ -110,19 +110,19 @@ def inference_on_dataset(
     evaluator: DatasetEvaluator | list[DatasetEvaluator] | None,
     callbacks: Mapping[str, Callable[[], Any]] | None = None,
 ) -> Mapping[str, Any]:
-    """Run the model, in eval mode and without gradients, over a loader and evaluate its outputs.
+    """Run a model in eval mode and without gradients over a loader and evaluate its outputs.
 
     Args:
-        model: called with each batch; a module is put back into its mode afterwards.
+        model: called with each batch; the mode of a module is restored afterwards.
         data_loader: an iterable with a length.
-        evaluator: one, several, or None to measure the speed only.
-        callbacks: functions without arguments to call at "on_start", "before_inference" and
-            "after_inference" (of each batch) and "on_end".
+        evaluator: one, several, or None to only measure the speed.
+        callbacks: functions without arguments, called at "on_start", "before_inference" and
+            "after_inference" (of each batch), and "on_end".
 
     Returns:
-        What `evaluator.evaluate()` returns; an empty dict in place of None.
+        The result of `evaluator.evaluate()`; an empty dict if that is None.
     """
-    total = len(data_loader)
+    total = len(data_loader)  # type: ignore[arg-type]
     logger.info(f"Start inference on {total} batches")
     if not isinstance(evaluator, DatasetEvaluator):
         evaluator = DatasetEvaluators(evaluator or [])
@@ -176,12 +176,12 @@ def _run(
 
 
 def _nothing() -> None:
-    """Stands in for a callback that was not given."""
+    """The default of callbacks."""
 
 
 @contextmanager
 def inference_context(model: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode for the block, and back into its mode afterwards."""
+    """Put a module into eval mode for the block and restore its mode afterwards."""
     training = model.training
     model.eval()
     try:

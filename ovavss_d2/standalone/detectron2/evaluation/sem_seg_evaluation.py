@@ -1,4 +1,4 @@
-"""Figures of semantic segmentation: IoU, boundary IoU and accuracy from confusion matrices."""
+"""Metrics of semantic segmentation: IoU, boundary IoU and accuracy from confusion matrices."""
 
 import itertools
 import json
@@ -29,9 +29,9 @@ def load_image_into_numpy_array(
 
 
 class SemSegEvaluator(DatasetEvaluator):
-    """Mean, frequency-weighted and per-class IoU, the same of boundaries, and pixel accuracies.
+    """Mean, frequency-weighted and per-class IoU, IoU of boundaries, and pixel accuracies.
 
-    The boundary IoU follows Cheng et al., "Boundary IoU" (CVPR 2021), on label maps.
+    The boundary IoU follows Cheng et al., "Boundary IoU" (CVPR 2021).
     """
 
     def __init__(
@@ -48,15 +48,17 @@ class SemSegEvaluator(DatasetEvaluator):
         Args:
             dataset_name: a registered data set; its metadata has `stuff_classes` and
                 `ignore_label`, its records `file_name` and `sem_seg_file_name`.
-            distributed: join the results of all processes, else evaluate those of this one.
-            output_dir: where results and predictions are written; None for nowhere.
+            distributed: combine the results of all processes.
+            output_dir: folder of results and predictions; None: they are not written.
             sem_seg_loading_fn: reads a label file; called with its path and `dtype=`.
-            num_classes, ignore_label: no longer used, the metadata tells them.
+            num_classes, ignore_label: not used; they come from the metadata.
         """
         self._logger = logging.getLogger(__name__)
         for name, value in (("num_classes", num_classes), ("ignore_label", ignore_label)):
             if value is not None:
-                self._logger.warning(f"SemSegEvaluator({name}) is not used: the metadata tells it")
+                self._logger.warning(
+                    f"SemSegEvaluator({name}) is not used: it comes from the metadata"
+                )
         self._dataset_name = dataset_name
         self._distributed = distributed
         self._output_dir = output_dir
@@ -73,18 +75,18 @@ class SemSegEvaluator(DatasetEvaluator):
         self._ignore_label = metadata.ignore_label
 
     def reset(self) -> None:
-        # One class more than there are: pixels without truth.
+        # One additional class for pixels without ground truth.
         size = self._num_classes + 1
         self._conf_matrix = np.zeros((size, size), dtype=np.int64)
         self._b_conf_matrix = np.zeros((size, size), dtype=np.int64)
         self._predictions: list[dict[str, Any]] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[Any]) -> None:
-        """Count a batch's pixels.
+        """Count the pixels of a batch.
 
         Args:
             inputs: one dict per image with its "file_name".
-            outputs: one dict per image whose "sem_seg" is the class scores (K, H, W).
+            outputs: one dict per image with the class scores "sem_seg" (K, H, W).
         """
         for image, output in zip(inputs, outputs, strict=True):
             predicted = output["sem_seg"].argmax(dim=0).to("cpu").numpy().astype(np.int64)
@@ -97,13 +99,13 @@ class SemSegEvaluator(DatasetEvaluator):
             self._predictions.extend(self.encode_json_sem_seg(predicted, image["file_name"]))
 
     def _read_truth(self, path: str, shape: tuple[int, int]) -> np.ndarray:
-        """A label file as (H, W) int64, ignored pixels as class K."""
+        """Read a label file as int64 (H, W), with ignored pixels as class K."""
         truth = np.array(self.sem_seg_loading_fn(path, dtype=int))
         truth[truth == self._ignore_label] = self._num_classes
         if truth.shape != shape:
             raise ValueError(
-                f"{path} is {truth.shape}, its prediction {shape}: expected equal sizes; "
-                "return predictions at the labels' size"
+                f"{path} has size {truth.shape}, its prediction {shape}: expected equal sizes; "
+                "predictions must have the size of the labels"
             )
         if truth.size and not 0 <= truth.min() <= truth.max() <= self._num_classes:
             raise ValueError(
@@ -113,21 +115,21 @@ class SemSegEvaluator(DatasetEvaluator):
         return truth
 
     def _confusion(self, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Pixels by (predicted class, true class), (K+1, K+1)."""
+        """The number of pixels by predicted and true class (K+1, K+1)."""
         size = self._num_classes + 1
         pairs = size * predicted.reshape(-1) + truth.reshape(-1)
         return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
     def _mask_to_boundary(self, mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
-        """What an erosion by `dilation_ratio` of the diagonal takes off the labels, (H, W)."""
+        """Keep the labels (H, W) that an erosion by `dilation_ratio` of the diagonal removes."""
         thickness = max(1, round(dilation_ratio * float(np.hypot(*mask.shape))))
-        # A border of 0 makes the picture's edge a boundary too.
+        # With a border of 0 the edge of the image is a boundary, too.
         padded = np.pad(mask.astype(np.uint8), 1)
         eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=thickness)
         return mask - eroded[1:-1, 1:-1].astype(mask.dtype)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """The figures in percent; None on all processes but the first.
+        """Compute the metrics in percent; None in all processes but the first.
 
         Returns:
             {"sem_seg": {"mIoU", "fwIoU", "mACC", "pACC", and per class "IoU-NAME",
@@ -140,14 +142,14 @@ class SemSegEvaluator(DatasetEvaluator):
             self._predictions = list(itertools.chain(*all_gather(self._predictions)))
             if not is_main_process():
                 return None
-        figures = self._figures()
+        metrics = self._metrics()
         if self._output_dir:
-            self._write(figures)
-        results = OrderedDict({"sem_seg": figures})
+            self._write(self._output_dir, metrics)
+        results = OrderedDict({"sem_seg": metrics})
         self._logger.info(results)
         return results
 
-    def _figures(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         with np.errstate(divide="ignore", invalid="ignore"):
             hits, truth, predicted = _marginals(self._conf_matrix)
             boundary_hits, boundary_truth, boundary_predicted = _marginals(self._b_conf_matrix)
@@ -155,32 +157,32 @@ class SemSegEvaluator(DatasetEvaluator):
             iou = np.where(truth > 0, hits / (truth + predicted - hits), np.nan)
             boundary_iou = boundary_hits / (boundary_truth + boundary_predicted - boundary_hits)
             present = truth > 0
-            figures = {
+            metrics = {
                 "mIoU": 100 * iou[present].sum() / present.sum(),
                 "fwIoU": 100 * (iou[present] * (truth / truth.sum())[present]).sum(),
             }
             for index, name in enumerate(self._class_names):
-                figures[f"IoU-{name}"] = 100 * iou[index]
-                figures[f"BoundaryIoU-{name}"] = 100 * boundary_iou[index]
+                metrics[f"IoU-{name}"] = 100 * iou[index]
+                metrics[f"BoundaryIoU-{name}"] = 100 * boundary_iou[index]
                 worse = np.minimum(iou[index], boundary_iou[index])
-                figures[f"min(IoU, B-Iou)-{name}"] = 100 * worse
-            figures["mACC"] = 100 * accuracy[present].sum() / present.sum()
-            figures["pACC"] = 100 * hits.sum() / truth.sum()
+                metrics[f"min(IoU, B-Iou)-{name}"] = 100 * worse
+            metrics["mACC"] = 100 * accuracy[present].sum() / present.sum()
+            metrics["pACC"] = 100 * hits.sum() / truth.sum()
             for index, name in enumerate(self._class_names):
-                figures[f"ACC-{name}"] = 100 * accuracy[index]
-        return figures
+                metrics[f"ACC-{name}"] = 100 * accuracy[index]
+        return metrics
 
-    def _write(self, figures: dict[str, float]) -> None:
-        PathManager.mkdirs(self._output_dir)
-        path = os.path.join(self._output_dir, "sem_seg_predictions.json")
+    def _write(self, folder: str, metrics: dict[str, float]) -> None:
+        PathManager.mkdirs(folder)
+        path = os.path.join(folder, "sem_seg_predictions.json")
         with PathManager.open(path, "w") as file:
             file.write(json.dumps(self._predictions))
-        path = os.path.join(self._output_dir, "sem_seg_evaluation.pth")
+        path = os.path.join(folder, "sem_seg_evaluation.pth")
         with PathManager.open(path, "wb") as file:
-            torch.save(figures, file)
+            torch.save(metrics, file)
 
     def encode_json_sem_seg(self, sem_seg: np.ndarray, input_file_name: str) -> list[dict]:
-        """A label map (H, W) in COCO's stuff format: one run-length-coded mask per class in it."""
+        """Encode a label map (H, W) in COCO's stuff format: one RLE mask per class."""
         entries = []
         for label in np.unique(sem_seg).tolist():
             mask = np.asfortranarray(sem_seg == label, dtype=np.uint8)
@@ -194,6 +196,6 @@ class SemSegEvaluator(DatasetEvaluator):
 
 
 def _marginals(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per class (K,) of a (K+1, K+1) matrix: pixels that agree, true ones, predicted ones."""
-    known = confusion[:-1, :-1].astype(float)  # pixels without truth do not count
+    """Correct, true and predicted pixels per class (K,) of a matrix (K+1, K+1)."""
+    known = confusion[:-1, :-1].astype(float)  # without pixels that have no ground truth
     return known.diagonal(), known.sum(axis=0), known.sum(axis=1)

@@ -1,4 +1,4 @@
-"""What is done with results: print for a spreadsheet, compare with expected ones, flatten."""
+"""Print results for spreadsheets, compare them with expected ones, flatten them."""
 
 import logging
 import pprint
@@ -7,33 +7,37 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 
 logger = logging.getLogger(__name__)
 
 
 def print_csv_format(results: Mapping[str, Any]) -> None:
-    """Log each task's metrics as two lines, names and figures, separated by commas.
+    """Log the metrics of each task in two lines, names and values, separated by commas.
 
     Args:
-        results: task name -> {metric name: figure}. Metrics with a dash in their name, such as the
-            per-class "IoU-cat", are left out.
+        results: {task name: {metric name: value}}. Metrics with a dash in their name, such as
+            "IoU-cat" of a class, are not printed.
     """
-    for task, figures in results.items():
-        if not isinstance(figures, Mapping):
-            logger.info(f"copypaste: {task}={figures}")
+    for task, metrics in results.items():
+        if not isinstance(metrics, Mapping):
+            logger.info(f"copypaste: {task}={metrics}")
             continue
-        main = {name: figure for name, figure in figures.items() if "-" not in name}
+        main = {name: value for name, value in metrics.items() if "-" not in name}
         logger.info(f"copypaste: Task: {task}")
         logger.info("copypaste: " + ",".join(main))
-        logger.info("copypaste: " + ",".join(f"{figure:.4f}" for figure in main.values()))
+        logger.info("copypaste: " + ",".join(f"{value:.4f}" for value in main.values()))
 
 
-def verify_results(cfg: Any, results: Mapping[str, Mapping[str, float]]) -> bool:
-    """Compare results with cfg.TEST.EXPECTED_RESULTS; if one differs the program ends, status 1.
+def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> bool:
+    """Compare results with cfg.TEST.EXPECTED_RESULTS; exit with status 1 if one differs.
 
     Args:
-        cfg: its TEST.EXPECTED_RESULTS is a list of [task, metric, expected figure, tolerance].
-        results: task name -> {metric name: figure}.
+        cfg: its TEST.EXPECTED_RESULTS is a list of [task, metric, expected value, tolerance].
+        results: {task name: {metric name: value}}.
+
+    Returns:
+        True.
     """
     expected = cfg.TEST.EXPECTED_RESULTS
     if not expected:
@@ -60,11 +64,11 @@ def _is_met(
 
 def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten nested dictionaries: results["a"]["b"] becomes the entry "a/b"."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in results.items():
         if isinstance(value, Mapping):
-            for inner, figure in flatten_results_dict(value).items():
-                flat[f"{name}/{inner}"] = figure
+            for inner, inner_value in flatten_results_dict(value).items():
+                flat[f"{name}/{inner}"] = inner_value
         else:
             flat[name] = value
     return flat

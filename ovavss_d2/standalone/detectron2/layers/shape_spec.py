@@ -1,11 +1,11 @@
-"""`ShapeSpec`: what is known of the shape of a feature map before there is one."""
+"""`ShapeSpec`: the shape of a feature map that is not computed yet."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class ShapeSpec:
-    """Channels, size and stride (relative to the image) of a feature map; None where unknown."""
+    """Channels, size and stride (relative to the image) of a feature map; None if unknown."""
 
     channels: int | None = None
     height: int | None = None

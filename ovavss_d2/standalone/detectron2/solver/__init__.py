@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules that a config describes."""
+"""Optimizers and learning-rate schedules from a config."""
 
 from .build import (
     build_lr_scheduler,
@@ -6,19 +6,11 @@ from .build import (
     get_default_optimizer_params,
     maybe_add_gradient_clipping,
 )
-from .lr_scheduler import (
-    LRMultiplier,
-    LRScheduler,
-    WarmupCosineLR,
-    WarmupMultiStepLR,
-    WarmupParamScheduler,
-)
+from .lr_scheduler import LRMultiplier, LRScheduler, WarmupParamScheduler
 
 __all__ = [
     "LRMultiplier",
     "LRScheduler",
-    "WarmupCosineLR",
-    "WarmupMultiStepLR",
     "WarmupParamScheduler",
     "build_lr_scheduler",
     "build_optimizer",

@@ -1,10 +1,11 @@
-"""Build the optimiser and the learning-rate schedule of a config."""
+"""Build the optimizer and the learning-rate schedule of a config."""
 
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from fvcore.common.param_scheduler import (
     CosineParamScheduler,
     MultiStepParamScheduler,
@@ -32,8 +33,8 @@ NORM_MODULES = (
 )
 
 
-def build_optimizer(cfg, model: nn.Module) -> Optimizer:
-    """SGD with the config's learning rates, weight decays and gradient clipping."""
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    """Build SGD with the learning rates, weight decays and gradient clipping of the config."""
     solver = cfg.SOLVER
     params = get_default_optimizer_params(
         model,
@@ -62,23 +63,23 @@ def get_default_optimizer_params(
     lr_factor_func: Callable[[str], float] | None = None,
     overrides: dict[str, dict[str, float]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser; parameters with the same settings share a group.
+    """Build the parameter groups of an optimizer; equal settings share a group.
 
     Args:
-        model: its parameters that need a gradient are taken, each once.
-        base_lr: learning rate; None leaves it to the optimiser, like each None below.
+        model: its parameters that need a gradient are used, each once.
+        base_lr: learning rate; if this or another value is None, the optimizer's default applies.
         weight_decay: weight decay.
-        weight_decay_norm: weight decay of the parameters of normalisation layers.
+        weight_decay_norm: weight decay of the parameters of normalization layers.
         bias_lr_factor: multiplies the learning rate of parameters named "bias"; needs `base_lr`.
-        weight_decay_bias: weight decay of parameters named "bias", those of normalisation layers
-            included.
-        lr_factor_func: maps a parameter's full name to what its learning rate is multiplied by;
-            needs `base_lr`.
-        overrides: settings by a parameter's own name (the last part), such as `{"embedding":
+        weight_decay_bias: weight decay of parameters named "bias", including those of
+            normalization layers.
+        lr_factor_func: maps a parameter's full name to a factor of its learning rate; needs
+            `base_lr`.
+        overrides: settings by the last part of a parameter's name, such as `{"embedding":
             {"weight_decay": 0}}`.
 
     Raises:
-        ValueError: a factor without `base_lr`, or "bias" set in two ways.
+        ValueError: a factor without `base_lr`, or two settings for "bias".
     """
     by_name = _overrides_with_bias(overrides, base_lr, bias_lr_factor, weight_decay_bias)
     if lr_factor_func is not None and base_lr is None:
@@ -112,7 +113,7 @@ def _overrides_with_bias(
     bias_lr_factor: float | None,
     weight_decay_bias: float | None,
 ) -> dict[str, dict[str, float]]:
-    """The two settings for biases are overrides for parameters of that name."""
+    """Add the settings of biases to the overrides."""
     bias: dict[str, float] = {}
     if bias_lr_factor is not None and bias_lr_factor != 1.0:
         if base_lr is None:
@@ -122,12 +123,12 @@ def _overrides_with_bias(
         bias["weight_decay"] = weight_decay_bias
     overrides = dict(overrides or {})
     if bias and "bias" in overrides:
-        raise ValueError("Conflicting overrides for 'bias': give them in one way only")
+        raise ValueError("Conflicting overrides for 'bias': use either arguments or overrides")
     return {**overrides, "bias": bias} if bias else overrides
 
 
 def reduce_param_groups(params: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Merge the groups whose settings are equal, in order of first appearance."""
+    """Merge groups with equal settings, in the order of their first appearance."""
     merged: dict[tuple, dict[str, Any]] = {}
     for group in params:
         settings = {key: value for key, value in group.items() if key != "params"}
@@ -136,16 +137,19 @@ def reduce_param_groups(params: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     return list(merged.values())
 
 
-def maybe_add_gradient_clipping(cfg, optimizer: type[Optimizer] | Optimizer):
-    """Make an optimiser clip gradients in `step`, if the config says so.
+def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: Any) -> Any:
+    """Add gradient clipping to the `step` of an optimizer, if the config enables it.
 
     Args:
-        cfg: `SOLVER.CLIP_GRADIENTS`: "value" limits each element, "norm" limits the norm of each
-            parameter.
-        optimizer: an optimiser class, or an optimiser (which is changed in place).
+        cfg: in `SOLVER.CLIP_GRADIENTS`, the type "value" clips each element and "norm" the norm of
+            each parameter's gradient.
+        optimizer: an optimizer class, or an optimizer, which is changed in place.
 
     Returns:
-        A subclass of the class, the changed optimiser, or what was given if clipping is off.
+        A subclass of the class or the changed optimizer; `optimizer` itself if clipping is off.
+
+    Raises:
+        ValueError: the type of clipping is unknown.
     """
     settings = cfg.SOLVER.CLIP_GRADIENTS
     if not settings.ENABLED:
@@ -159,7 +163,7 @@ def maybe_add_gradient_clipping(cfg, optimizer: type[Optimizer] | Optimizer):
     return optimizer
 
 
-def _gradient_clipper(settings) -> Callable[[torch.Tensor], Any]:
+def _gradient_clipper(settings: CfgNode) -> Callable[[torch.Tensor], Any]:
     limit, norm_type = settings.CLIP_VALUE, settings.NORM_TYPE
     if settings.CLIP_TYPE == "value":
         return lambda parameter: nn.utils.clip_grad_value_(parameter, limit)
@@ -174,7 +178,7 @@ def _gradient_clipper(settings) -> Callable[[torch.Tensor], Any]:
 def _clipping_optimizer(
     base: type[Optimizer], clip: Callable[[torch.Tensor], Any]
 ) -> type[Optimizer]:
-    def step(self, closure=None):
+    def step(self: Any, closure: Callable[[], float] | None = None) -> float | None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 clip(parameter)
@@ -183,25 +187,25 @@ def _clipping_optimizer(
     return type(f"{base.__name__}WithGradientClip", (base,), {"step": step})
 
 
-def build_lr_scheduler(cfg, optimizer: Optimizer) -> LRScheduler:
-    """The schedule `SOLVER.LR_SCHEDULER_NAME`, with the warm-up of the config.
+def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+    """Build the schedule `SOLVER.LR_SCHEDULER_NAME` with the warmup of the config.
 
     Raises:
-        ValueError: unknown schedule or warm-up, or steps that do not increase.
+        ValueError: the schedule or warmup is unknown, or the steps do not increase.
     """
     solver = cfg.SOLVER
-    warmup_share = solver.WARMUP_ITERS / solver.MAX_ITER if solver.MAX_ITER else 0.0
+    warmup_length = solver.WARMUP_ITERS / solver.MAX_ITER if solver.MAX_ITER else 0.0
     schedule = WarmupParamScheduler(
         _main_schedule(solver),
         solver.WARMUP_FACTOR,
-        min(warmup_share, 1.0),
+        min(warmup_length, 1.0),
         solver.WARMUP_METHOD,
         solver.RESCALE_INTERVAL,
     )
     return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)
 
 
-def _main_schedule(solver) -> ParamScheduler:
+def _main_schedule(solver: CfgNode) -> ParamScheduler:
     name = solver.LR_SCHEDULER_NAME
     if name == "WarmupMultiStepLR":
         steps = [step for step in solver.STEPS if step <= solver.MAX_ITER]

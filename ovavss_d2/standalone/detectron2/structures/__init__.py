@@ -1,18 +1,11 @@
-"""Data structures: boxes, masks, the instances of an image, batches of images."""
+"""The objects of an image (`Instances`, `Boxes`, `BitMasks`) and batches of images (`ImageList`).
 
-from .boxes import Boxes, BoxMode, pairwise_ioa, pairwise_iou
+Polygon masks, rotated boxes, keypoints and operations on pairs of boxes are not implemented.
+"""
+
+from .boxes import Boxes, BoxMode
 from .image_list import ImageList
 from .instances import Instances
-from .masks import BitMasks, PolygonMasks, polygons_to_bitmask
+from .masks import BitMasks
 
-__all__ = [
-    "BitMasks",
-    "BoxMode",
-    "Boxes",
-    "ImageList",
-    "Instances",
-    "PolygonMasks",
-    "pairwise_ioa",
-    "pairwise_iou",
-    "polygons_to_bitmask",
-]
+__all__ = ["BitMasks", "BoxMode", "Boxes", "ImageList", "Instances"]

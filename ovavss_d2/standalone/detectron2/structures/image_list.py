@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class ImageList:
-    """A batch of images, padded at the right and the bottom, that knows their own sizes."""
+    """A batch of images, padded on the right and at the bottom, with the sizes before padding."""
 
     def __init__(self, tensor: torch.Tensor, image_sizes: list[tuple[int, int]]):
         """
@@ -22,17 +22,17 @@ class ImageList:
         return len(self.image_sizes)
 
     def __getitem__(self, idx: int) -> torch.Tensor:
-        """One image (..., h, w) without its padding."""
+        """Return one image (..., h, w) without its padding."""
         height, width = self.image_sizes[idx]
         return self.tensor[idx, ..., :height, :width]
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageList":
-        """The batch on another device, or of another type, as `Tensor.to`."""
+        """Return the batch on another device or with another type, as `Tensor.to`."""
         return ImageList(self.tensor.to(*args, **kwargs), self.image_sizes)
 
     @property
     def device(self) -> torch.device:
-        """Where the batch is."""
+        """The device of the batch."""
         return self.tensor.device
 
     @staticmethod
@@ -46,8 +46,8 @@ class ImageList:
 
         Args:
             tensors: images (H_i, W_i) or (..., H_i, W_i), equal in all other dimensions.
-            size_divisibility: height and width become multiples of it; 0 for any.
-            pad_value: what the padding holds.
+            size_divisibility: pad height and width to multiples of it; 0 for any size.
+            pad_value: value of the padding.
             padding_constraints: may hold "size_divisibility", which overrides the argument, and
                 "square_size": pad to squares of that side.
         """
@@ -70,11 +70,11 @@ class ImageList:
         return ImageList(torch.stack(padded).contiguous(), sizes)
 
 
-def _check_images(tensors):
+def _check_images(tensors: list[torch.Tensor]) -> None:
     if not isinstance(tensors, list | tuple) or not tensors:
         raise AssertionError(f"expected a non-empty list of images, got {type(tensors)}")
     for image in tensors:
         if not isinstance(image, torch.Tensor):
-            raise AssertionError(type(image))
+            raise AssertionError(f"expected a tensor, got {type(image)}")
         if image.shape[:-2] != tensors[0].shape[:-2]:
-            raise AssertionError(f"{image.shape} does not go with {tensors[0].shape}")
+            raise AssertionError(f"{image.shape} and {tensors[0].shape} cannot be batched")

@@ -1,6 +1,7 @@
-"""`Instances`: what is known of the objects of one image, one field for each property."""
+"""`Instances`: the objects of one image, one field for each of their properties."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ class Instances:
     """Fields of equal length N, such as boxes, masks, classes and scores, and the image's size.
 
     Fields are read and written as attributes: `instances.scores = ...`. Attributes that start with
-    "_" are no fields. `instances[index]` indexes every field.
+    "_" are not fields. `instances[index]` indexes every field.
     """
 
     def __init__(self, image_size: tuple[int, int], **kwargs: Any):
@@ -42,7 +43,7 @@ class Instances:
         return self._fields[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Write a field; its length must be that of the other fields."""
+        """Set a field; its length must be that of the other fields."""
         length = len(value)
         if self._fields and length != len(self):
             raise AssertionError(
@@ -51,7 +52,7 @@ class Instances:
         self._fields[name] = value
 
     def has(self, name: str) -> bool:
-        """Whether there is such a field."""
+        """Whether the field exists."""
         return name in self._fields
 
     def remove(self, name: str) -> None:
@@ -59,18 +60,18 @@ class Instances:
         del self._fields[name]
 
     def get(self, name: str) -> Any:
-        """Read a field; KeyError if there is none."""
+        """Return a field; KeyError if it does not exist."""
         return self._fields[name]
 
     def get_fields(self) -> dict[str, Any]:
-        """The fields by name; changing the dict changes the instances."""
+        """Return the fields by name; changing the dict changes the instances."""
         return self._fields
 
     def to(self, *args: Any, **kwargs: Any) -> "Instances":
-        """The instances with every field moved that has a `to`."""
+        """Return the instances with every field moved that has a `to`."""
         return self._map(lambda v: v.to(*args, **kwargs) if hasattr(v, "to") else v)
 
-    def _map(self, function) -> "Instances":
+    def _map(self, function: Callable[[Any], Any]) -> "Instances":
         result = Instances(self._image_size)
         for name, value in self._fields.items():
             result.set(name, function(value))
@@ -89,12 +90,12 @@ class Instances:
             return len(value)
         raise NotImplementedError("Empty Instances does not support __len__!")
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         raise NotImplementedError("`Instances` object is not iterable!")
 
     @staticmethod
     def cat(instance_lists: list["Instances"]) -> "Instances":
-        """All instances of a list (same image size and fields) in one; a single one as it is."""
+        """Concatenate a list of instances with the same image size and fields."""
         if not instance_lists or not all(isinstance(part, Instances) for part in instance_lists):
             raise AssertionError("expected a non-empty list of Instances")
         first = instance_lists[0]

@@ -1,1 +1,1 @@
-"""Helpers shared by all parts of the runtime: processes, events, logs, files, pictures."""
+"""Utilities: process communication, events, logs, files and visualization."""

@@ -1,4 +1,4 @@
-"""A table of versions, for the first lines of a log and for bug reports."""
+"""A table of versions for logs and bug reports."""
 
 import importlib.metadata
 import os
@@ -15,8 +15,8 @@ _PACKAGES = ("Pillow", "torchvision", "fvcore", "iopath", "opencv-python", "timm
 
 
 def collect_env_info() -> str:
-    """System, Python, packages, GPUs and how PyTorch was built, as text."""
-    rows = [
+    """Describe the system, Python, packages, GPUs and the build of PyTorch."""
+    rows: list[tuple[str, object]] = [
         ("sys.platform", sys.platform),
         ("Python", sys.version.replace("\n", "")),
         ("numpy", np.__version__),

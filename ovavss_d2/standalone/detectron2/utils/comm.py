@@ -1,7 +1,7 @@
-"""What processes of one job say to each other: ranks, barriers and gathering of Python objects.
+"""Communication between the processes of a job: ranks, barriers and gathering of Python objects.
 
-Every function also works in a job of one process without `torch.distributed`. Objects travel over
-a gloo group (on the CPU), whatever the backend of the tensors' own group.
+Every function also works in a job of one process without `torch.distributed`. Objects are sent over
+a gloo group (on the CPU), whatever the default backend is.
 """
 
 import functools
@@ -25,20 +25,20 @@ def _is_distributed() -> bool:
 
 
 def get_world_size() -> int:
-    """How many processes the job has."""
+    """Return the number of processes of the job."""
     return dist.get_world_size() if _is_distributed() else 1
 
 
 def get_rank() -> int:
-    """This process's number among all of the job."""
+    """Return the rank of this process in the job."""
     return dist.get_rank() if _is_distributed() else 0
 
 
 def create_local_process_group(num_workers_per_machine: int) -> None:
-    """Group the processes of each machine; all processes of the job call it together, once.
+    """Group the processes of each machine; all processes of the job call this once.
 
     Args:
-        num_workers_per_machine: processes on each machine (the same on all).
+        num_workers_per_machine: number of processes, the same on each machine.
     """
     global _local_group
     assert _local_group is None, "create_local_process_group() was called twice"
@@ -48,25 +48,25 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
     machine = get_rank() // num_workers_per_machine
     for index in range(get_world_size() // num_workers_per_machine):
         first = index * num_workers_per_machine
-        # Every process has to create every group, also those that it does not belong to.
+        # Every process has to create every group, including those of other machines.
         group = dist.new_group(list(range(first, first + num_workers_per_machine)))
         if index == machine:
             _local_group = group
 
 
 def get_local_process_group() -> dist.ProcessGroup:
-    """The group of the processes on this machine."""
+    """Return the group of the processes on this machine."""
     assert _local_group is not None, _MISSING_LOCAL_GROUP
     return _local_group
 
 
 def get_local_rank() -> int:
-    """This process's number among those of its machine."""
+    """Return the rank of this process on its machine."""
     return dist.get_rank(group=get_local_process_group()) if _is_distributed() else 0
 
 
 def get_local_size() -> int:
-    """How many processes run on this machine."""
+    """Return the number of processes on this machine."""
     return dist.get_world_size(group=get_local_process_group()) if _is_distributed() else 1
 
 
@@ -76,7 +76,7 @@ def is_main_process() -> bool:
 
 
 def synchronize() -> None:
-    """Wait until every process of the job got here."""
+    """Wait until every process of the job has called this."""
     if get_world_size() == 1:
         return
     if dist.get_backend() == dist.Backend.NCCL:
@@ -87,18 +87,18 @@ def synchronize() -> None:
 
 @functools.lru_cache(maxsize=1)
 def _object_group() -> dist.ProcessGroup:
-    """All processes, over gloo: objects are pickled into CPU tensors."""
+    """The group of all processes over gloo; objects are pickled into CPU tensors."""
     if dist.get_backend() == dist.Backend.NCCL:
         return dist.new_group(backend="gloo")
     return dist.group.WORLD
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Collect one picklable object from each process, on every process, in order of rank.
+    """Collect one picklable object from each process in every process, in the order of the ranks.
 
     Args:
-        data: this process's object.
-        group: whom to ask; all processes if None.
+        data: the object of this process.
+        group: the processes; all if None.
     """
     if get_world_size() == 1:
         return [data]
@@ -106,16 +106,21 @@ def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     size = dist.get_world_size(group)
     if size == 1:
         return [data]
-    gathered = [None] * size
+    gathered: list[Any] = [None] * size
     dist.all_gather_object(gathered, data, group=group)
     return gathered
 
 
 def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Collect one picklable object from each process on the process with rank `dst`.
+    """Collect one picklable object from each process in the process of rank `dst`.
+
+    Args:
+        data: the object of this process.
+        dst: rank of the process that gets the objects.
+        group: the processes; all if None.
 
     Returns:
-        The objects in order of rank on `dst`, an empty list on the others.
+        The objects in the order of the ranks on `dst`, an empty list in the others.
     """
     if get_world_size() == 1:
         return [data]
@@ -123,13 +128,13 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
     size = dist.get_world_size(group)
     if size == 1:
         return [data]
-    gathered = [None] * size if get_rank() == dst else None
+    gathered: list[Any] | None = [None] * size if get_rank() == dst else None
     dist.gather_object(data, gathered, dst=dst, group=group)
     return gathered or []
 
 
 def shared_random_seed() -> int:
-    """A random seed that is the same in all processes; all of them call it together."""
+    """Return a random seed that is the same in all processes; all of them call this."""
     return all_gather(int(np.random.randint(2**31)))[0]
 
 
@@ -140,16 +145,16 @@ def reduce_dict(
     """Sum or average a dictionary of scalar tensors over all processes.
 
     Args:
-        input_dict: the same names on every process.
+        input_dict: scalars by name, with the same names in every process.
         average: divide the sums by the number of processes.
 
     Returns:
-        The reduced values on rank 0; those of other ranks are not to be used.
+        The reduced values on rank 0; the values in other processes are undefined.
     """
     world_size = get_world_size()
     if world_size < 2:
         return input_dict
-    names = sorted(input_dict)  # one order for all processes
+    names = sorted(input_dict)  # the same order in all processes
     values = torch.stack([input_dict[name] for name in names], dim=0)
     dist.reduce(values, dst=0)
     if average and is_main_process():

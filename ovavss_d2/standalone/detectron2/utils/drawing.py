@@ -1,4 +1,4 @@
-"""The single strokes of the visualizer: text, boxes, lines, circles, polygons and masks."""
+"""Base class of the visualizer: draws text, boxes, lines, circles, polygons and masks."""
 
 import colorsys
 import math
@@ -14,27 +14,27 @@ from .canvas import VisImage
 from .colormap import random_color
 from .generic_mask import GenericMask
 
-# Components of a mask larger than this get a text of their own, in pixels.
+# Components of a mask with more pixels than this get their own text.
 LARGE_COMPONENT_AREA = 120_000
-# A name on a mask or box is this much lighter than its colour.
+# Relative change of brightness from a mask or box to its text.
 TEXT_BRIGHTNESS = 0.7
 
-# What matplotlib takes as a colour: a name or RGB(A) in [0, 1].
+# A color of matplotlib: a name, or RGB(A) in [0, 1].
 Color = str | tuple[float, ...] | np.ndarray
 
 
 class Drawing:
-    """Draws single things on an image; all functions return the picture so far.
+    """Draws on an image; all functions return the current picture.
 
-    Sizes of text and lines are for the picture as it will be shown: `scale` enlarges them too.
+    Sizes of text and lines are multiplied by `scale`, too.
     """
 
     def __init__(self, img_rgb: np.ndarray, scale: float = 1.0, font_size_scale: float = 1.0):
         """
         Args:
             img_rgb: RGB (H, W, 3) in [0, 255].
-            scale: enlargement of the picture.
-            font_size_scale: enlargement of all text.
+            scale: factor of the picture's size.
+            font_size_scale: factor of the size of all text.
         """
         self.img = np.asarray(img_rgb).clip(0, 255).astype(np.uint8)
         self.output = VisImage(self.img, scale=scale)
@@ -42,7 +42,7 @@ class Drawing:
         self._default_font_size = max(side // 90, 10 // scale) * font_size_scale
 
     def get_output(self) -> VisImage:
-        """The picture so far."""
+        """Return the current picture."""
         return self.output
 
     def draw_text(
@@ -55,15 +55,15 @@ class Drawing:
         horizontal_alignment: str = "center",
         rotation: float = 0,
     ) -> VisImage:
-        """Write a text on a dark ground.
+        """Write text on a dark background.
 
         Args:
             text: the text.
             position: x and y of its upper edge.
-            font_size: in points; a size that suits the image if None.
-            color: dark ones are made brighter, to be read on the ground.
-            horizontal_alignment: what x means: "left", "center" or "right".
-            rotation: degrees, counter-clockwise.
+            font_size: in points; depends on the image size if None.
+            color: dark colors become brighter.
+            horizontal_alignment: the part of the text at x: "left", "center" or "right".
+            rotation: degrees, counterclockwise.
         """
         bright = np.maximum(list(mplc.to_rgb(color)), 0.2)
         bright[np.argmax(bright)] = max(0.8, np.max(bright))
@@ -108,7 +108,7 @@ class Drawing:
     def draw_circle(
         self, circle_coord: tuple[float, float], color: Color, radius: float = 3
     ) -> VisImage:
-        """Draw a filled circle around (x, y), its radius in pixels."""
+        """Draw a filled circle around (x, y); the radius is in pixels."""
         self.output.ax.add_patch(Circle(circle_coord, radius=radius, fill=True, color=color))
         return self.output
 
@@ -120,7 +120,7 @@ class Drawing:
         linestyle: str = "-",
         linewidth: float | None = None,
     ) -> VisImage:
-        """Draw a line through points given by their x and their y; width in points."""
+        """Draw a line through points, given their x and y coordinates; the width is in points."""
         linewidth = self._default_font_size / 3 if linewidth is None else linewidth
         line = Line2D(
             x_data,
@@ -142,10 +142,10 @@ class Drawing:
         """Fill a polygon.
 
         Args:
-            segment: its corners, (N, 2).
+            segment: corners (N, 2), x and y.
             color: of the inside.
-            edge_color: of the edge; the inside's if None, a darker one if that is hardly
-                transparent.
+            edge_color: of the edge; if None, that of the inside, or a darker one if `alpha` is
+                above 0.8.
             alpha: opacity of the inside.
         """
         if edge_color is None:
@@ -171,28 +171,28 @@ class Drawing:
         alpha: float = 0.5,
         area_threshold: float | None = 10,
     ) -> VisImage:
-        """Paint a mask.
+        """Draw a mask.
 
         Args:
             binary_mask: (H, W) of 0 and 1.
             color: of the mask; a random one if None.
-            edge_color: of the edge, see `draw_polygon`. A mask with holes has no edge.
+            edge_color: of the edge, see `draw_polygon`; masks with holes are drawn without edges.
             text: written on the mask.
-            alpha: its opacity.
-            area_threshold: outlines around fewer pixels are left out (not in masks with holes).
+            alpha: opacity.
+            area_threshold: outlines around fewer pixels are not drawn, except in masks with holes.
         """
         color = random_color(rgb=True, maximum=1) if color is None else color
         height, width = binary_mask.shape
         mask = GenericMask(binary_mask.astype("uint8"), height, width)
         if mask.has_holes:
             self._paint(mask.mask * alpha, color)
-            painted = True
+            visible = True
         else:
             outlines = [o for o in mask.polygons if self._area(o) >= (area_threshold or 0)]
             for outline in outlines:
                 self.draw_polygon(outline.reshape(-1, 2), color, edge_color, alpha)
-            painted = len(outlines) > 0
-        if text is not None and painted:
+            visible = len(outlines) > 0
+        if text is not None and visible:
             lighter = self._change_color_brightness(color, brightness_factor=TEXT_BRIGHTNESS)
             self._draw_text_in_mask(mask.mask, text, lighter)
         return self.output
@@ -205,7 +205,7 @@ class Drawing:
         text: str | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Paint a mask of probabilities (H, W); the other arguments as in `draw_binary_mask`."""
+        """Draw a mask of probabilities (H, W); other arguments as in `draw_binary_mask`."""
         color = random_color(rgb=True, maximum=1) if color is None else color
         self._paint(soft_mask * alpha, color)
         if text is not None:
@@ -214,7 +214,7 @@ class Drawing:
         return self.output
 
     def _paint(self, opacity: np.ndarray, color: Color) -> None:
-        """Lay one colour over the image, (H, W) opacities."""
+        """Blend a color into the image with the opacities (H, W)."""
         height, width = opacity.shape
         layer = np.empty((height, width, 4), dtype=np.float32)
         layer[..., :3] = mplc.to_rgb(color)
@@ -222,24 +222,24 @@ class Drawing:
         self.output.ax.imshow(layer, extent=(0, self.output.width, self.output.height, 0))
 
     def _area(self, outline: np.ndarray) -> int:
-        """Pixels inside an outline [x0, y0, ...]."""
+        """The number of pixels inside an outline [x0, y0, ...]."""
         size = self.output.height, self.output.width
         return mask_coding.area(mask_coding.frPyObjects([outline.tolist()], *size))[0]
 
     def _draw_text_in_mask(self, binary_mask: np.ndarray, text: str, color: Color) -> None:
-        """Write on the largest component of a mask, and on every other really large one."""
+        """Write text on the largest component of a mask and on all that are very large."""
         _, components, stats, _ = cv2.connectedComponentsWithStats(binary_mask, 8)
         areas = stats[1:, cv2.CC_STAT_AREA]
         if areas.size == 0:
             return
         for index, area in enumerate(areas):
             if index == np.argmax(areas) or area > LARGE_COMPONENT_AREA:
-                # The median lies on the object more often than the mean.
+                # The median is on the object more often than the mean.
                 middle = np.median((components == index + 1).nonzero(), axis=1)[::-1]
                 self.draw_text(text, tuple(middle), color=color)
 
     def _jitter(self, color: Color) -> tuple[float, ...]:
-        """A colour near the given one, RGB in [0, 1], by NumPy's random numbers."""
+        """Draw a random color near the given one, RGB in [0, 1]."""
         offset = np.random.rand(3)
         offset = offset / np.linalg.norm(offset) * 0.5
         return tuple(np.clip(offset + mplc.to_rgb(color), 0, 1))
@@ -247,7 +247,7 @@ class Drawing:
     def _change_color_brightness(
         self, color: Color, brightness_factor: float
     ) -> tuple[float, float, float]:
-        """Lighter (factor up to 1) or darker (down to -1), RGB in [0, 1]."""
+        """Make a color lighter (factor up to 1) or darker (down to -1); returns RGB in [0, 1]."""
         hue, lightness, saturation = colorsys.rgb_to_hls(*mplc.to_rgb(color))
         lightness = min(max(lightness * (1 + brightness_factor), 0.0), 1.0)
         red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)

@@ -1,4 +1,4 @@
-"""Seeds for all random numbers."""
+"""`seed_all_rng`, which seeds all random number generators."""
 
 import logging
 import os
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def seed_all_rng(seed: int | None = None) -> None:
-    """Seed Python's, NumPy's and PyTorch's random numbers.
+    """Seed the random numbers of Python, NumPy and PyTorch.
 
     Args:
-        seed: the seed, below 2**32; a fresh one from the system if None.
+        seed: below 2**32; a random one if None.
     """
     if seed is None:
         seed = secrets.randbits(31)
@@ -25,4 +25,4 @@ def seed_all_rng(seed: int | None = None) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    os.environ["PYTHONHASHSEED"] = str(seed)  # for processes started from here on
+    os.environ["PYTHONHASHSEED"] = str(seed)  # for processes started later

@@ -1,4 +1,4 @@
-"""`EventStorage` collects a run's numbers; writers take them to screen, JSON and TensorBoard."""
+"""`EventStorage` collects the metrics of a run; writers send them to log, JSON and TensorBoard."""
 
 import datetime
 import json
@@ -30,7 +30,7 @@ _open_storages: list["EventStorage"] = []
 
 
 def get_event_storage() -> "EventStorage":
-    """The storage of the innermost `with EventStorage(...)` around the caller."""
+    """Return the storage of the innermost `with EventStorage(...)` around the caller."""
     assert has_event_storage(), "get_event_storage() works only inside `with EventStorage(...)`"
     return _open_storages[-1]
 
@@ -41,7 +41,7 @@ def has_event_storage() -> bool:
 
 
 class EventStorage:
-    """Histories of named scalars, with images and histograms that wait for a writer."""
+    """Histories of named scalars, and images and histograms that are not yet written."""
 
     def __init__(self, start_iter: int = 0):
         self._iter = start_iter
@@ -54,7 +54,7 @@ class EventStorage:
         self._histograms: list[dict[str, Any]] = []
 
     def put_image(self, img_name: str, img_tensor: Any) -> None:
-        """Keep an RGB image (3, H, W), uint8 or floats in [0, 1], for TensorBoard."""
+        """Store an RGB image (3, H, W), uint8 or float in [0, 1], for TensorBoard."""
         self._vis_data.append((img_name, img_tensor, self._iter))
 
     def put_scalar(
@@ -63,10 +63,10 @@ class EventStorage:
         """Append a number to the history of `name`.
 
         Args:
-            name: its name; the current name scope is put in front.
+            name: of the scalar; the current name scope becomes its prefix.
             value: anything that float() takes.
             smoothing_hint: whether writers should smooth it; the same in every call.
-            cur_iter: its iteration; the storage's if None.
+            cur_iter: iteration of the value; the current one if None.
         """
         name = self._prefix + name
         step = self._iter if cur_iter is None else cur_iter
@@ -75,18 +75,18 @@ class EventStorage:
         self._latest[name] = (value, step)
         known = self._smoothing_hints.setdefault(name, smoothing_hint)
         assert known == smoothing_hint, (
-            f"Scalar {name} was put with smoothing_hint={smoothing_hint}, before with {known}"
+            f"Scalar {name} has smoothing_hint={smoothing_hint}, but had {known} before"
         )
 
     def put_scalars(
         self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **kwargs: Any
     ) -> None:
-        """Put several scalars: `put_scalars(loss=1.0, accuracy=0.5)`."""
+        """Append several scalars: `put_scalars(loss=1.0, accuracy=0.5)`."""
         for name, value in kwargs.items():
             self.put_scalar(name, value, smoothing_hint=smoothing_hint, cur_iter=cur_iter)
 
     def put_histogram(self, hist_name: str, hist_tensor: torch.Tensor, bins: int = 1000) -> None:
-        """Keep the histogram of a tensor of any shape for TensorBoard."""
+        """Store the histogram of a tensor of any shape for TensorBoard."""
         low, high = hist_tensor.min().item(), hist_tensor.max().item()
         counts = torch.histc(hist_tensor, bins=bins)
         edges = torch.linspace(start=low, end=high, steps=bins + 1, dtype=torch.float32)
@@ -105,23 +105,21 @@ class EventStorage:
         )
 
     def history(self, name: str) -> HistoryBuffer:
-        """The history of one scalar; KeyError if it was never put."""
+        """Return the history of one scalar; KeyError if it was never recorded."""
         if name not in self._histories:
-            raise KeyError(
-                f"No history of {name!r}: it was never put; known: {sorted(self._histories)}"
-            )
+            raise KeyError(f"No history of {name!r}, expected one of {sorted(self._histories)}")
         return self._histories[name]
 
     def histories(self) -> dict[str, HistoryBuffer]:
-        """All histories by name."""
+        """Return all histories by name."""
         return self._histories
 
     def latest(self) -> dict[str, tuple[float, int]]:
-        """The most recent value of each scalar, with its iteration."""
+        """Return the latest value of each scalar, with its iteration."""
         return self._latest
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
-        """Like `latest`, hinted scalars as the median of their last `window_size` iterations."""
+        """Like `latest`, but smoothed scalars are medians of the last `window_size` iterations."""
         smoothed = {}
         for name, (value, step) in self._latest.items():
             if self._smoothing_hints[name]:
@@ -130,17 +128,17 @@ class EventStorage:
         return smoothed
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
-        """How many samples of a scalar lie in its last `window_size` iterations."""
+        """Return the number of values of a scalar in its last `window_size` iterations."""
         samples = self._histories[name].values()
         first = samples[-1][1] - window_size
         return sum(step > first for _, step in samples[-window_size:])
 
     def smoothing_hints(self) -> dict[str, bool]:
-        """The smoothing hint of each scalar."""
+        """Return the smoothing hint of each scalar."""
         return self._smoothing_hints
 
     def step(self) -> None:
-        """Go on to the next iteration (or set `iter`)."""
+        """Advance to the next iteration; setting `iter` does the same."""
         self._iter += 1
 
     @property
@@ -168,13 +166,13 @@ class EventStorage:
         exc_tb: TracebackType | None,
     ) -> None:
         assert _open_storages[-1] is self, (
-            "storages have to be left in the reverse order of entering"
+            "storages have to be closed in the reverse order of opening"
         )
         _open_storages.pop()
 
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
-        """Put "name/" in front of the block's scalars; an inner scope takes the outer's place."""
+        """Add the prefix "name/" to scalars in the block; an inner scope replaces the outer one."""
         outer, self._prefix = self._prefix, name.rstrip("/") + "/"
         try:
             yield
@@ -182,47 +180,50 @@ class EventStorage:
             self._prefix = outer
 
     def clear_images(self) -> None:
-        """Forget the images, once they are written."""
+        """Delete the stored images."""
         self._vis_data = []
 
     def clear_histograms(self) -> None:
-        """Forget the histograms, once they are written."""
+        """Delete the stored histograms."""
         self._histograms = []
 
 
 class EventWriter:
-    """Base class: `write` takes the current storage's news somewhere."""
+    """Base class of writers, which write the new values of the current storage."""
 
     def write(self) -> None:
+        """Write the new values."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release what the writer holds."""
+        """Close files and other resources."""
 
 
-def _news(storage: EventStorage, window_size: int, after: int) -> list[tuple[str, float, int]]:
-    """(name, value, iteration) of the scalars put after iteration `after`."""
+def _new_values(
+    storage: EventStorage, window_size: int, after: int
+) -> list[tuple[str, float, int]]:
+    """(name, value, iteration) of the scalars that were recorded after iteration `after`."""
     latest = storage.latest_with_smoothing_hint(window_size)
     return [(name, value, step) for name, (value, step) in latest.items() if step > after]
 
 
 class JSONWriter(EventWriter):
-    """Appends one JSON object per line: the scalars of an iteration and "iteration" itself."""
+    """Appends one JSON object per line: "iteration" and the scalars of this iteration."""
 
     def __init__(self, json_file: str, window_size: int = 20):
         """
         Args:
-            json_file: the file; lines are added to an existing one.
-            window_size: iterations of the median of smoothed scalars.
+            json_file: the file; lines are appended to an existing one.
+            window_size: number of iterations for the median of smoothed scalars.
         """
         self._file = PathManager.open(json_file, "a")
         self._window_size = window_size
         self._last_write = -1
 
     def write(self) -> None:
-        news = _news(get_event_storage(), self._window_size, self._last_write)
+        values = _new_values(get_event_storage(), self._window_size, self._last_write)
         by_step: dict[int, dict[str, float]] = defaultdict(dict)
-        for name, value, step in news:
+        for name, value, step in values:
             by_step[step][name] = value
         for step, scalars in by_step.items():
             scalars["iteration"] = step
@@ -241,27 +242,27 @@ class TensorboardXWriter(EventWriter):
     def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any):
         """
         Args:
-            log_dir: where the event files go.
-            window_size: iterations of the median of smoothed scalars.
-            kwargs: further arguments of `torch.utils.tensorboard.SummaryWriter`.
+            log_dir: folder of the event files.
+            window_size: number of iterations for the median of smoothed scalars.
+            **kwargs: further arguments of `torch.utils.tensorboard.SummaryWriter`.
         """
         self._window_size = window_size
         self._writer_args = {"log_dir": log_dir, **kwargs}
         self._last_write = -1
 
     @cached_property
-    def _writer(self):
-        # TensorBoard is slow to import and leaves a file behind: only when something is written.
+    def _writer(self) -> Any:
+        # TensorBoard is slow to import and creates a file, so it waits for the first value.
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(**self._writer_args)
 
     def write(self) -> None:
         storage = get_event_storage()
-        news = _news(storage, self._window_size, self._last_write)
-        for name, value, step in news:
+        values = _new_values(storage, self._window_size, self._last_write)
+        for name, value, step in values:
             self._writer.add_scalar(name, value, step)
-        self._last_write = max([self._last_write, *(step for _, _, step in news)])
+        self._last_write = max([self._last_write, *(step for _, _, step in values)])
         for name, image, step in storage._vis_data:
             self._writer.add_image(name, image, step)
         storage.clear_images()
@@ -275,24 +276,24 @@ class TensorboardXWriter(EventWriter):
 
 
 class CommonMetricPrinter(EventWriter):
-    """Logs a training run's line: time left, iteration, losses, times, learning rate, memory."""
+    """Logs the remaining time, iteration, losses, times, learning rate and memory in one line."""
 
     def __init__(self, max_iter: int | None = None, window_size: int = 20):
         """
         Args:
-            max_iter: the run's length, from which the time left is estimated; no estimate if None.
-            window_size: iterations of the median of the losses.
+            max_iter: length of the run, for the remaining time; None for no estimate.
+            window_size: number of iterations for the median of the losses.
         """
         self.logger = logging.getLogger("detectron2.utils.events")
         self._max_iter = max_iter
         self._window_size = window_size
-        self._last_write: tuple[int, float] | None = None  # (iteration, clock) of the last line
+        self._last_write: tuple[int, float] | None = None  # iteration and clock of the last line
 
     def write(self) -> None:
         storage = get_event_storage()
         if storage.iter == self._max_iter:
-            return  # hooks may call once more after the last iteration, which has had its line
-        eta = self._time_left(storage)
+            return  # hooks may call this again after the last iteration
+        eta = self._remaining_time(storage)
         memory = ""
         if torch.cuda.is_available():
             memory = f"max_mem: {torch.cuda.max_memory_allocated() / 1024.0**2:.0f}M"
@@ -302,7 +303,7 @@ class CommonMetricPrinter(EventWriter):
             f"{self._times(storage)} lr: {self._learning_rate(storage)}  {memory}"
         )
 
-    def _time_left(self, storage: EventStorage) -> str | None:
+    def _remaining_time(self, storage: EventStorage) -> str | None:
         if self._max_iter is None:
             return None
         remaining = self._max_iter - storage.iter - 1
@@ -310,7 +311,7 @@ class CommonMetricPrinter(EventWriter):
             seconds = storage.history("time").median(1000) * remaining
             storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
             return str(datetime.timedelta(seconds=int(seconds)))
-        # Nobody times the iterations: judge by the clock between two lines.
+        # No hook measures the iterations: use the time between two lines.
         now, before = (storage.iter, time.perf_counter()), self._last_write
         self._last_write = now
         if before is None or before[0] == now[0]:
@@ -319,7 +320,7 @@ class CommonMetricPrinter(EventWriter):
         return str(datetime.timedelta(seconds=int(seconds)))
 
     def _medians(self, storage: EventStorage, word: str) -> str:
-        """The scalars with `word` in their name, as medians of the window."""
+        """The medians of the scalars with `word` in their names."""
         return "  ".join(
             f"{name}: {history.median(storage.count_samples(name, self._window_size)):.4g}"
             for name, history in storage.histories().items()

@@ -1,13 +1,9 @@
-"""`PathManager`: opens local paths and URLs alike (iopath), with Detectron2's own prefix."""
+"""`PathManager`: opens local paths, URLs and `detectron2://` paths (iopath)."""
 
-from iopath.common.file_io import (
-    HTTPURLHandler,
-    OneDrivePathHandler,
-    PathHandler,
-)
-from iopath.common.file_io import (
-    PathManager as PathManagerBase,
-)
+from typing import Any
+
+from iopath.common.file_io import HTTPURLHandler, OneDrivePathHandler, PathHandler
+from iopath.common.file_io import PathManager as PathManagerBase
 
 __all__ = ["PathManager", "PathHandler"]
 
@@ -16,16 +12,16 @@ DETECTRON2_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
 
 
 class Detectron2Handler(PathHandler):
-    """Resolves `detectron2://PATH`, the address space of Detectron2's published models."""
+    """Opens `detectron2://PATH`, the address of Detectron2's published models."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return [DETECTRON2_PREFIX]
 
-    def _get_local_path(self, path: str, **kwargs) -> str:
+    def _get_local_path(self, path: str, **kwargs: Any) -> str:
         name = path[len(DETECTRON2_PREFIX) :]
         return PathManager.get_local_path(DETECTRON2_ADDRESS + name, **kwargs)
 
-    def _open(self, path: str, mode: str = "r", **kwargs):
+    def _open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
         return PathManager.open(self._get_local_path(path), mode, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Log set-up (a format for the screen, one for files, a file per process) and sparing log calls."""
+"""`setup_logger`, for log lines on the screen and in files, and `log_every_n_seconds`."""
 
 import atexit
 import functools
@@ -6,28 +6,21 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
+from types import FrameType
 from typing import IO
 
-from tabulate import tabulate
 from termcolor import colored
 
 from .file_io import PathManager
 
-__all__ = [
-    "setup_logger",
-    "log_first_n",
-    "log_every_n",
-    "log_every_n_seconds",
-    "create_small_table",
-]
+__all__ = ["log_every_n_seconds", "setup_logger"]
 
 DATE_FORMAT = "%m/%d %H:%M:%S"
 FILE_FORMAT = "[%(asctime)s] %(name)s %(levelname)s: %(message)s"
 
 
 class _ShortNames(logging.Formatter):
-    """Shows the root logger's name abbreviated: "detectron2.utils" as "d2.utils"."""
+    """Abbreviates the root logger's name: "detectron2.utils" becomes "d2.utils"."""
 
     def __init__(self, pattern: str, *, root_name: str, abbreviation: str):
         super().__init__(pattern, datefmt=DATE_FORMAT)
@@ -46,8 +39,8 @@ class _ShortNames(logging.Formatter):
         return super().formatMessage(record)
 
 
-class _Coloured(_ShortNames):
-    """The format of the screen: levels above INFO are marked by a coloured word."""
+class _Colored(_ShortNames):
+    """The format of the screen, with a colored word for levels above INFO."""
 
     def _compose(self, record: logging.LogRecord) -> str:
         line = super()._compose(record)
@@ -58,7 +51,7 @@ class _Coloured(_ShortNames):
         return line
 
 
-@functools.cache  # a second call for the same logger adds no second handler
+@functools.cache  # a second call with the same arguments does not add handlers
 def setup_logger(
     output: str | None = None,
     distributed_rank: int = 0,
@@ -69,17 +62,20 @@ def setup_logger(
     enable_propagation: bool = False,
     configure_stdout: bool = True,
 ) -> logging.Logger:
-    """Send the logs below `name` to the screen (rank 0 only) and to a file, from DEBUG upwards.
+    """Write the logs of `name` and its children to the screen and to a file, from level DEBUG.
 
     Args:
         output: a log file (.txt or .log) or the folder of `log.txt`; None for no file. Ranks
-            above 0 append ".rankN" to it.
-        distributed_rank: this process's rank.
-        color: mark time stamps and levels by colours on the screen.
-        name: the logger's name, a package's as a rule.
-        abbrev_name: how the lines call it; "d2" for detectron2 if None.
-        enable_propagation: hand lines on to parent loggers too.
+            above 0 append ".rankN" to the name.
+        distributed_rank: rank of this process; only rank 0 writes to the screen.
+        color: use colors on the screen.
+        name: name of the logger, usually that of a package.
+        abbrev_name: replaces `name` in the lines; None: "d2" for detectron2, else `name`.
+        enable_propagation: pass lines to parent loggers, too.
         configure_stdout: write to the screen.
+
+    Returns:
+        The logger.
     """
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
@@ -89,8 +85,8 @@ def setup_logger(
     plain = _ShortNames(FILE_FORMAT, root_name=name, abbreviation=abbrev_name)
     if configure_stdout and distributed_rank == 0:
         pattern = colored("[%(asctime)s %(name)s]: ", "green") + "%(message)s"
-        coloured = _Coloured(pattern, root_name=name, abbreviation=abbrev_name)
-        _add_handler(logger, sys.stdout, coloured if color else plain)
+        colored_format = _Colored(pattern, root_name=name, abbreviation=abbrev_name)
+        _add_handler(logger, sys.stdout, colored_format if color else plain)
     if output is not None:
         _add_handler(logger, _open_log(_log_path(output, distributed_rank)), plain)
     return logger
@@ -111,76 +107,38 @@ def _log_path(output: str, rank: int) -> str:
 @functools.cache  # loggers with the same file share one stream
 def _open_log(path: str) -> IO[str]:
     PathManager.mkdirs(os.path.dirname(path))
-    # Line by line on a local disk; remote storage takes larger pieces.
+    # Line by line on a local disk; in larger blocks to remote storage.
     stream = PathManager.open(path, "a", buffering=1 if "://" not in path else 1024 * 1024)
     atexit.register(stream.close)
     return stream
 
 
 def _caller() -> tuple[str, tuple[str, int, str]]:
-    """The first frame outside this file: its module's name and its (file, line, function)."""
-    frame = sys._getframe(2)
-    while frame.f_code.co_filename == __file__:
+    """The module name and the (file, line, function) of the first frame outside this file."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
+    assert frame is not None
     module = frame.f_globals["__name__"]
-    place = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    # A script run as __main__ logs under the runtime's name, for which handlers exist.
-    return ("detectron2" if module == "__main__" else module), place
+    line = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    # A script that runs as __main__ uses the runtime's logger, which has handlers.
+    return ("detectron2" if module == "__main__" else module), line
 
 
-_counts: Counter = Counter()
-_last_times: dict = {}
-
-
-def log_first_n(
-    lvl: int,
-    msg: str,
-    n: int = 1,
-    *,
-    name: str | None = None,
-    key: str | tuple[str, ...] = "caller",
-) -> None:
-    """Log the first `n` times only.
-
-    Args:
-        lvl: the level, such as logging.INFO.
-        msg: the line.
-        n: how often.
-        name: the logger; the caller's module if None.
-        key: what counts as the same line: "caller", "message" or both in a tuple.
-    """
-    module, place = _caller()
-    keys = (key,) if isinstance(key, str) else tuple(key)
-    identity = tuple({"caller": place, "message": msg}[part] for part in keys)
-    _counts[identity] += 1
-    if _counts[identity] <= n:
-        logging.getLogger(name or module).log(lvl, msg)
-
-
-def log_every_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None) -> None:
-    """Log the first and then every `n`-th call from the same line."""
-    module, place = _caller()
-    _counts[place] += 1
-    if n == 1 or _counts[place] % n == 1:
-        logging.getLogger(name or module).log(lvl, msg)
+_last_times: dict[tuple[str, int, str], float] = {}
 
 
 def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = None) -> None:
-    """Log from the same line at most once in `n` seconds."""
-    module, place = _caller()
+    """Log a message at most once in `n` seconds from the same line of code.
+
+    Args:
+        lvl: the level, such as logging.INFO.
+        msg: the message.
+        n: number of seconds.
+        name: of the logger; the caller's module if None.
+    """
+    module, line = _caller()
     now = time.monotonic()
-    if place not in _last_times or now - _last_times[place] >= n:
-        _last_times[place] = now
+    if line not in _last_times or now - _last_times[line] >= n:
+        _last_times[line] = now
         logging.getLogger(name or module).log(lvl, msg)
-
-
-def create_small_table(small_dict: dict) -> str:
-    """A table of one row whose headings are the keys."""
-    return tabulate(
-        [list(small_dict.values())],
-        headers=list(small_dict),
-        tablefmt="pipe",
-        floatfmt=".3f",
-        stralign="center",
-        numalign="center",
-    )

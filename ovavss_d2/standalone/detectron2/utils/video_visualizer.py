@@ -1,4 +1,4 @@
-"""`VideoVisualizer` draws on the frames of a video, an object in one colour all along."""
+"""`VideoVisualizer` draws on the frames of a video, with one color per object."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +12,15 @@ from .canvas import VisImage
 from .colormap import random_color, random_colors
 from .visualizer import ColorMode, Visualizer, _create_text_labels, _to_list
 
-# Overlap (intersection over union) with an object of an earlier frame that makes it the same one.
+# Minimum IoU with an object of an earlier frame to be the same object.
 MIN_IOU = 0.5
-# For how many frames an object that is out of sight keeps its colour.
+# Number of frames for which an object that is not detected keeps its color.
 FRAMES_REMEMBERED = 8
 PALETTE_SIZE = 74
 
 
 @dataclass
-class _SeenObject:
+class _TrackedObject:
     """An object of an earlier frame."""
 
     label: int
@@ -31,12 +31,12 @@ class _SeenObject:
 
 
 class VideoVisualizer:
-    """Draws frame by frame; what it remembers is each object's colour."""
+    """Draws frame by frame and keeps the color of each object."""
 
     def __init__(self, metadata: Any, instance_mode: ColorMode = ColorMode.IMAGE):
         """
         Args:
-            metadata: the data set's, with names and colours of classes.
+            metadata: of the data set, with names and colors of classes.
             instance_mode: IMAGE or IMAGE_BW.
         """
         assert instance_mode in (ColorMode.IMAGE, ColorMode.IMAGE_BW), (
@@ -44,18 +44,20 @@ class VideoVisualizer:
         )
         self.metadata = metadata
         self._instance_mode = instance_mode
-        self._seen: list[_SeenObject] = []
+        self._tracked: list[_TrackedObject] = []
         self._color_of_id: dict[int, np.ndarray] = {}
         self._palette = random_colors(PALETTE_SIZE, rgb=True, maximum=1)
 
     def draw_instance_predictions(self, frame: np.ndarray, predictions: Instances) -> VisImage:
-        """Draw a detector's output on one frame.
+        """Draw the predictions of a detector on one frame.
+
+        Objects are matched between frames by "ID" (N,) if given, else by overlap and class.
+        "COLOR" (N, 3) in [0, 1] sets the colors directly.
 
         Args:
             frame: RGB (H, W, 3) in [0, 255].
-            predictions: with "pred_classes", "pred_boxes" and/or "pred_masks" (N, H, W), and maybe
-                "scores". "ID" (N,) tells which objects are the same over time; overlap and class
-                tell it without. "COLOR" (N, 3) in [0, 1] gives the colours themselves.
+            predictions: with "pred_classes", "pred_boxes" and/or "pred_masks" (N, H, W), and
+                optionally "scores", "ID" and "COLOR".
         """
         visualizer = Visualizer(frame, self.metadata)
         if len(predictions) == 0:
@@ -64,11 +66,11 @@ class VideoVisualizer:
         classes = _to_list(fields["pred_classes"])
         boxes, masks = fields.get("pred_boxes"), fields.get("pred_masks")
         if self._instance_mode == ColorMode.IMAGE_BW:
-            seen = None if masks is None else masks.any(dim=0).cpu().numpy()
-            visualizer._reset_to_gray(seen)
+            present = None if masks is None else masks.any(dim=0).cpu().numpy()
+            visualizer._reset_to_gray(present)
         names = self.metadata.get("thing_classes", None)
         return visualizer.overlay_instances(
-            boxes=None if masks is not None else boxes,  # both would be too much
+            boxes=None if masks is not None else boxes,
             masks=None if masks is None else np.asarray(masks.detach().cpu()),
             labels=_create_text_labels(classes, _to_list(fields.get("scores")), names),
             assigned_colors=self._colors(predictions),
@@ -85,35 +87,35 @@ class VideoVisualizer:
         return Visualizer(frame, self.metadata).draw_sem_seg(sem_seg, area_threshold)
 
     def _colors(self, predictions: Instances) -> list[np.ndarray]:
-        """The colours of a frame's objects."""
+        """The colors of the objects of a frame."""
         if predictions.has("COLOR"):
             return list(np.asarray(predictions.COLOR))
         if predictions.has("ID"):
             return [self._color_by_id(int(number)) for number in predictions.ID]
-        found = _found_objects(predictions)
-        similar = _similarity(self._seen, found)
+        found = _detected_objects(predictions)
+        similar = _similarity(self._tracked, found)
         for index, detection in enumerate(found):
-            best = int(similar[:, index].argmax()) if self._seen else -1
+            best = int(similar[:, index].argmax()) if self._tracked else -1
             if best >= 0 and similar[best, index] > 0:
-                detection.color = self._seen[best].color
-                self._seen[best].frames_left = 0  # the detection takes its place
+                detection.color = self._tracked[best].color
+                self._tracked[best].frames_left = 0  # replaced by the detection
                 similar[best] = 0
             else:
                 detection.color = random_color(rgb=True, maximum=1)
-        for earlier in self._seen:
+        for earlier in self._tracked:
             earlier.frames_left -= 1
-        self._seen = [earlier for earlier in self._seen if earlier.frames_left > 0] + found
+        self._tracked = [earlier for earlier in self._tracked if earlier.frames_left > 0] + found
         return [detection.color for detection in found]
 
     def _color_by_id(self, number: int) -> np.ndarray:
         if number not in self._color_of_id:
-            # Once all colours are taken they are used again.
+            # When all colors are in use, they are used again.
             self._color_of_id[number] = self._palette[len(self._color_of_id) % PALETTE_SIZE]
         return self._color_of_id[number]
 
 
-def _found_objects(predictions: Instances) -> list[_SeenObject]:
-    """A frame's objects, without colours yet."""
+def _detected_objects(predictions: Instances) -> list[_TrackedObject]:
+    """The objects of a frame, without colors."""
     count = len(predictions)
     boxes: list[Any] = [None] * count
     masks: list[Any] = [None] * count
@@ -125,13 +127,13 @@ def _found_objects(predictions: Instances) -> list[_SeenObject]:
         boxes = list(np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1))
     labels = _to_list(predictions.pred_classes)
     return [
-        _SeenObject(label, box, mask, color=np.zeros(3), frames_left=FRAMES_REMEMBERED)
+        _TrackedObject(label, box, mask, color=np.zeros(3), frames_left=FRAMES_REMEMBERED)
         for label, box, mask in zip(labels, boxes, masks, strict=True)
     ]
 
 
-def _similarity(earlier: list[_SeenObject], found: list[_SeenObject]) -> np.ndarray:
-    """Overlap of each pair of objects; 0 where too small or where the classes differ."""
+def _similarity(earlier: list[_TrackedObject], found: list[_TrackedObject]) -> np.ndarray:
+    """IoU of each pair of objects; 0 if it is at most MIN_IOU or if the classes differ."""
     similar = np.zeros((len(earlier), len(found)))
     for row, old in enumerate(earlier):
         for column, new in enumerate(found):

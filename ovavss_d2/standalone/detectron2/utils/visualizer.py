@@ -1,4 +1,7 @@
-"""`Visualizer` draws data sets' records and models' outputs on images."""
+"""`Visualizer` draws records of data sets and outputs of models on images.
+
+Keypoints, rotated boxes and panoptic labels are not implemented.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from detectron2.missing import PartialClass, missing_message
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from PIL import Image
 
 from .canvas import VisImage
@@ -20,22 +24,21 @@ from .generic_mask import GenericMask
 __all__ = ["ColorMode", "VisImage", "Visualizer", "GenericMask"]
 
 OFF_WHITE = (1.0, 1.0, 240.0 / 255)
-# A smaller object's name stands beside it, not on it; in pixels of the picture.
+# The label of a smaller object is next to it, not on it; in pixels of the picture.
 SMALL_OBJECT_AREA = 1000
 LOW_OBJECT_HEIGHT = 40
-_INSTALL = "is not in the standalone runtime; install Detectron2 itself to use it"
 
 
 @unique
 class ColorMode(Enum):
-    """How instances are coloured."""
+    """How instances are colored."""
 
     IMAGE = 0
-    """Each instance has a random colour, laid over the image."""
+    """Each instance has a random color, blended with the image."""
     SEGMENTATION = 1
-    """Instances of a class have nearly the same colour, hardly transparent."""
+    """Instances of a class have similar colors with high opacity."""
     IMAGE_BW = 2
-    """As IMAGE, and the image is grey where no instance is."""
+    """Like IMAGE, but the image is gray where there is no instance."""
 
 
 def _create_text_labels(
@@ -44,7 +47,7 @@ def _create_text_labels(
     class_names: Sequence[str] | None,
     is_crowd: Sequence[bool] | None = None,
 ) -> list[str] | None:
-    """Instances' labels such as "cat 91%"; the number of the class where its name is unknown."""
+    """Labels of instances such as "cat 91%"; class indices if the names are unknown."""
     labels = None
     if classes is not None:
         labels = [class_names[index] if class_names else str(index) for index in classes]
@@ -60,8 +63,8 @@ def _create_text_labels(
     return labels
 
 
-class Visualizer(Drawing):
-    """Draws on one image; every function returns the picture so far (`VisImage`)."""
+class Visualizer(Drawing, PartialClass):
+    """Draws on one image; every function returns the current picture (`VisImage`)."""
 
     def __init__(
         self,
@@ -74,28 +77,25 @@ class Visualizer(Drawing):
         """
         Args:
             img_rgb: RGB (H, W, 3) in [0, 255].
-            metadata: the data set's, with names and colours of classes.
-            scale: enlargement of the picture.
-            instance_mode: how instances are coloured.
-            font_size_scale: enlargement of all text.
+            metadata: of the data set, with names and colors of classes.
+            scale: factor of the picture's size.
+            instance_mode: how instances are colored.
+            font_size_scale: factor of the size of all text.
         """
         super().__init__(img_rgb, scale, font_size_scale)
         self.metadata = MetadataCatalog.get("__nonexist__") if metadata is None else metadata
         self._instance_mode = instance_mode
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"Visualizer.{name} {_INSTALL}")
-
     def draw_instance_predictions(self, predictions: Instances, jittering: bool = True) -> VisImage:
-        """Draw a detector's output on one image.
+        """Draw the predictions of a detector.
 
         Args:
             predictions: with any of "pred_boxes", "pred_classes", "scores", "pred_masks" (N, H, W)
                 and "pred_masks_rle".
-            jittering: in the mode SEGMENTATION, vary the class's colour from instance to instance.
+            jittering: vary the color among the instances of a class in the mode SEGMENTATION.
         """
         if predictions.has("pred_keypoints"):
-            raise NotImplementedError(f"drawing of key points {_INSTALL}")
+            raise NotImplementedError(missing_message("drawing of keypoints"))
         fields = predictions.get_fields()
         scores = fields.get("scores")
         classes = _to_list(fields.get("pred_classes"))
@@ -124,12 +124,12 @@ class Visualizer(Drawing):
         """Draw a label map in the colours of the metadata's `stuff_colors`.
 
         Args:
-            sem_seg: (H, W) integers, positions in the metadata's `stuff_classes`; larger ones,
-                such as an ignored label, are not drawn.
-            area_threshold: outlines around fewer pixels are left out.
+            sem_seg: (H, W) indices of the metadata's `stuff_classes`; larger values, such as the
+                ignored label, are not drawn.
+            area_threshold: outlines around fewer pixels are not drawn.
             alpha: opacity.
-            draw_text: write the classes' names.
-            edge_color: of the segments' edges.
+            draw_text: write the names of the classes.
+            edge_color: of the edges of segments.
         """
         if isinstance(sem_seg, torch.Tensor):
             sem_seg = sem_seg.cpu().numpy()
@@ -151,9 +151,9 @@ class Visualizer(Drawing):
         return self.output
 
     def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
-        """Draw the truth of one image: a record of a data set ("annotations", "sem_seg")."""
+        """Draw the ground truth of a record: its "annotations" and "sem_seg"."""
         if "pan_seg" in dic or "pan_seg_file_name" in dic:
-            raise NotImplementedError(f"drawing of panoptic labels {_INSTALL}")
+            raise NotImplementedError(missing_message("drawing of panoptic labels"))
         annotations = dic.get("annotations")
         if annotations:
             self._draw_annotations(annotations)
@@ -167,7 +167,7 @@ class Visualizer(Drawing):
 
     def _draw_annotations(self, annotations: list[dict[str, Any]]) -> None:
         if any("keypoints" in annotation for annotation in annotations):
-            raise NotImplementedError(f"drawing of key points {_INSTALL}")
+            raise NotImplementedError(missing_message("drawing of keypoints"))
         masks = None
         if "segmentation" in annotations[0]:
             masks = [annotation["segmentation"] for annotation in annotations]
@@ -202,18 +202,17 @@ class Visualizer(Drawing):
         Args:
             boxes: `Boxes` or (N, 4) in pixels, x0 y0 x1 y1.
             labels: N texts.
-            masks: `BitMasks`, `PolygonMasks`, or N of: lists of polygons, run-length codes, arrays
-                (H, W).
-            keypoints: not supported here.
-            assigned_colors: N colours; random ones if None.
-            alpha: the masks' opacity.
+            masks: `BitMasks`, or N lists of polygons, run-length codes, or arrays (H, W).
+            keypoints: not implemented.
+            assigned_colors: N colors; random ones if None.
+            alpha: opacity of the masks.
         """
         if keypoints is not None:
-            raise NotImplementedError(f"drawing of key points {_INSTALL}")
+            raise NotImplementedError(missing_message("drawing of keypoints"))
         boxes = None if boxes is None else self._convert_boxes(boxes)
         masks = None if masks is None else self._convert_masks(masks)
         counts = {len(given) for given in (boxes, masks, labels) if given is not None}
-        assert len(counts) <= 1, f"boxes, masks and labels are of {sorted(counts)} instances"
+        assert len(counts) <= 1, f"boxes, masks and labels have {sorted(counts)} instances"
         count = counts.pop() if counts else 0
         colors = assigned_colors
         if colors is None:
@@ -233,7 +232,7 @@ class Visualizer(Drawing):
     def _draw_label(
         self, label: str, color: Color, box: np.ndarray | None, mask: GenericMask | None
     ) -> None:
-        """Write an instance's label: at its box's corner, else on its mask."""
+        """Write the label of an instance at the corner of its box or on its mask."""
         if box is not None:
             x0, y0, x1, y1 = box
             position, alignment = (x0, y0), "left"
@@ -241,11 +240,11 @@ class Visualizer(Drawing):
             x0, y0, x1, y1 = mask.bbox()
             position, alignment = tuple(np.median(mask.mask.nonzero(), axis=1)[::-1]), "center"
         else:
-            return  # nowhere to put it
+            return
         scale = self.output.scale
         is_small = (y1 - y0) * (x1 - x0) < SMALL_OBJECT_AREA * scale
         if is_small or y1 - y0 < LOW_OBJECT_HEIGHT * scale:
-            # Below the object, or to its right where the image ends.
+            # Below the object, or to the right of it at the lower edge of the image.
             position = (x1, y0) if y1 >= self.output.height - 5 else (x0, y1)
         relative_height = (y1 - y0) / math.sqrt(self.output.height * self.output.width)
         growth = np.clip((relative_height - 0.02) / 0.08 + 1, 1.2, 2)
@@ -258,7 +257,7 @@ class Visualizer(Drawing):
         )
 
     def _reset_to_gray(self, mask: np.ndarray | None = None) -> None:
-        """Make the image grey, but for a mask (H, W)."""
+        """Make the image gray outside a mask (H, W)."""
         self.output.reset_image(self._create_grayscale_image(mask))
 
     def _create_grayscale_image(self, mask: np.ndarray | None = None) -> np.ndarray:
@@ -269,7 +268,7 @@ class Visualizer(Drawing):
         return image
 
     def _class_colors(self, classes: list[int] | None, jittering: bool) -> list[Color] | None:
-        """Colours by class in the mode SEGMENTATION; None, for random ones, in the others."""
+        """Colors by class in the mode SEGMENTATION; None, which means random ones, in others."""
         colors = self.metadata.get("thing_colors", None)
         if self._instance_mode != ColorMode.SEGMENTATION or not colors or classes is None:
             return None
@@ -280,13 +279,11 @@ class Visualizer(Drawing):
         boxes = boxes.tensor.detach().cpu().numpy() if isinstance(boxes, Boxes) else boxes
         boxes = np.asarray(boxes)
         if boxes.size and boxes.shape[-1] != 4:
-            raise NotImplementedError(f"drawing of rotated boxes {_INSTALL}")
+            raise NotImplementedError(missing_message("drawing of rotated boxes"))
         return boxes.reshape(-1, 4)
 
     def _convert_masks(self, masks: Any) -> list[GenericMask]:
-        if isinstance(masks, PolygonMasks):
-            masks = masks.polygons
-        elif isinstance(masks, BitMasks | torch.Tensor):
+        if isinstance(masks, BitMasks | torch.Tensor):
             masks = getattr(masks, "tensor", masks).detach().cpu().numpy()
         size = self.output.height, self.output.width
         return [
@@ -299,7 +296,7 @@ def _to_list(values: torch.Tensor | Sequence | None) -> list | None:
 
 
 def _predicted_masks(predictions: Instances) -> Any:
-    """An output's masks in a form that `overlay_instances` takes, None if there are none."""
+    """The masks of predictions in a form for `overlay_instances`; None if there are none."""
     if predictions.has("pred_masks"):
         return np.asarray(predictions.pred_masks.detach().cpu())
     return predictions.pred_masks_rle if predictions.has("pred_masks_rle") else None
@@ -308,7 +305,7 @@ def _predicted_masks(predictions: Instances) -> Any:
 def _largest_first(
     boxes: np.ndarray | None, masks: list[GenericMask] | None, count: int
 ) -> list[int]:
-    """Positions of the instances by falling area, so that small ones are not painted over."""
+    """Indices of the instances by decreasing area, so that small ones stay visible."""
     if boxes is not None:
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     elif masks is not None:

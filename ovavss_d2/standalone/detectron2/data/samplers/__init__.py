@@ -1,17 +1,5 @@
-"""Samplers: in which order, by which process, the elements of a data set are read."""
+"""Samplers: the order in which the elements of a data set are read, and by which process."""
 
-from .distributed_sampler import (
-    InferenceSampler,
-    RandomSubsetTrainingSampler,
-    RepeatFactorTrainingSampler,
-    TrainingSampler,
-)
-from .grouped_batch_sampler import GroupedBatchSampler
+from .distributed_sampler import InferenceSampler, TrainingSampler
 
-__all__ = [
-    "GroupedBatchSampler",
-    "InferenceSampler",
-    "RandomSubsetTrainingSampler",
-    "RepeatFactorTrainingSampler",
-    "TrainingSampler",
-]
+__all__ = ["InferenceSampler", "TrainingSampler"]

@@ -1,4 +1,4 @@
-"""Transforms (fvcore's and those that resize and recolour) and augmentations that choose them."""
+"""Transforms (fvcore's and resizing) and augmentations: random resizing, flipping and cropping."""
 
 from fvcore.transforms.transform import (
     BlendTransform,
@@ -13,64 +13,26 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 
-from .augmentation import (
-    AugInput,
-    Augmentation,
-    AugmentationList,
-    StandardAugInput,
-    TransformGen,
-    apply_augmentations,
-    apply_transform_gens,
-)
-from .augmentation_impl import (
-    FixedSizeCrop,
-    RandomApply,
-    RandomBrightness,
-    RandomContrast,
-    RandomCrop,
-    RandomCrop_CategoryAreaConstraint,
-    RandomFlip,
-    RandomLighting,
-    RandomResize,
-    RandomSaturation,
-    Resize,
-    ResizeScale,
-    ResizeShortestEdge,
-)
-from .transform import ColorTransform, PILColorTransform, ResizeTransform
+from .augmentation import AugInput, Augmentation, AugmentationList
+from .augmentation_impl import RandomCrop, RandomFlip, ResizeShortestEdge
+from .transform import ResizeTransform
 
 __all__ = [
     "AugInput",
     "Augmentation",
     "AugmentationList",
     "BlendTransform",
-    "ColorTransform",
     "CropTransform",
-    "FixedSizeCrop",
     "GridSampleTransform",
     "HFlipTransform",
     "NoOpTransform",
-    "PILColorTransform",
     "PadTransform",
-    "RandomApply",
-    "RandomBrightness",
-    "RandomContrast",
     "RandomCrop",
-    "RandomCrop_CategoryAreaConstraint",
     "RandomFlip",
-    "RandomLighting",
-    "RandomResize",
-    "RandomSaturation",
-    "Resize",
-    "ResizeScale",
     "ResizeShortestEdge",
     "ResizeTransform",
     "ScaleTransform",
-    "StandardAugInput",
     "Transform",
-    "TransformGen",
     "TransformList",
     "VFlipTransform",
-    "apply_augmentations",
-    "apply_transform_gens",
 ]

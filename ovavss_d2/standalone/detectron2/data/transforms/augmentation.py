@@ -1,4 +1,4 @@
-"""Augmentations: policies, often random, that choose a transform for given data."""
+"""Augmentations: policies, often random, that choose a transform for an input."""
 
 import inspect
 import pprint
@@ -7,31 +7,23 @@ from typing import Any
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
-__all__ = [
-    "AugInput",
-    "Augmentation",
-    "AugmentationList",
-    "StandardAugInput",
-    "TransformGen",
-    "apply_augmentations",
-    "apply_transform_gens",
-]
+__all__ = ["AugInput", "Augmentation", "AugmentationList"]
 
 
 class Augmentation:
-    """Chooses a transform from the data it asks for.
+    """Chooses a transform, given an image and other data.
 
     A subclass defines `get_transform(self, image, ...)`; the names of its arguments are the
-    attributes of the `AugInput` that it needs: "image", "boxes", "sem_seg", or others that a user's
-    input class has. Calling the augmentation chooses the transform, applies it to the input in
-    place, and returns it. With `get_transform(self, *args)` the names are those in the attribute
-    `input_args`, by default only "image".
+    attributes of the `AugInput` that it needs: "image", "boxes", "sem_seg", or others of a custom
+    input class. With `get_transform(self, *args)` the names are those in the attribute
+    `input_args`, by default only "image". Calling the augmentation chooses the transform, applies
+    it to the input in place, and returns it.
     """
 
     input_args: tuple[str, ...] | None = None
 
     def _init(self, params: dict | None = None) -> None:
-        """Make attributes of a constructor's arguments: call `self._init(locals())` in it."""
+        """Store a constructor's arguments as attributes; call it with `locals()`."""
         for name, value in (params or {}).items():
             if name != "self" and not name.startswith("_"):
                 setattr(self, name, value)
@@ -52,7 +44,7 @@ class Augmentation:
         aug_input.transform(transform)
         return transform
 
-    def _input_names(self):
+    def _input_names(self) -> tuple[str, ...]:
         if self.input_args is not None:
             return self.input_args
         parameters = inspect.signature(self.get_transform).parameters.values()
@@ -60,7 +52,7 @@ class Augmentation:
             return ("image",)
         return tuple(parameter.name for parameter in parameters)
 
-    def _read(self, aug_input, name):
+    def _read(self, aug_input: "AugInput", name: str) -> Any:
         try:
             return getattr(aug_input, name)
         except AttributeError as error:
@@ -69,14 +61,16 @@ class Augmentation:
                 f"but it is not an attribute of {type(aug_input)}!"
             ) from error
 
-    def _rand_range(self, low: float = 1.0, high: float | None = None, size=None):
-        """Uniform random numbers in [low, high), or in [0, low) if `high` is not given."""
+    def _rand_range(
+        self, low: float = 1.0, high: float | None = None, size: Any = None
+    ) -> np.ndarray:
+        """Draw uniform numbers in [low, high), or in [0, low) if `high` is not given."""
         if high is None:
             low, high = 0, low
         return np.random.uniform(low, high, [] if size is None else size)
 
     def __repr__(self) -> str:
-        """The class with those constructor arguments that are not the defaults."""
+        """The class name with the constructor arguments that differ from their defaults."""
         shown = []
         for name, parameter in inspect.signature(type(self).__init__).parameters.items():
             if name == "self":
@@ -97,7 +91,7 @@ def _as_augmentation(candidate: Augmentation | Transform) -> Augmentation:
         return candidate
     if isinstance(candidate, Transform):
         return _Fixed(candidate)
-    raise AssertionError(candidate)
+    raise AssertionError(f"expected an Augmentation or a Transform, got {candidate!r}")
 
 
 class _Fixed(Augmentation):
@@ -118,14 +112,14 @@ class _Fixed(Augmentation):
 
 
 class AugmentationList(Augmentation):
-    """Augmentations and transforms, one after the other on the outcome of those before."""
+    """Applies augmentations and transforms one after another."""
 
     def __init__(self, augs: list[Augmentation | Transform]):
         super().__init__()
         self.augs = [_as_augmentation(aug) for aug in augs]
 
     def __call__(self, aug_input: "AugInput") -> TransformList:
-        """Apply all, in place; returns their transforms as one."""
+        """Apply all of them to `aug_input` in place and return their transforms as one."""
         return TransformList([aug(aug_input) for aug in self.augs])
 
     def __repr__(self) -> str:
@@ -135,7 +129,7 @@ class AugmentationList(Augmentation):
 
 
 class AugInput:
-    """What augmentations look at and change in place: an image, boxes and labels."""
+    """The input of augmentations, which change it in place: an image, boxes and labels."""
 
     def __init__(
         self,
@@ -172,22 +166,4 @@ def _check_image(image: Any) -> None:
     if not isinstance(image, np.ndarray):
         raise AssertionError(f"[Augmentation] Needs an numpy array, but got a {type(image)}!")
     if image.ndim not in (2, 3):
-        raise AssertionError(image.ndim)
-
-
-def apply_augmentations(augmentations: list[Augmentation | Transform], inputs):
-    """Apply augmentations to an `AugInput` or to a bare image.
-
-    Returns:
-        The augmented input (or image) and the transforms.
-    """
-    is_image = isinstance(inputs, np.ndarray)
-    aug_input = AugInput(inputs) if is_image else inputs
-    transforms = AugmentationList(augmentations)(aug_input)
-    return (aug_input.image if is_image else aug_input), transforms
-
-
-# Older names of the same.
-apply_transform_gens = apply_augmentations
-StandardAugInput = AugInput
-TransformGen = Augmentation
+        raise AssertionError(f"expected an image of 2 or 3 dimensions, got {image.ndim}")

@@ -1,17 +1,12 @@
-"""Deterministic transforms of images beyond fvcore's: resizing and functions of colours.
-
-Images are (H, W) or (H, W, C) arrays, coordinates (N, 2) arrays of x and y in pixels.
-"""
-
-from collections.abc import Callable
+"""`ResizeTransform`. Images are (H, W) or (H, W, C) arrays, coordinates (N, 2) of x and y."""
 
 import numpy as np
 import torch
-from fvcore.transforms.transform import NoOpTransform, Transform
+from fvcore.transforms.transform import Transform
 from PIL import Image
 from torch.nn import functional as F
 
-__all__ = ["ColorTransform", "PILColorTransform", "ResizeTransform"]
+__all__ = ["ResizeTransform"]
 
 _TORCH_MODES = {
     Image.Resampling.NEAREST: "nearest",
@@ -21,14 +16,14 @@ _TORCH_MODES = {
 
 
 class ResizeTransform(Transform):
-    """Resizes images: uint8 ones as PIL does (anti-aliased), all others as torch does (not)."""
+    """Resizes images: uint8 with PIL (antialiased), all others with torch (not antialiased)."""
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None):
         """
         Args:
-            h, w: size of the image.
-            new_h, new_w: size to give it.
-            interp: PIL's interpolation, by default bilinear.
+            h, w: size of the image in pixels.
+            new_h, new_w: size of the result.
+            interp: PIL's interpolation, bilinear by default.
         """
         super().__init__()
         interp = Image.Resampling.BILINEAR if interp is None else interp
@@ -46,15 +41,15 @@ class ResizeTransform(Transform):
         resize = self._resize_with_pil if img.dtype == np.uint8 else self._resize_with_torch
         return resize(img, interp)
 
-    def _resize_with_pil(self, img, interp):
-        is_grey = img.ndim == 3 and img.shape[2] == 1  # PIL has no third dimension then
-        image = Image.fromarray(img[:, :, 0] if is_grey else img)
+    def _resize_with_pil(self, img: np.ndarray, interp: int) -> np.ndarray:
+        is_gray = img.ndim == 3 and img.shape[2] == 1  # PIL expects two dimensions then
+        image = Image.fromarray(img[:, :, 0] if is_gray else img)
         resized = np.asarray(image.resize((self.new_w, self.new_h), interp))
-        return resized[:, :, None] if is_grey else resized
+        return resized[:, :, None] if is_gray else resized
 
-    def _resize_with_torch(self, img, interp):
-        mode = _TORCH_MODES[interp]
-        # Negative strides, as a flip leaves them, are nothing for torch.
+    def _resize_with_torch(self, img: np.ndarray, interp: int) -> np.ndarray:
+        mode = _TORCH_MODES[Image.Resampling(interp)]
+        # torch does not take negative strides, which flipped arrays have.
         tensor = torch.from_numpy(np.ascontiguousarray(img))
         planes = tensor.reshape(self.h, self.w, -1).permute(2, 0, 1)[None]
         align = None if mode == "nearest" else False
@@ -62,50 +57,15 @@ class ResizeTransform(Transform):
         return planes[0].permute(1, 2, 0).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Scale coordinates, in place."""
+        """Scale coordinates (N, 2), in place."""
         coords[:, 0] = coords[:, 0] * (self.new_w * 1.0 / self.w)
         coords[:, 1] = coords[:, 1] * (self.new_h * 1.0 / self.h)
         return coords
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Resize labels by nearest neighbours."""
+        """Resize labels by nearest neighbors."""
         return self.apply_image(segmentation, interp=Image.Resampling.NEAREST)
 
     def inverse(self) -> "ResizeTransform":
-        """The transform back to the original size."""
+        """Return the transform back to the original size."""
         return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
-
-
-class ColorTransform(Transform):
-    """Applies a function of colours, which leaves the geometry alone."""
-
-    def __init__(self, op: Callable[[np.ndarray], np.ndarray]):
-        """Take a function from image array to image array."""
-        if not callable(op):
-            raise ValueError("op parameter should be callable")
-        super().__init__()
-        self._set_attributes({"op": op})
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """The image, recoloured."""
-        return self.op(img)
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Coordinates as they are."""
-        return coords
-
-    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Labels as they are."""
-        return segmentation
-
-    def inverse(self) -> Transform:
-        """Nothing, geometrically."""
-        return NoOpTransform()
-
-
-class PILColorTransform(ColorTransform):
-    """Applies a function of PIL images, which leaves the geometry alone."""
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """The image, recoloured."""
-        return np.asarray(super().apply_image(Image.fromarray(img)))
