@@ -21,7 +21,13 @@ from ovavss_d2.config import load_config
 from ovavss_d2.data.catalog import DatasetCatalog, MetadataCatalog, check_dataset
 from ovavss_d2.data.mapper import AVSClipMapper
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.evaluation.previews import Preview, draw_preview, preview_clip, preview_video
+from ovavss_d2.evaluation.previews import (
+    Preview,
+    draw_preview,
+    evenly_spaced,
+    preview_clip,
+    preview_video,
+)  # fmt: skip
 from ovavss_d2.files import atomic_path
 
 VIDEOS_PER_PAGE = 6
@@ -52,8 +58,8 @@ def select_records(records: list[dict], args: argparse.Namespace) -> list[dict]:
         return [known[video] for video in args.id]
     if args.faults:
         return records
-    count = min(max(args.videos, 1), len(records))
-    return [records[i * len(records) // count] for i in range(count)]
+    selected = evenly_spaced(len(records), max(args.videos, 1))
+    return [records[i] for i in selected]
 
 
 def read_previews(

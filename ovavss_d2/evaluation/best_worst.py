@@ -14,40 +14,26 @@ import numpy as np
 from PIL import Image
 
 from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_present
+from ovavss_d2.evaluation.previews import CELL, evenly_spaced
 from ovavss_d2.files import atomic_path
-from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, text_box
+from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, stack, text_box
 from ovavss_d2.media.source import read_picture
 
 MAX_VIDEOS = 6  # best ones, and as many worst ones
 MAX_FRAMES = 5  # of a video, evenly spaced
-CELL = (96, 128)  # height and width of a frame on the page
 _GAP = 12
 _MISSING_GRAY = 96  # of frames that cannot be read
 
 
 @dataclass(frozen=True)
-class FrameExample:
-    """A frame: its file, and its true and predicted ids, uint8 (H, W)."""
-
-    file_name: str
-    truth: np.ndarray
-    prediction: np.ndarray
-
-
-@dataclass(frozen=True)
 class VideoExample:
-    """A video with some of its frames.
+    """A video with evenly spaced frames that have ground truth."""
 
-    Attributes:
-        score: mean IoU over the classes of objects in its ground truth or prediction, 0 to 1; NaN
-            if there are none.
-        video_id: its name.
-        frames: evenly spaced ones with ground truth.
-    """
-
-    score: float
+    score: float  # mean IoU over the objects' classes that it has, 0 to 1; NaN if there are none
     video_id: str
-    frames: tuple[FrameExample, ...]
+    files: Sequence[str]  # of the frames
+    truths: Sequence[np.ndarray]  # their class ids, uint8 (H, W)
+    predictions: Sequence[np.ndarray]  # uint8 (H, W)
 
 
 def make_example(
@@ -61,14 +47,14 @@ def make_example(
         truths: ids (H, W) of the frames with ground truth, by index.
         predictions: ids (L, H, W).
     """
-    indices = list(truths)
-    count = min(MAX_FRAMES, len(indices))
-    frames = tuple(
-        FrameExample(video["file_names"][i], truths[i], predictions[i].astype(np.uint8))
-        for i in (indices[k * len(indices) // count] for k in range(count))
+    indices = [list(truths)[i] for i in evenly_spaced(len(truths), MAX_FRAMES)]
+    return VideoExample(
+        score=mean_over_present(intersection_over_union(matrix)[1:]),
+        video_id=str(video["video_id"]),
+        files=[video["file_names"][i] for i in indices],
+        truths=[truths[i] for i in indices],
+        predictions=[predictions[i].astype(np.uint8) for i in indices],
     )
-    score = mean_over_present(intersection_over_union(matrix)[1:])
-    return VideoExample(score, str(video["video_id"]), frames)
 
 
 class BestWorstVideos:
@@ -116,27 +102,20 @@ def _draw_column(title: str, examples: Sequence[VideoExample], metadata: Any) ->
     palette = np.asarray(metadata.stuff_colors, np.uint8)
     rows = [text_box(title, 15)]
     for example in examples:
-        rows.append(text_box(_caption(example, metadata), 12))
-        frames = [(_read_frame(frame.file_name), frame) for frame in example.frames]
-        rows.append(_draw_row([paint_classes(image, x.truth, palette) for image, x in frames]))
-        rows.append(_draw_row([paint_classes(image, x.prediction, palette) for image, x in frames]))
+        true, predicted = (_class_names(x, metadata) for x in (example.truths, example.predictions))
+        caption = f"{100 * example.score:.1f}  {example.video_id}: {true}; predicted: {predicted}"
+        rows.append(text_box(caption, 12))
+        frames = [_read_frame(path) for path in example.files]
+        for maps in (example.truths, example.predictions):
+            painted = (paint_classes(*x, palette) for x in zip(frames, maps, strict=True))
+            rows.append(np.concatenate([pad(frame, *CELL) for frame in painted], axis=1))
         rows.append(blank(_GAP, 1))
-    return np.concatenate([pad(row, len(row), MAX_FRAMES * CELL[1] + _GAP) for row in rows])
-
-
-def _draw_row(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([pad(picture, *CELL) for picture in pictures], axis=1)
-
-
-def _caption(example: VideoExample, metadata: Any) -> str:
-    true = _class_names([frame.truth for frame in example.frames], metadata)
-    predicted = _class_names([frame.prediction for frame in example.frames], metadata)
-    return f"{100 * example.score:.1f}  {example.video_id}: {true}; predicted: {predicted}"
+    return stack(rows, MAX_FRAMES * CELL[1] + _GAP)
 
 
 def _class_names(maps: Sequence[np.ndarray], metadata: Any) -> str:
-    ids = {int(i) for ids in maps for i in np.unique(ids)} - {0}
-    return ", ".join(metadata.names[i - 1] for i in sorted(ids)) or "nothing"
+    ids = sorted({int(i) for ids in maps for i in np.unique(ids)} - {0})
+    return ", ".join(metadata.names[i - 1] for i in ids) or "nothing"
 
 
 def _read_frame(path: str) -> np.ndarray:

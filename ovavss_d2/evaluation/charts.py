@@ -19,18 +19,16 @@ _DPI = 110
 
 
 def write_charts(matrix: np.ndarray, results: dict[str, Any], folder: Path) -> None:
-    """Write `per_class.png` and `confusion.png`, each atomically.
+    """Write `per_class.png` and `confusion.png`.
 
     Args:
         matrix: confusion matrix (K, K) of the data set.
         results: of `report.results`.
         folder: for the files.
     """
-    for name, figure in {
-        "per_class.png": class_chart(results),
-        "confusion.png": confusion_chart(matrix, results),
-    }.items():
-        with atomic_path(folder / name) as temporary:
+    figures = {"per_class": class_chart(results), "confusion": confusion_chart(matrix, results)}
+    for name, figure in figures.items():
+        with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=_DPI)
 
 

@@ -17,16 +17,15 @@ from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.drawing import (
-    BLACK,
     GREEN,
-    Color,
     blank,
     pad,
     paint_classes,
     paste,
     resize_to_fit,
+    stack,
     text_box,
-)
+)  # fmt: skip
 
 MAX_FRAMES = 10  # of a video, evenly spaced
 CELL = (96, 128)  # height and width of a frame
@@ -35,37 +34,24 @@ SPECTROGRAM_HEIGHT = 72
 TIMES_HEIGHT = 16
 _WINDOW, _HOP = 512, 160  # samples
 _LOUDEST, _QUIETEST = 0.0, -80.0  # dB of a full-scale sine
-_RED: Color = (180, 0, 0)
+_TEXT_SIZE, _SMALL_TEXT_SIZE = 12, 10
+_RED = (180, 0, 0)
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A video or a clip to draw.
-
-    Attributes:
-        caption: the line above it.
-        faults: problems of its data, drawn in red.
-        frames: T of uint8 (H, W, 3) RGB.
-        ids: T class ids, uint8 (H, W); None for a frame without ground truth.
-        audio: float32 (S,) at 16 kHz, from time 0 on.
-        times: T seconds, marked on the spectrogram.
-    """
+    """A video or a clip to draw."""
 
     caption: str
-    faults: tuple[str, ...]
-    frames: Sequence[np.ndarray]
-    ids: Sequence[np.ndarray | None]
-    audio: np.ndarray
-    times: Sequence[float]
+    faults: tuple[str, ...]  # problems of its data, drawn in red
+    frames: Sequence[np.ndarray]  # T of uint8 (H, W, 3) RGB
+    ids: Sequence[np.ndarray | None]  # T of uint8 (H, W); None: no ground truth
+    audio: np.ndarray  # float32 (S,) at 16 kHz, from time 0 on
+    times: Sequence[float]  # T seconds, marked on the spectrogram
 
 
 def preview_video(record: dict, metadata: Any) -> Preview:
-    """Read a whole video of a data set and check its data.
-
-    Args:
-        record: of `DatasetCatalog`.
-        metadata: the data set's entry of `MetadataCatalog`.
-    """
+    """Read a video of `DatasetCatalog` and check its data; `metadata` is of `MetadataCatalog`."""
     truth = dict(true_frames(record, metadata))
     path = record["audio_file"]
     audio = np.zeros(0, np.float32) if path is None else read_audio(path)
@@ -108,32 +94,29 @@ def preview_clip(clip: dict) -> Preview:
     )
 
 
-def draw_preview(preview: Preview, palette: np.ndarray) -> np.ndarray:
-    """Draw a preview: uint8 (h, WIDTH, 3) RGB.
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Indices of at most `limit` of `count` items."""
+    selected = min(count, limit)
+    return [i * count // selected for i in range(selected)]
 
-    Args:
-        preview: of at most `MAX_FRAMES` frames, or evenly spaced ones are drawn.
-        palette: uint8 (K, 3), colors of the classes.
+
+def draw_preview(preview: Preview, palette: np.ndarray) -> np.ndarray:
+    """Draw at most `MAX_FRAMES` frames and the audio of a preview: uint8 (h, WIDTH, 3) RGB.
+
+    `palette` has the colors of the classes, uint8 (K, 3).
     """
-    total = len(preview.frames)
-    count = min(total, MAX_FRAMES)
-    drawn = [i * total // count for i in range(count)]
+    drawn = evenly_spaced(len(preview.frames), MAX_FRAMES)
     cells = [_draw_cell(preview.frames[i], preview.ids[i], palette) for i in drawn]
-    audio = _draw_audio(preview.audio, [preview.times[i] for i in drawn])
-    rows = [_line(preview.caption), np.concatenate(cells, axis=1), audio]
+    rows = [text_box(preview.caption, _TEXT_SIZE)]
     if preview.faults:
-        rows.insert(1, _line("; ".join(preview.faults), _RED))
-    return np.concatenate([pad(row, len(row), WIDTH) for row in rows])
+        rows.append(text_box("; ".join(preview.faults), _TEXT_SIZE, ink=_RED))
+    audio = _draw_audio(preview.audio, [preview.times[i] for i in drawn])
+    return stack([*rows, np.concatenate(cells, axis=1), audio], WIDTH)
 
 
 def draw_spectrogram(audio: np.ndarray, seconds: float, height: int, width: int) -> np.ndarray:
-    """Draw a spectrogram, low frequencies at the bottom: uint8 (height, width, 3) RGB.
-
-    Args:
-        audio: float32 (S,) in [-1, 1] at 16 kHz.
-        seconds: that the width stands for; silence after the end of the audio.
-        height, width: of the drawing in pixels.
-    """
+    """Draw the spectrogram of the first seconds of audio, float32 (S,) in [-1, 1] at 16 kHz, with
+    low frequencies at the bottom: uint8 (height, width, 3) RGB."""
     length = max(round(seconds * SAMPLE_RATE), _WINDOW)
     samples = np.zeros(length, np.float32)
     samples[: len(audio)] = audio[:length]
@@ -145,14 +128,10 @@ def draw_spectrogram(audio: np.ndarray, seconds: float, height: int, width: int)
     return (matplotlib.colormaps["magma"](picture)[..., :3] * 255).astype(np.uint8)
 
 
-def _line(text: str, ink: Color = BLACK) -> np.ndarray:
-    return text_box(text, 12, ink=ink)
-
-
 def _draw_cell(frame: np.ndarray, ids: np.ndarray | None, palette: np.ndarray) -> np.ndarray:
     picture = resize_to_fit(frame, CELL[0] - 2, CELL[1] - 2)
     if ids is None:
-        paste(picture, pad(text_box("no ground truth", 10), 16, CELL[1]), 0, CELL[0])
+        paste(picture, pad(text_box("no ground truth", _SMALL_TEXT_SIZE), 16, CELL[1]), 0, CELL[0])
     else:
         picture = paint_classes(picture, ids, palette)
     return pad(picture, *CELL)
@@ -167,6 +146,5 @@ def _draw_audio(audio: np.ndarray, times: Sequence[float]) -> np.ndarray:
     for time in times:
         x = min(round(time / seconds * width), width - 1)
         picture[:, x] = labels[:, x] = GREEN
-        label = text_box(f"{time:g} s", 10)[:, : max(width - x - 1, 0)]
-        labels[: len(label), x + 1 : x + 1 + label.shape[1]] = label[:TIMES_HEIGHT]
+        paste(labels, text_box(f"{time:g} s", _SMALL_TEXT_SIZE), x + 1, 0)
     return np.concatenate([picture, labels])

@@ -49,21 +49,18 @@ class YouTubeVISWriter:
     """Writes one JSON file in the YouTube-VIS format, with one annotation per sounding name.
 
     Additional keys: `times` of the frames, `scores` of a name in each frame (null where it does not
-    sound), and `sounding`, the time spans of each name. Only encoded masks stay in memory: up to a
-    few kilobytes per name and frame.
+    sound), and `sounding`, the time spans of each name. Encoded masks stay in memory: 18 MB for an
+    hour of 640 x 360 pixels with two ragged masks per second.
     """
 
     def __init__(self, path: Path, *, video: str, names: Sequence[str], fps: float):
-        """
-        Args:
-            path: of the JSON file.
-            video: path of the input.
-            names: the vocabulary; categories are numbered from 1.
-            fps: segmented frames per second.
-        """
+        """Category i is the i-th name of the vocabulary, from 1; `fps` counts segmented frames."""
         self.path = path
         self._info = {"video": video, "fps": fps}
-        self._names = tuple(names)
+        self._categories = [
+            {"id": i, "name": display_name(name), "synonyms": list(synonyms_of(name)[1:])}
+            for i, name in enumerate(names, start=1)
+        ]
         self._ids = {display_name(name): i for i, name in enumerate(names, start=1)}
         self._size = (0, 0)
         self._times: list[float] = []
@@ -80,14 +77,11 @@ class YouTubeVISWriter:
 
     def finish(self, timeline: Timeline) -> None:
         """Write the file."""
+        files = [LABEL_NAME.format(i) for i in range(len(self._times))]
         content = {
             "info": self._info,
-            "videos": [self._video()],
-            "categories": [
-                {"id": self._ids[display_name(name)], "name": display_name(name)}
-                | {"synonyms": list(synonyms_of(name)[1:])}
-                for name in self._names
-            ],
+            "videos": [{"id": 1, "file_names": files, **self._shape(), "times": self._times}],
+            "categories": self._categories,
             "sounding": [
                 {
                     "category_id": self._ids[span.name],
@@ -103,29 +97,17 @@ class YouTubeVISWriter:
         with open(self.path, "w", encoding="ascii") as file:
             json.dump(content, file)
 
-    def _video(self) -> dict[str, Any]:
-        height, width = self._size
-        length = len(self._times)
-        return {
-            "id": 1,
-            "file_names": [LABEL_NAME.format(i) for i in range(length)],
-            "height": height,
-            "width": width,
-            "length": length,
-            "times": self._times,
-        }
+    def _shape(self) -> dict[str, int]:
+        return {"height": self._size[0], "width": self._size[1], "length": len(self._times)}
 
     def _annotation(self, number: int, name: str) -> dict[str, Any]:
-        height, width = self._size
         masks = [self._masks[name].get(i) for i in range(len(self._times))]
         return {
             "id": number,
             "video_id": 1,
             "category_id": self._ids[name],
             "iscrowd": 0,
-            "height": height,
-            "width": width,
-            "length": len(self._times),
+            **self._shape(),
             "score": max(found[1] for found in masks if found),
             "segmentations": [found and found[0] for found in masks],
             "bboxes": [found and rle.toBbox(found[0]).tolist() for found in masks],

@@ -24,11 +24,8 @@ class Painter:
     """Draws masks with outlines, names with scores, and a legend."""
 
     def __init__(self, names: Sequence[str]):
-        """
-        Args:
-            names: the vocabulary. The legend lists all names of a short one, and those that have
-                sounded so far of a long one.
-        """
+        """The legend lists all names of a short vocabulary, and those that have sounded so far of a
+        long one."""
         self.colors = name_colors(names)
         self._lists_all = len(names) <= LEGEND_ROWS
         self._legend = list(names) if self._lists_all else []
@@ -67,11 +64,7 @@ class Painter:
 
 
 def merge_touching(segments: Sequence[Segment]) -> list[Segment]:
-    """Merge segments of the same name that touch; the merged one keeps the best score.
-
-    Args:
-        segments: best first.
-    """
+    """Merge segments, best first, of the same name that touch; the best score is kept."""
     merged: list[Segment] = []
     for segment in segments:
         for i, earlier in enumerate(merged):
@@ -90,11 +83,9 @@ def _touch(mask: np.ndarray, other: np.ndarray) -> bool:
 
 
 def innermost_point(mask: np.ndarray) -> tuple[int, int]:
-    """The pixel (x, y) of a mask (H, W) that is farthest from its edge and from the frame's border.
-
-    A large mask is subsampled first; the position of a name need not be exact.
-    """
-    step = max(1, min(mask.shape) // 180)
+    """The pixel (x, y) of a mask (H, W) that is farthest from its edge and from the frame's
+    border."""
+    step = max(1, min(mask.shape) // 180)  # faster; the position of a name need not be exact
     coarse = mask[::step, ::step]
     if not coarse.any():
         step, coarse = 1, mask

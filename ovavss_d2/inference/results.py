@@ -10,38 +10,23 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Segment:
-    """A sounding object in a frame.
+    """A sounding object in a frame."""
 
-    Attributes:
-        name: of its class.
-        score: 0 to 1.
-        mask: bool (H, W); the masks of a frame do not overlap.
-    """
-
-    name: str
-    score: float
-    mask: np.ndarray
+    name: str  # of its class
+    score: float  # 0 to 1
+    mask: np.ndarray  # bool (H, W); the masks of a frame do not overlap
 
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The sounding objects of a frame.
+    """The sounding objects of a frame."""
 
-    Attributes:
-        index: of the frame among the segmented ones, from 0.
-        time: seconds since the first frame.
-        image: uint8 (H, W, 3) RGB.
-        names: the vocabulary, one name per class.
-        label_map: int32 (H, W): 0 is background, k the k-th name.
-        segments: the objects, best first.
-    """
-
-    index: int
-    time: float
-    image: np.ndarray
-    names: tuple[str, ...]
-    label_map: np.ndarray
-    segments: tuple[Segment, ...]
+    index: int  # among the segmented frames, from 0
+    time: float  # seconds since the first frame
+    image: np.ndarray  # uint8 (H, W, 3) RGB
+    names: tuple[str, ...]  # the vocabulary, one name per class
+    label_map: np.ndarray  # int32 (H, W): 0 is background, k the k-th name
+    segments: tuple[Segment, ...]  # best first
 
     def scores(self) -> dict[str, float]:
         """The best score of each sounding name, best first."""
@@ -62,18 +47,12 @@ class Span:
 
 
 class Timeline:
-    """The time spans in which each name sounds.
-
-    Attributes:
-        step: seconds that a result is valid for.
-        end: of the last result, in seconds.
-        spans: in the order of their starts.
-    """
+    """The time spans in which each name sounds."""
 
     def __init__(self, step: float):
-        self.step = step
-        self.end = 0.0
-        self.spans: list[Span] = []
+        self.step = step  # seconds that a result is valid for
+        self.end = 0.0  # of the last result, in seconds
+        self.spans: list[Span] = []  # in the order of their starts
         self._open: dict[str, tuple[Span, int]] = {}  # with the number of results
 
     def add(self, result: FrameResult) -> None:
@@ -82,11 +61,10 @@ class Timeline:
         scores, previous = result.scores(), self._open
         self._open = {}
         for name, score in scores.items():
-            if name in previous:
-                span, count = previous[name]
-            else:
-                span, count = Span(name, result.time, self.end, score), 0
-                self.spans.append(span)
+            if name not in previous:
+                previous[name] = (Span(name, result.time, self.end, score), 0)
+                self.spans.append(previous[name][0])
+            span, count = previous[name]
             span.score += (score - span.score) / (count + 1)
             span.end = self.end
             self._open[name] = (span, count + 1)

@@ -4,7 +4,9 @@ name sounds. It covers the whole video, or one minute at a time of a longer one.
 Shape letters: H W pixels of a frame, h of the waveform, S audio samples.
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+import math
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -25,13 +27,13 @@ class TimelineStrip:
     def __init__(self, *, audio: Iterable[np.ndarray], duration: float, colors: dict[str, Color]):
         """
         Args:
-            audio: float32 pieces at 16 kHz from time 0 on; read one page at a time.
+            audio: float32 at 16 kHz, second by second; read one page at a time.
             duration: seconds of the video, 0 if not known.
             colors: of the names.
         """
         self.page_seconds = min(duration, PAGE_SECONDS) if duration > 0 else PAGE_SECONDS
         self.colors = colors
-        self._pages = _split_pages(audio, round(self.page_seconds * SAMPLE_RATE))
+        self._audio = iter(audio)
         self._page = -1
         self._waveform = np.zeros((0, 0), bool)
         self._bars = np.zeros((ROWS, 0, 3), np.uint8)
@@ -39,18 +41,15 @@ class TimelineStrip:
         self._filled = 0  # columns of the bars
 
     def draw(self, image: np.ndarray, time: float, sounding: Iterable[str]) -> None:
-        """Draw the strip onto a frame, in place.
+        """Draw the strip onto a frame, uint8 (H, W, 3) RGB, in place.
 
-        Args:
-            image: uint8 (H, W, 3) RGB.
-            time: of the frame, in seconds.
-            sounding: names that sound from there on.
+        `sounding` are the names that sound from `time` (seconds) on.
         """
         height, width = image.shape[:2]
         if height < MIN_HEIGHT:
             return
         page, offset = divmod(time, self.page_seconds)
-        if page != self._page or self._bars.shape[1] != width:
+        if page != self._page:
             self._start_page(int(page), width, max(14, height // 14))
         cursor = min(int(offset / self.page_seconds * width), width - 1)
         self._extend_bars(cursor, sounding)
@@ -65,12 +64,13 @@ class TimelineStrip:
         strip[:, cursor : cursor + max(1, width // 400)] = WHITE
 
     def _start_page(self, page: int, width: int, wave_height: int) -> None:
-        samples = np.zeros(0, np.float32)
+        samples = np.zeros(max(1, round(self.page_seconds * SAMPLE_RATE)), np.float32)
+        seconds: list[np.ndarray] = []
         while self._page < page:
-            samples = next(self._pages, np.zeros(0, np.float32))
+            seconds = list(itertools.islice(self._audio, math.ceil(self.page_seconds)))
             self._page += 1
-        length = round(self.page_seconds * SAMPLE_RATE)
-        samples = np.pad(samples, (0, length - len(samples)))
+        audio = np.concatenate([samples[:0], *seconds])[: len(samples)]
+        samples[: len(audio)] = audio
         self._waveform = draw_waveform(samples, width, wave_height)
         self._bars = np.zeros((ROWS, width, 3), np.uint8)
         self._filled = 0
@@ -89,19 +89,7 @@ def draw_waveform(samples: np.ndarray, width: int, height: int) -> np.ndarray:
 
     Heights are square roots of peak amplitudes, so that quiet sound is visible.
     """
-    edges = np.linspace(0, len(samples), width + 1).astype(int)[:-1]
-    padded = np.abs(samples) if len(samples) else np.zeros(1, np.float32)
-    peaks = np.maximum.reduceat(padded, np.minimum(edges, len(padded) - 1))
+    starts = np.linspace(0, len(samples), width, endpoint=False).astype(int)
+    peaks = np.maximum.reduceat(np.abs(samples), starts)
     half = np.sqrt(np.clip(peaks, 0, 1)) * (height - 1) / 2
     return np.abs(np.arange(height) - (height - 1) / 2)[:, None] <= np.maximum(half, 0.5)
-
-
-def _split_pages(audio: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Regroup pieces of audio into pages of `length` samples; the last one is shorter."""
-    pending = np.zeros(0, np.float32)
-    for piece in audio:
-        pending = np.concatenate([pending, piece])
-        while len(pending) >= length:
-            yield pending[:length]
-            pending = pending[length:]
-    yield pending

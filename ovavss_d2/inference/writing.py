@@ -1,7 +1,9 @@
 """Writes the results of a video to disk: all of them at the end, or none.
 
-The outputs are written to a hidden folder and moved to the output folder when they are complete.
-Decoding, the model, painting and encoding run in separate threads.
+The outputs are written to a hidden folder and moved when they are complete. Decoding, the model,
+painting and encoding run in separate threads.
+
+Shape letters: H W pixels of a frame.
 """
 
 import logging
@@ -9,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -38,24 +40,16 @@ ProgressCallback = Callable[[float, float], None]  # seconds done, total seconds
 
 @dataclass(frozen=True)
 class WrittenResults:
-    """What `write_results` has written.
-
-    Attributes:
-        paths: of the requested outputs.
-        spans: when each name sounds.
-    """
+    """The paths of the requested outputs, and the time spans of each name."""
 
     paths: dict[str, Path]
     spans: tuple[Span, ...]
 
 
 def output_paths(
-    source: Source,
-    folder: str | os.PathLike,
-    outputs: Sequence[str] = OUTPUTS,
-    partial: bool = False,
+    source: Source, folder: str | os.PathLike, outputs: Sequence[str] = OUTPUTS
 ) -> dict[str, Path]:
-    """The paths of a source's outputs; `partial` ones have other names.
+    """The paths of a source's outputs.
 
     Raises:
         ValueError: there is no such output, or it would overwrite its input.
@@ -63,7 +57,7 @@ def output_paths(
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:
         raise ValueError(f"outputs are {', '.join(outputs)}: expected some of {', '.join(OUTPUTS)}")
-    stem = _stem(source) + (".partial" if partial else "")
+    stem = Path(source.path).resolve().stem
     paths = {output: Path(folder) / f"{stem}{_ENDINGS[output]}" for output in outputs}
     inputs = {Path(source.path).resolve()}
     if source.sound_source is not None:
@@ -71,10 +65,6 @@ def output_paths(
     if any(path.resolve() in inputs for path in paths.values()):
         raise ValueError(f"'{source.path}' would be overwritten; choose another output folder")
     return paths
-
-
-def _stem(source: Source) -> str:
-    return Path(source.path).resolve().stem
 
 
 def write_results(
@@ -88,41 +78,28 @@ def write_results(
     keep_partial: bool = False,
     progress: ProgressCallback | None = None,
 ) -> WrittenResults:
-    """Write the outputs that `Segmenter.write` describes.
+    """Write the outputs of a video from the results of its segmented frames.
 
-    Args:
-        source: the video.
-        results: of its segmented frames.
-        folder: the output folder.
-        names: the vocabulary.
-        fps: segmented frames per second.
-        outputs: some of `OUTPUTS`.
-        keep_partial: keep incomplete outputs after an error or an interruption.
-        progress: called with the seconds done and in total.
+    See `Segmenter.write` for the arguments; `names` is the vocabulary.
     """
     paths = output_paths(source, folder, outputs)
-    partial_paths = output_paths(source, folder, outputs, partial=True)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{_stem(source)}.", suffix=".partial", dir=folder, ignore_cleanup_errors=True
-    ) as hidden:
-        temporary = {output: Path(hidden) / path.name for output, path in paths.items()}
+    hidden = tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True)
+    with hidden:
+        temporary = {output: Path(hidden.name, path.name) for output, path in paths.items()}
         partial = PartialOutputs(source, temporary, names, fps)
         try:
             partial.write(results, progress)
         except BaseException:
             if keep_partial:
-                partial.keep(partial_paths)
+                partial.keep(Path(folder))
             raise
         partial.move(paths)
     return WrittenResults(paths, tuple(partial.timeline.spans))
 
 
 class PartialOutputs:
-    """The outputs of a video while they are being written.
-
-    Shape letters: H W pixels of a frame.
-    """
+    """The outputs of a video while they are being written."""
 
     def __init__(self, source: Source, paths: dict[str, Path], names: Sequence[str], fps: float):
         self.timeline = Timeline(1 / fps)
@@ -150,13 +127,15 @@ class PartialOutputs:
                         progress(self.timeline.end, self._source.duration)
         self._finish()
 
-    def keep(self, paths: dict[str, Path]) -> None:
-        """Move the incomplete outputs to other paths."""
+    def keep(self, folder: Path) -> None:
+        """Move the incomplete outputs to `<name>.partial.*` in a folder."""
         try:
             self._finish()
         except (OSError, IndexError) as error:  # a full disk, or no frame at all
             logger.warning("Not all of the partial results could be kept (%s).", error)
-        self.move({output: path for output, path in paths.items() if self._paths[output].exists()})
+        stem = Path(self._source.path).resolve().stem
+        for output in [output for output, path in self._paths.items() if path.exists()]:
+            self.move({output: folder / f"{stem}.partial{_ENDINGS[output]}"})
 
     def move(self, paths: dict[str, Path]) -> None:
         """Move the outputs to other paths, replacing files and folders."""
@@ -180,15 +159,18 @@ class PartialOutputs:
         source, path, follower = self._source, self._paths["video"], Follower()
         audio = source.sound_source.seconds() if source.sound_source else ()
         strip = TimelineStrip(audio=audio, duration=source.duration, colors=self._painter.colors)
-        aspect = getattr(source, "aspect", Fraction(1))
-        with ExitStack() as stack:
-            writer = stack.enter_context(
-                VideoWriter(
-                    path, rate=source.rate, sound_of=source, aspect=aspect, keep_partial_as=path
-                )
-            )
-            encoder = stack.enter_context(Worker(writer.write, size=_QUEUE_SIZE))
-            frames = stack.enter_context(closing(ahead(source.frames(), _QUEUE_SIZE)))
+        video_writer = VideoWriter(
+            path,
+            rate=source.rate,
+            sound_of=source,
+            aspect=getattr(source, "aspect", Fraction(1)),
+            keep_partial_as=path,
+        )
+        with (
+            video_writer as writer,
+            Worker(writer.write, size=_QUEUE_SIZE) as encoder,
+            closing(ahead(source.frames(), _QUEUE_SIZE)) as frames,
+        ):
             current: tuple[Segment, ...] = ()
             for time, image, new_results in hold_results(frames, results):
                 for result in new_results:

@@ -1,7 +1,6 @@
 """The drawing kit: colors, text boxes, masks, resizing, padding and pasting.
 
-Detectron2's `Visualizer` takes about half a second per picture, and a painted video has thousands
-of frames; OpenCV and PIL draw one in a few milliseconds.
+OpenCV and PIL draw a video frame in milliseconds; Detectron2's `Visualizer` needs half a second.
 
 Shape letters: H W pixels of a picture, h w of a part of it or of a box, K classes with background.
 """
@@ -42,25 +41,21 @@ def name_colors(names: Iterable[str]) -> dict[str, Color]:
     colors: dict[str, Color] = {}
     for name in names:
         code = zlib.crc32(name.encode())
-        choices = [*_rotated(OKABE_ITO, code), *_rotated(EXTRA_COLORS, code)]
+        choices = [
+            palette[(code + i) % len(palette)]
+            for palette in (OKABE_ITO, EXTRA_COLORS)
+            for i in range(len(palette))
+        ]
         free = [color for color in choices if color not in colors.values()]
         colors[name] = free[0] if free else choices[code // 7 % len(choices)]
     return colors
 
 
-def _rotated(colors: Sequence[Color], start: int) -> list[Color]:
-    return [colors[(start + i) % len(colors)] for i in range(len(colors))]
-
-
 @lru_cache(maxsize=512)
 def text_box(text: str, size: int, color: Color = WHITE, ink: Color | None = None) -> np.ndarray:
-    """Draw a line of text on a box: uint8 (h, w, 3) RGB.
+    """Draw a line of text, `size` pixels high, on a colored box: uint8 (h, w, 3) RGB.
 
-    Args:
-        text: one line.
-        size: height of the font in pixels.
-        color: of the box.
-        ink: color of the text; None: black or white, whichever has more contrast.
+    Without `ink`, the text is black or white, whichever has more contrast.
     """
     font = _font(size)
     left, _, right, _ = font.getbbox(text)
@@ -105,6 +100,11 @@ def pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return padded
 
 
+def stack(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Pad or crop images to a width and put them below each other."""
+    return np.concatenate([pad(row, len(row), width) for row in rows])
+
+
 def resize_to_fit(image: np.ndarray, height: float, width: float) -> np.ndarray:
     """Resize an image (H, W, 3) to the largest size of its aspect ratio within height and width."""
     scale = min(height / image.shape[0], width / image.shape[1])
@@ -121,14 +121,9 @@ def draw_mask(
     opacity: float,
     outlines: Sequence[tuple[Color, int]],
 ) -> None:
-    """Tint the pixels of a mask and draw outlines around them, in place.
+    """Tint the pixels of a mask, bool (H, W), on an image, uint8 (H, W, 3), in place.
 
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        mask: bool (H, W).
-        color: of the tint.
-        opacity: of the tint, 0 to 1.
-        outlines: colors and thicknesses in pixels, drawn over each other in this order.
+    Outlines have a color and a thickness in pixels, and are drawn over each other in this order.
     """
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     region = np.s_[top : top + height, left : left + width]
@@ -144,15 +139,9 @@ def draw_mask(
 
 
 def paint_classes(frame: np.ndarray, ids: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Paint class ids onto a copy of a frame, each region with a white outline.
+    """Paint class ids, uint8 (h, w), onto a copy of a frame, uint8 (H, W, 3), with white outlines.
 
-    Args:
-        frame: uint8 (H, W, 3) RGB.
-        ids: uint8 (h, w), resized to the frame by nearest neighbor; 0 is not painted.
-        palette: uint8 (K, 3), colors of the ids.
-
-    Returns:
-        uint8 (H, W, 3).
+    The ids are resized to the frame; 0 is not painted. `palette` has their colors, uint8 (K, 3).
     """
     frame = frame.copy()
     ids = cv2.resize(ids, frame.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -134,12 +134,12 @@ def test_a_waveform_is_as_high_as_it_is_loud():
     audio[800:1200] = 1
     drawn = draw_waveform(audio, 40, 15).sum(axis=0)
     assert (drawn[:19] <= 1).all() and (drawn[21:29] == 15).all() and (drawn[31:] <= 1).all()
-    assert draw_waveform(np.zeros(0, np.float32), 8, 5).shape == (5, 8)
+    assert draw_waveform(np.ones(1, np.float32), 8, 5).all()  # fewer samples than columns
 
 
 def test_the_strip_has_a_bar_where_each_name_has_sounded_so_far():
     colors = {"cat": (255, 0, 0), "dog": (0, 255, 0)}
-    strip = TimelineStrip(audio=[np.ones(160000, np.float32)], duration=10, colors=colors)
+    strip = TimelineStrip(audio=[np.ones(16000, np.float32)] * 10, duration=10, colors=colors)
     for i in range(50):
         image = np.full((240, 400, 3), 100, np.uint8)
         strip.draw(image, i / 10, ["cat"] if i < 20 else ["dog"])

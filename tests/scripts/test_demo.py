@@ -191,17 +191,10 @@ def test_a_failure_in_the_middle_leaves_nothing(demo, tmp_path, capsys, monkeypa
 
 
 def test_the_script_prints_one_line_and_returns_1(tmp_path):
-    command = [
-        sys.executable,
-        str(REPOSITORY / "demo" / "demo.py"),
-        "--config-file",
-        "missing.yaml",
-    ]
+    command = [sys.executable, "demo/demo.py", "--config-file", "missing.yaml"]
     command += ["--input", str(tmp_path / "missing.mp4"), "--output", str(tmp_path / "out")]
-    paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
-    )
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
     assert ended.returncode == 1 and not (tmp_path / "out").exists()
     assert ended.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in ended.stderr
