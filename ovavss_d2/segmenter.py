@@ -1,12 +1,11 @@
-"""From a video, or frames and sound in memory, to what sounds in each frame: the demo's and
-everyone's way in.
+"""The segmenter: sounding objects of each frame of a video, or of frames and audio in memory.
 
     segmenter = Segmenter.from_config_file("configs/ovavss_toy.yaml", weights="model_final.pth")
     for frame in segmenter("video.mp4"):
         print(frame.time, [(segment.name, segment.score) for segment in frame.segments])
     segmenter.write("video.mp4", "output/demo")  # painted video, contact sheet, label maps, JSON
 
-Shape letters: T frames, S samples of sound, H W pixels of a frame.
+Shapes: T frames, S audio samples, H W pixels of a frame.
 """
 
 import logging
@@ -22,11 +21,11 @@ from ovavss_d2.data.augmentation import (
     build_augmentations,
     transform_frames,
 )
-from ovavss_d2.inference.prefetch import ahead
+from ovavss_d2.inference.prefetch import prefetch
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, WrittenResults, write_results
 from ovavss_d2.media.audio import resample
-from ovavss_d2.media.audio_stream import HeardFrame, heard_frames
+from ovavss_d2.media.audio_pairing import FrameWithAudio, check_pairing, pair_frames
 from ovavss_d2.media.source import Source, open_source
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.modeling.windows import split_windows
@@ -37,7 +36,7 @@ __all__ = ["FrameResult", "Segment", "Segmenter"]
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int | None], None]  # frames done, frames in all (None: not known)
+Progress = Callable[[int, int | None], None]  # frames done, frames in total (None: unknown)
 
 
 class Segmenter:
@@ -53,15 +52,15 @@ class Segmenter:
     ):
         """
         Args:
-            model: takes clips and gives label maps, as the meta-architecture `OVAVSS` does.
-            resize: brings frames to the model's size.
-            window: frames that the model looks at together.
+            model: maps clips to label maps, as the meta-architecture `OVAVSS` does.
+            resize: resizes frames for the model.
+            window: frames that the model processes together.
             pairing: "time" or "released", see MODEL.AUDIO.PAIRING.
         """
         self.model = model.eval()
         self.resize = resize
         self.window = window
-        self.pairing = pairing
+        self.pairing = check_pairing(pairing)
 
     @classmethod
     def from_config_file(
@@ -79,15 +78,15 @@ class Segmenter:
         Args:
             config_file: path of a YAML file.
             weights: a checkpoint; None: the config's MODEL.WEIGHTS.
-            vocabulary: names to look for (see `parse_vocabulary`); None: the config's, or else
+            vocabulary: names to recognize (see `parse_vocabulary`); None: the config's, or else
                 those of its test data set.
-            background: names that are recognised but never painted, besides the config's.
-            threshold: paint what scores above it, 0 to 1; None: the config's.
+            background: names that are recognized but never painted, in addition to the config's.
+            threshold: objects with higher scores are painted, 0 to 1; None: the config's.
             opts: pairs `KEY, VALUE, ...` that override the config.
 
         Raises:
             FileNotFoundError: the config or a weight file is missing.
-            ValueError: no weights are named, the vocabulary is empty, or the threshold is out of
+            ValueError: there are no weights, the vocabulary is empty, or the threshold is out of
                 range.
         """
         if weights is not None:
@@ -97,9 +96,7 @@ class Segmenter:
             cfg.TEST.SCORE_THRESHOLD = float(threshold)
         _checked_threshold(cfg.TEST.SCORE_THRESHOLD)
         if not cfg.MODEL.WEIGHTS:
-            raise ValueError(
-                "no weights: name a checkpoint as MODEL.WEIGHTS path/to/model_final.pth"
-            )
+            raise ValueError("no weights: set MODEL.WEIGHTS to a checkpoint")
         if vocabulary is not None:
             cfg.MODEL.CLASSIFIER.VOCABULARY = list(parse_vocabulary(vocabulary))
         if background is not None:
@@ -122,15 +119,15 @@ class Segmenter:
 
     @property
     def threshold(self) -> float:
-        """Scores above it are painted."""
+        """Objects with higher scores are painted."""
         return self.model.postprocessor.threshold
 
     def set_vocabulary(self, vocabulary: str | Iterable[str]) -> None:
-        """Look for other names from now on; see `parse_vocabulary` for what it takes."""
+        """Set the names to recognize; see `parse_vocabulary`."""
         self.model.set_vocabulary(parse_vocabulary(vocabulary))
 
     def set_threshold(self, threshold: float) -> None:
-        """Paint what scores above it from now on, 0 to 1."""
+        """Set the score, 0 to 1, above which objects are painted."""
         self.model.postprocessor.threshold = _checked_threshold(threshold)
 
     def __call__(
@@ -143,36 +140,34 @@ class Segmenter:
         sample_rate: int | None = None,
         progress: Progress | None = None,
     ) -> Iterator[FrameResult]:
-        """Segment a video, a folder of frames or a still, or frames in memory.
+        """Segment a video, a folder of frames, an image, or frames in memory.
 
         Args:
             video: a path (see `open_source`), an opened source, or frames, uint8 (T, H, W, 3) RGB.
-            fps: of a file: how many frames a second are segmented.
+            fps: frames per second to segment, of a path or a source.
             times: of frames in memory: T ascending seconds; None: 0, 1, 2, ...
             audio: of frames in memory: (S,) or (S, channels), int16 or float in [-1, 1], from time
-                0 on; None is silence.
+                0 on; None: silence.
             sample_rate: of `audio`, in Hz.
-            progress: called after every window with the frames done and in all.
+            progress: called after every window with the frames done and in total.
 
         Returns:
-            An iterator that works as it is read; it holds one window in memory, however long the
-            video is.
+            A lazy iterator; it keeps one window in memory, however long the video is.
 
         Raises:
             FileNotFoundError: there is no such video.
-            ValueError: it cannot be read, or the arguments contradict each other.
+            ValueError: it cannot be read, or the arguments are inconsistent.
         """
         if isinstance(video, np.ndarray):
-            frames = heard_frames(
-                _timed_frames(video, times), [_mono(audio, sample_rate)], self.pairing
-            )
-            return self._segment(frames, len(video), progress)
+            frames = _timed_frames(video, times)
+            paired = pair_frames(frames, [_mono_16khz(audio, sample_rate)], self.pairing)
+            return self._segment(paired, len(video), progress)
         source = open_source(video) if isinstance(video, str | os.PathLike) else video
         if not fps > 0:
-            raise ValueError(f"fps is {fps}, expected a positive number of frames a second")
+            raise ValueError(f"fps is {fps}, expected a positive number of frames per second")
         total = max(1, round(source.duration * fps)) if source.duration else None
-        frames = heard_frames(source.frames(fps), _sound_of(source), self.pairing)
-        return self._segment(ahead(frames, self.window), total, progress)
+        paired = pair_frames(source.frames(fps), _audio_of(source), self.pairing)
+        return self._segment(prefetch(paired, self.window), total, progress)
 
     def write(
         self,
@@ -184,20 +179,20 @@ class Segmenter:
         keep_partial: bool = False,
         progress: Callable[[float, float], None] | None = None,
     ) -> WrittenResults:
-        """Paint a video and write the results beside each other, as `demo/demo.py` does.
+        """Paint a video and write the results to a folder, as `demo/demo.py` does.
 
         Args:
             video: a path (see `open_source`), or an opened source.
-            folder: gets `<name>.mp4`, `<name>.jpg` (contact sheet), `<name>_labels/` (a PNG a
-                segmented frame) and `<name>.json`; it is made where it is missing.
-            fps: how many frames a second are segmented; masks follow in the frames between.
-            outputs: which of "video", "sheet", "labels" and "json".
-            keep_partial: when it fails or is interrupted, leave what is done under
+            folder: for `<name>.mp4`, `<name>.jpg` (contact sheet), `<name>_labels/` (one PNG per
+                segmented frame) and `<name>.json`; created if missing.
+            fps: frames per second to segment; masks are propagated to the frames between.
+            outputs: some of "video", "sheet", "labels" and "json".
+            keep_partial: after an error or an interruption, keep the partial results under
                 `<name>.partial.*`; otherwise nothing is left.
-            progress: called with the seconds of video done and in all (0: not known).
+            progress: called with the seconds of video done and in total (0: unknown).
 
         Returns:
-            The written paths and what sounded when.
+            The paths written, and when each name sounds.
 
         Raises:
             FileNotFoundError: there is no such video.
@@ -216,7 +211,7 @@ class Segmenter:
         )
 
     def _segment(
-        self, frames: Iterator[HeardFrame], total: int | None, progress: Progress | None
+        self, frames: Iterator[FrameWithAudio], total: int | None, progress: Progress | None
     ) -> Iterator[FrameResult]:
         done = 0
         for new, window in split_windows(frames, self.window):
@@ -226,23 +221,21 @@ class Segmenter:
                 progress(done, total)
 
     @torch.no_grad()
-    def _run_model(self, window: list[HeardFrame]) -> dict:
-        images = [frame.image for frame in window]
-        image = transform_frames(self.resize.draw(images[0]), images)
+    def _run_model(self, window: list[FrameWithAudio]) -> dict:
+        times, images, audio, valid = zip(*window, strict=True)
         clip = {
-            "image": torch.from_numpy(image),
-            "audio": torch.from_numpy(np.stack([frame.sound for frame in window])),
-            "audio_valid": torch.tensor([frame.valid for frame in window]),
-            "times": [frame.time for frame in window],
+            "image": torch.from_numpy(transform_frames(self.resize.draw(images[0]), images)),
+            "audio": torch.from_numpy(np.stack(audio)),
+            "audio_valid": torch.tensor(valid),
+            "times": list(times),
             "height": images[0].shape[0],
             "width": images[0].shape[1],
-            "clip_seed": 0,
         }
         return self.model([clip])[0]
 
 
 def _frame_results(
-    frames: list[HeardFrame], output: dict, first_index: int
+    frames: list[FrameWithAudio], output: dict, first_index: int
 ) -> Iterator[FrameResult]:
     """The model's output for the last frames of a window, frame by frame."""
     count = len(frames)
@@ -277,16 +270,16 @@ def _timed_frames(
         raise ValueError(f"frames are {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3)")
     times = range(len(frames)) if times is None else times
     if len(times) != len(frames):
-        raise ValueError(f"{len(times)} times for {len(frames)} frames; give one a frame")
+        raise ValueError(f"{len(times)} times for {len(frames)} frames, expected one per frame")
     return iter([(float(time), frame) for time, frame in zip(times, frames, strict=True)])
 
 
-def _mono(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray:
-    """Sound as float32 (S,) at 16 kHz."""
+def _mono_16khz(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray:
+    """Audio as float32 (S,) at 16 kHz."""
     if audio is None:
         return np.zeros(0, np.float32)
     if not sample_rate or sample_rate < 0:
-        raise ValueError(f"sample_rate is {sample_rate}, expected the Hz of the given audio")
+        raise ValueError(f"sample_rate is {sample_rate}, expected the rate of the audio in Hz")
     if audio.dtype == np.int16:
         audio = audio / np.float32(32768)
     if audio.dtype.kind != "f" or audio.ndim not in (1, 2):
@@ -297,8 +290,8 @@ def _mono(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray:
     return resample(np.ascontiguousarray(mono, np.float32), sample_rate)
 
 
-def _sound_of(source: Source) -> Iterable[np.ndarray]:
-    if source.sound_source is not None:
-        return source.sound_source.seconds()
+def _audio_of(source: Source) -> Iterable[np.ndarray]:
+    if source.audio_track is not None:
+        return source.audio_track.seconds()
     logger.warning("'%s' has no sound: it is treated as silence.", source.path)
     return ()

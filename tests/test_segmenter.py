@@ -1,18 +1,27 @@
-"""The segmenter: files and arrays, windows, pairing by time, typed results, one-line errors."""
+"""The segmenter: files and arrays, the evaluation's label maps, typed results, one-line errors."""
 
 import numpy as np
 import pytest
+import torch
+from detectron2.modeling import build_model
+from PIL import Image
 
 from ovavss_d2 import segmenter as module
+from ovavss_d2.data.augmentation import ClipAugmentation, build_augmentations
+from ovavss_d2.data.folder import load_folder
+from ovavss_d2.data.mapper import AVSClipMapper
 from ovavss_d2.segmenter import FrameResult, Segment, Segmenter
-from tests.helpers.loud_left import (
+from tests.helpers.clips import NAMES
+from tests.helpers.small import small_config
+from tests.helpers.stub_model import (
     VOCABULARY,
-    LoudLeft,
+    StubModel,
+    make_audio,
     make_frames,
-    make_sound,
     write_config,
     write_video,
 )
+from tests.helpers.tiny_clip import write_architecture
 
 LOUD = (1, 0, 0, 1)
 
@@ -25,7 +34,52 @@ def build(tmp_path, monkeypatch):
     return lambda **options: Segmenter.from_config_file(config, **options)
 
 
-def test_video_file_gives_what_sounds_when(build, tmp_path):
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory):
+    cfg = small_config()
+    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(tmp_path_factory.mktemp("clip"))
+    cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = NAMES[:2]
+    cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
+    cfg.TEST.PAINT_THRESHOLD = 1e-9  # the scores of random weights are low
+    cfg.INPUT.MIN_SIZE_TEST = 48
+    torch.manual_seed(0)
+    return cfg, build_model(cfg).eval()
+
+
+@pytest.mark.parametrize("pairing", ["time", "released"])
+@pytest.mark.parametrize("length", [3, 5, 7, 11])
+def test_label_maps_are_those_of_the_evaluation(small_model, tmp_path, wav, pairing, length):
+    cfg, model = small_model
+    cfg.MODEL.AUDIO.PAIRING = pairing
+    rng = np.random.default_rng(length)
+    video = tmp_path / "video"
+    (video / "frames").mkdir(parents=True)
+    for i in range(length):
+        image = rng.integers(0, 255, (32, 40, 3), np.uint8)
+        Image.fromarray(image).save(video / "frames" / f"{i}.png")
+    loudness = np.repeat(rng.permutation(length) > 0, 16000)  # one frame is silent
+    samples = rng.normal(0, 3000, (16000 * length, 2)) * loudness[:, None]
+    wav(video / "audio.wav", samples[: -4000 * (length % 2)].astype(np.int16))
+
+    (record,) = load_folder(tmp_path, NAMES, frames_per_second=1, training=False)
+    clip = AVSClipMapper(cfg, is_train=False, records=[record])(record)
+    scored = model([clip])[0]["label_map"].numpy()
+    segmenter = Segmenter(
+        model=model,
+        resize=ClipAugmentation(build_augmentations(cfg, is_train=False)),
+        window=cfg.INPUT.SAMPLING_FRAME_NUM,
+        pairing=pairing,
+    )
+    results = list(segmenter(video))
+    assert scored.any()
+    np.testing.assert_array_equal(np.stack([result.label_map for result in results]), scored)
+    for result in results:
+        pixels = sum(segment.mask.astype(int) for segment in result.segments)
+        np.testing.assert_array_equal(pixels, result.label_map > 0)
+
+
+def test_a_video_file_gives_the_sounding_objects_of_each_frame(build, tmp_path):
     results = list(build()(write_video(tmp_path / "v.mp4", LOUD)))
     assert [type(result) for result in results] == [FrameResult] * 4
     assert [result.index for result in results] == [0, 1, 2, 3]
@@ -38,12 +92,12 @@ def test_video_file_gives_what_sounds_when(build, tmp_path):
     assert (first.label_map[:, :48] == 1).all() and (first.label_map[20:, 48:] == 0).all()
 
 
-def test_arrays_give_what_the_file_gives(build, tmp_path):
+def test_arrays_give_the_results_of_the_file(build, tmp_path):
     segmenter = build()
     from_file = list(segmenter(write_video(tmp_path / "v.mp4", LOUD), fps=2))
     frames = make_frames(4, 10)[::5]
     times = np.arange(8) / 2
-    stereo = np.stack([make_sound(LOUD)] * 2, axis=1)
+    stereo = np.stack([make_audio(LOUD)] * 2, axis=1)
     from_arrays = list(segmenter(frames, times=times, audio=stereo, sample_rate=16000))
     assert [r.time for r in from_arrays] == [r.time for r in from_file]
     for one, other in zip(from_file, from_arrays, strict=True):
@@ -51,7 +105,7 @@ def test_arrays_give_what_the_file_gives(build, tmp_path):
 
 
 def test_segments_share_no_pixel_and_make_up_the_label_map(build):
-    audio = make_sound([1])
+    audio = make_audio([1])
     (result,) = build()(make_frames(1, 1), audio=audio, sample_rate=16000)
     left, top = result.segments
     assert isinstance(left, Segment) and (left.name, left.score) == ("red circle", 0.9)
@@ -60,7 +114,7 @@ def test_segments_share_no_pixel_and_make_up_the_label_map(build):
     np.testing.assert_array_equal(top.mask, result.label_map == 2)
 
 
-def test_works_window_by_window_as_it_is_read(build):
+def test_results_are_computed_window_by_window_as_they_are_read(build):
     segmenter, seen = build(), []
     results = segmenter(make_frames(7, 1), progress=lambda done, total: seen.append((done, total)))
     next(results)
@@ -72,9 +126,9 @@ def test_works_window_by_window_as_it_is_read(build):
     assert seen == [(3, 7), (6, 7), (7, 7)]
 
 
-def test_released_pairing_hears_the_examples(build):
+def test_released_pairing_marks_examples_beyond_the_audio(build):
     segmenter = build(opts=["MODEL.AUDIO.PAIRING", "released"])
-    list(segmenter(make_frames(3, 1), audio=make_sound([1, 1]), sample_rate=16000))
+    list(segmenter(make_frames(3, 1), audio=make_audio([1, 1]), sample_rate=16000))
     (clip,) = segmenter.model.clips
     assert clip["audio_valid"].tolist() == [True, True, False]
 
@@ -82,7 +136,7 @@ def test_released_pairing_hears_the_examples(build):
 def test_silence_and_missing_sound_paint_nothing(build, tmp_path, caplog):
     segmenter = build()
     assert not any(result.segments for result in segmenter(make_frames(2, 1)))
-    mute = write_video(tmp_path / "mute.mp4", (1, 1), sound=False)
+    mute = write_video(tmp_path / "mute.mp4", (1, 1), has_audio=False)
     assert not any(result.segments for result in segmenter(mute))
     assert caplog.messages == [f"'{mute}' has no sound: it is treated as silence."]
 
@@ -90,16 +144,16 @@ def test_silence_and_missing_sound_paint_nothing(build, tmp_path, caplog):
 def test_vocabulary_and_threshold_are_set(build):
     segmenter = build(vocabulary="cat, dog", threshold=0.7)
     assert segmenter.names == ("cat", "dog")
-    (result,) = segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
+    (result,) = segmenter(make_frames(1, 1), audio=make_audio([1]), sample_rate=16000)
     assert [segment.name for segment in result.segments] == ["cat"]
     segmenter.set_vocabulary(["drum|bongo"])
     segmenter.set_threshold(0.95)
     assert segmenter.names == ("drum|bongo",)
     assert not any(
-        r.segments for r in segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
+        r.segments for r in segmenter(make_frames(1, 1), audio=make_audio([1]), sample_rate=16000)
     )
     segmenter.set_threshold(0.5)
-    (result,) = segmenter(make_frames(1, 1), audio=make_sound([1]), sample_rate=16000)
+    (result,) = segmenter(make_frames(1, 1), audio=make_audio([1]), sample_rate=16000)
     assert result.names == ("drum",) and result.scores() == {"drum": 0.9}
     with pytest.raises(ValueError, match="the threshold is 2"):
         segmenter.set_threshold(2)
@@ -107,7 +161,7 @@ def test_vocabulary_and_threshold_are_set(build):
 
 def test_background_names_join_those_of_the_config(build, monkeypatch):
     found = []
-    monkeypatch.setattr(module, "build_model", lambda cfg: found.append(cfg) or LoudLeft(cfg))
+    monkeypatch.setattr(module, "build_model", lambda cfg: found.append(cfg) or StubModel(cfg))
     build(background="crowd, music")
     assert found[0].MODEL.CLASSIFIER.BACKGROUND_NAMES[-2:] == ["crowd", "music"]
     assert "sky" in found[0].MODEL.CLASSIFIER.BACKGROUND_NAMES
@@ -121,7 +175,7 @@ def test_background_names_join_those_of_the_config(build, monkeypatch):
         ({"weights": ""}, "no weights"),
     ],
 )
-def test_wrong_options_are_told(build, options, message):
+def test_wrong_options_give_an_error(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
 
@@ -134,14 +188,14 @@ def test_wrong_options_are_told(build, options, message):
         ({"audio": np.zeros(9, int), "sample_rate": 8000}, "audio is int64"),
     ],
 )
-def test_wrong_arrays_are_told(build, options, message):
+def test_wrong_arrays_give_an_error(build, options, message):
     with pytest.raises(ValueError, match=message):
         build()(make_frames(2, 1), **options)
     with pytest.raises(ValueError, match="expected uint8"):
         build()(np.zeros((2, 3, 4)))
 
 
-def test_missing_and_broken_videos_are_told(build, tmp_path):
+def test_missing_and_broken_videos_give_an_error(build, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.mp4"):
         build()(tmp_path / "nothing.mp4")
     broken = tmp_path / "broken.mp4"

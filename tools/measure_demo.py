@@ -18,10 +18,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ovavss_d2.inference.mask_propagation import Follower, hold_results
+from ovavss_d2.inference.mask_propagation import MaskPropagator, assign_results
+from ovavss_d2.media.audio import AudioTrack
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.media.audio_stream import open_sound
-from ovavss_d2.media.video import Video, VideoWriter
+from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.segmenter import Segmenter
 from ovavss_d2.toy.audio import draw_soundtrack
 from ovavss_d2.toy.dataset import write_wav
@@ -65,13 +65,13 @@ def measure_propagation(segmenter: Segmenter, clips: int) -> None:
     for seed in range(clips):
         frames, audio, truth = draw_clip(100 + seed)
         results = segmenter(frames[::FRAME_RATE], audio=audio, sample_rate=SAMPLE_RATE)
-        propagation = Follower()
+        propagation = MaskPropagator()
         timed = ((i / FRAME_RATE, frame) for i, frame in enumerate(frames))
-        for i, (_, image, new_results) in enumerate(hold_results(timed, results)):
+        for i, (_, image, new_results) in enumerate(assign_results(timed, results)):
             for result in new_results:
                 propagation.start(result.image, result.label_map)
             if image is not None:
-                found = propagation.carry(image).astype(np.int64)
+                found = propagation.propagate(image).astype(np.int64)
                 pairs[i % FRAME_RATE == 0].append((found, truth[i]))
     segmented, between = mean_iou(pairs[True]), mean_iou(pairs[False])
     print(
@@ -87,8 +87,7 @@ def write_minute(path: Path, rate: int) -> Path:
     sounding = [((), (1,), (12, 23))[second // 5 % 3] for second in range(60)]
     wav = path.with_suffix(".wav")
     write_wav(wav, draw_soundtrack(rng, sounding))
-    source = Video(str(path), *SIZE, rate, 60, 0.0, True, other_sound=open_sound(wav))
-    with VideoWriter(path, rate=rate, sound_of=source) as writer:
+    with VideoWriter(path, rate=rate, audio_track=AudioTrack(str(wav))) as writer:
         for image in frames:
             writer.write(image)
     return path

@@ -1,4 +1,4 @@
-"""One augmentation for a whole clip: the same size, crop, flip and colours for all its frames.
+"""One augmentation for a whole clip: the same size, crop, flip and colors for all its frames.
 
 Shapes: H W pixels before, h w after.
 """
@@ -7,28 +7,29 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-_GREY = 128.0
+_MID_GRAY = 128.0
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class ColorTransform(T.Transform):
-    """Scale brightness, contrast (about mid grey) and saturation of a uint8 RGB frame."""
+    """Scale brightness, contrast (about mid gray) and saturation of a uint8 RGB frame."""
 
     def __init__(self, brightness: float, contrast: float, saturation: float):
         super().__init__()
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Colour a frame (H, W, 3)."""
+        """Adjust the colors of a frame (H, W, 3)."""
         img = img.astype(np.float32) * self.brightness
-        img = (img - _GREY) * self.contrast + _GREY
-        grey = (img @ _LUMA)[..., None]
-        return np.clip((img - grey) * self.saturation + grey + 0.5, 0, 255).astype(np.uint8)
+        img = (img - _MID_GRAY) * self.contrast + _MID_GRAY
+        gray = (img @ _LUMA)[..., None]
+        return np.clip((img - gray) * self.saturation + gray + 0.5, 0, 255).astype(np.uint8)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Masks have no colour."""
+        """Masks have no colors."""
         return segmentation
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
@@ -36,28 +37,28 @@ class ColorTransform(T.Transform):
         return coords
 
     def inverse(self) -> T.Transform:
-        """Clipped colours do not come back."""
+        """Clipped colors cannot be restored."""
         return T.NoOpTransform()
 
 
 class RandomColor(T.Augmentation):
     """Draw a `ColorTransform` with factors from 1 - strength to 1 + strength.
 
-    Detectron2's own contrast and saturation blend with a picture made from the first frame, so they
-    do not serve clips.
+    Detectron2's contrast and saturation blend with an image made from the first frame, so they do
+    not suit clips.
     """
 
     def __init__(self, strength: float = 0.25):
         super().__init__()
         self.strength = strength
 
-    def get_transform(self, *args) -> ColorTransform:
+    def get_transform(self, *args: np.ndarray) -> ColorTransform:
         """Draw the three factors."""
         return ColorTransform(*np.random.uniform(1 - self.strength, 1 + self.strength, 3).tolist())
 
 
-def build_augmentations(cfg, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations that a config asks for: size, and in training crop, flip and colour."""
+def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """The augmentations of a config: size, and in training crop, flip and color."""
     sizes = cfg.INPUT
     if not is_train:
         return [T.ResizeShortestEdge(sizes.MIN_SIZE_TEST, _limit(sizes.MAX_SIZE_TEST), "choice")]
@@ -100,7 +101,7 @@ class ClipAugmentation:
 
 
 def _keeps_size(transform: T.Transform) -> bool:
-    """Whether it is a resize to the size that the frames have, which costs time alone."""
+    """Whether it resizes frames to the size that they have."""
     if not isinstance(transform, T.ResizeTransform):
         return False
     return (transform.h, transform.w) == (transform.new_h, transform.new_w)
@@ -114,7 +115,7 @@ def transform_frames(transforms: T.TransformList, frames: Sequence[np.ndarray]) 
 
 def transform_masks(transforms: T.TransformList, masks: np.ndarray) -> np.ndarray:
     """Apply a clip's transforms to masks of 0 and 1: uint8 (N, H, W) to bool (N, h, w)."""
-    # Masks move by nearest neighbours, which mixes no values: eight share the bits of a picture.
+    # Masks are resized by nearest neighbor, which mixes no values: eight masks share one image.
     packed = np.packbits(masks, axis=0)
     moved = np.stack([transforms.apply_segmentation(bits) for bits in packed])
     return np.unpackbits(moved, axis=0, count=len(masks)).astype(bool)

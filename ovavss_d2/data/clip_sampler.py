@@ -1,7 +1,7 @@
-"""The endless stream of training clips, each a function of the run's seed and its place alone.
+"""The infinite sequence of training clips, each determined by the run's seed and its number alone.
 
-What is drawn for a clip (which video, which frames, its augmentation) depends neither on the number
-of processes or workers nor on where a training was interrupted.
+The video, the frames and the augmentation of a clip depend neither on the number of processes or
+workers nor on interruptions of the training.
 """
 
 import functools
@@ -17,21 +17,21 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 
-class Draw(NamedTuple):
-    """A clip of the stream: the run's seed, and how many clips were drawn before it."""
+class ClipKey(NamedTuple):
+    """Identifies a training clip: the run's seed, and the clip's number in the sequence."""
 
     seed: int
-    place: int
+    number: int
 
 
-def number_of(*key: object) -> int:
-    """A number in [0, 2^31) that looks random and depends on the key alone."""
+def seed_of(*key: object) -> int:
+    """A pseudorandom number in [0, 2^31) that depends on the key alone."""
     text = ":".join(map(str, key))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1
 
 
-class ClipStream(Dataset):
-    """Maps a `Draw` to a training clip: one permutation of the records after the other."""
+class ClipDataset(Dataset):
+    """Maps a `ClipKey` to a training clip; each epoch is a permutation of the records."""
 
     def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict]):
         self._records = DatasetFromList(records, copy=False)
@@ -40,25 +40,25 @@ class ClipStream(Dataset):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, draw: Draw) -> dict:
-        epoch, index = divmod(draw.place, len(self))
-        # The mapper and Detectron2's augmentations draw from the global generators.
-        np.random.seed(number_of(*draw, "clip"))
-        random.seed(number_of(*draw, "clip"))
-        return self._mapper(self._records[int(_order(len(self), draw.seed, epoch)[index])])
+    def __getitem__(self, key: ClipKey) -> dict:
+        epoch, index = divmod(key.number, len(self))
+        # The mapper and Detectron2's augmentations use the global generators.
+        np.random.seed(seed_of(*key, "clip"))
+        random.seed(seed_of(*key, "clip"))
+        return self._mapper(self._records[int(_order(len(self), key.seed, epoch)[index])])
 
 
 @functools.lru_cache(maxsize=2)
 def _order(size: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng(number_of(seed, epoch, "order")).permutation(size)
+    return np.random.default_rng(seed_of(seed, epoch, "order")).permutation(size)
 
 
-class StreamSampler(Sampler):
-    """The draws of this process: every N-th of the stream, with N processes.
+class ClipSampler(Sampler):
+    """The clip keys of this process: every n-th of the sequence, for n processes.
 
     Attributes:
         seed: of the run.
-        first: draws that are left out, those of an earlier part of the same training.
+        first: number of the first clip; earlier ones were used before the training was resumed.
     """
 
     def __init__(self, seed: int):
@@ -70,11 +70,11 @@ class StreamSampler(Sampler):
         self.first = 0
         self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
 
-    def __iter__(self) -> Iterator[Draw]:
-        for place in itertools.count(self.first + self._rank, self._world_size):
-            yield Draw(self.seed, place)
+    def __iter__(self) -> Iterator[ClipKey]:
+        for number in itertools.count(self.first + self._rank, self._world_size):
+            yield ClipKey(self.seed, number)
 
 
-def sampler_of(loader: DataLoader) -> StreamSampler:
-    """The sampler behind a loader of Detectron2's `build_detection_train_loader`."""
+def sampler_of(loader: DataLoader) -> ClipSampler:
+    """The sampler of a loader made by Detectron2's `build_detection_train_loader`."""
     return loader.dataset.sampler  # type: ignore[attr-defined]  # Detectron2's data sets have it

@@ -1,23 +1,24 @@
-"""From a data set's record to a clip that the model takes, and the loaders that do so in batches.
+"""The mapper from a data set's record to the clip that the model takes, and the data loaders.
 
-Shapes: T frames of a clip, L of the video, N objects, H W pixels.
+Shapes: T frames of a clip, L frames of a video, G objects, H W pixels.
 """
 
 import itertools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
-from detectron2.data import detection_utils as d2_utils
+from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Instances
-from PIL import Image
+from torch.utils.data import DataLoader
 
 from ovavss_d2.data.augmentation import (
     ClipAugmentation,
@@ -26,25 +27,26 @@ from ovavss_d2.data.augmentation import (
     transform_masks,
 )
 from ovavss_d2.data.avsbench import SUBSETS
-from ovavss_d2.data.clip_sampler import ClipStream, StreamSampler
+from ovavss_d2.data.clip_sampler import ClipDataset, ClipSampler
 from ovavss_d2.data.masks import decode_masks
-from ovavss_d2.media.audio import read_audio, released_examples, seconds_at
+from ovavss_d2.media.audio import read_audio
+from ovavss_d2.media.audio_pairing import audio_at_times, check_pairing
+from ovavss_d2.media.source import read_image
 
-PAIRINGS = ("time", "released")
-SOUNDS = ("own", "silence", "other")
+TEST_AUDIO = ("own", "silence", "other")
 
 
 class AVSClipMapper:
-    """Makes a training clip, or the whole video at test time, of a record of `load_records`.
+    """Maps a record of `load_records` to a training clip, or at test time to the whole video.
 
-    Returns a dict per clip: "image" uint8 (T, 3, H, W) RGB; "audio" float32 (T, 16000), what each
-    frame hears; "audio_valid" bool (T,); "times" T seconds; "height", "width" of the original
-    frames; "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None);
-    "clip_seed" int, which depends on the video and its frames only. In training also "instances", T
-    `Instances` of the same N objects in the same order with `gt_classes` (N,) from 0, `gt_ids` (N,)
-    and `gt_masks` (`BitMasks`, empty where the object is not seen), and "labeled" bool (T,), the
-    frames with truth. Random numbers are numpy's global ones, which `ClipStream` seeds for each
-    clip.
+    Returns a dict: "image" uint8 (T, 3, H, W) RGB; "audio" float32 (T, 16000), paired with the
+    frames; "audio_valid" bool (T,); "times" T seconds; "height", "width" of the original frames;
+    "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None); "clip_seed"
+    int, which depends on the video and its frames only. In training also "instances", T `Instances`
+    of the same G objects in the same order with `gt_classes` (G,) from 0, `gt_ids` (G,) and
+    `gt_masks` (`BitMasks`, empty where the object is not visible), and "labeled" bool (T,), the
+    frames with ground truth. Random numbers come from numpy's global generator, which `ClipDataset`
+    seeds for each clip.
     """
 
     @configurable
@@ -56,68 +58,70 @@ class AVSClipMapper:
         num_frames: int,
         frame_range: int,
         pairing: str,
-        sound_files: Mapping[str, str | None] | None = None,
+        test_audio: str = "own",
         swapped_audio: float = 0.0,
         records: Sequence[dict] = (),
     ):
         """
         Args:
-            is_train: draw clips with truth; otherwise take whole videos.
+            is_train: sample labeled clips; otherwise take whole videos.
             augmentation: applied to the clip as a whole.
             num_frames: T of a training clip.
-            frame_range: how far from a reference frame, in frames, the others are drawn.
+            frame_range: largest distance, in frames, between a reference frame and the others.
             pairing: "time" or "released", see `MODEL.AUDIO.PAIRING`.
-            sound_files: video id to the sound that is heard in place of its own; None: each its
-                own.
-            swapped_audio: chance that a training clip hears another video, one that shares no
-                sounding name with it, so that nothing that is seen makes the sound: half of these
+            test_audio: at test time, each video's own audio; silence; or another video's (the next
+                one with audio that shares no sounding name).
+            swapped_audio: probability that a training clip gets the audio of another video that
+                shares no sounding name with it, so that no visible object sounds: half of these
                 clips in all frames, the others in some.
-            records: of the data set, to choose that video from.
+            records: of the data set, to select other videos from.
 
         Raises:
-            ValueError: `pairing` is another word.
+            ValueError: no such `pairing` or `test_audio`, or a video has no such other.
         """
-        if pairing not in PAIRINGS:
-            raise ValueError(f"MODEL.AUDIO.PAIRING is '{pairing}', expected one of {PAIRINGS}")
         self.is_train = is_train
         self.augmentation = augmentation
         self.num_frames = num_frames
         self.frame_range = frame_range
-        self.pairing = pairing
-        self.sound_files = sound_files
+        self.pairing = check_pairing(pairing)
         self.swapped_audio = swapped_audio
-        self.others = [r for r in records if r["audio_file"]]
+        self.records = [record for record in records if record["audio_file"]]
+        self.audio_files = None if is_train else select_test_audio(records, test_audio)
 
     @classmethod
-    def from_config(cls, cfg, is_train: bool, records: Sequence[dict] = ()):
-        """Read the config; `records` are the data set's, for sounds of other videos."""
+    def from_config(
+        cls, cfg: CfgNode, is_train: bool, records: Sequence[dict] = ()
+    ) -> dict[str, Any]:
+        """Arguments from a config."""
         return {
             "is_train": is_train,
             "augmentation": ClipAugmentation(build_augmentations(cfg, is_train)),
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "pairing": cfg.MODEL.AUDIO.PAIRING,
-            "sound_files": None if is_train else choose_sounds(records, cfg.TEST.AUDIO),
-            "swapped_audio": cfg.INPUT.SWAPPED_AUDIO if is_train else 0.0,
-            "records": records if is_train else (),
+            "test_audio": cfg.TEST.AUDIO,
+            "swapped_audio": cfg.INPUT.SWAPPED_AUDIO,
+            "records": records,
         }
 
     def __call__(self, record: dict) -> dict:
-        indices = self._draw_frames(record) if self.is_train else range(len(record["file_names"]))
-        frames = [read_frame(record["file_names"][i], record) for i in indices]
+        indices = self._sample_frames(record) if self.is_train else range(len(record["times"]))
+        size, times = (record["height"], record["width"]), [record["times"][i] for i in indices]
+        frames = [read_image(record["file_names"][i], size) for i in indices]
         transforms = self.augmentation.draw(frames[0])
         image = transform_frames(transforms, frames)
-        audio, audio_valid = self._hear(record, record["audio_file"], indices)
-        foreign, astray = self._draw_foreign(record, len(indices))
-        if foreign:
-            other, other_valid = self._hear(record, foreign["audio_file"], indices)
-            audio[astray], audio_valid[astray] = other[astray], other_valid[astray]
+        audio, audio_valid = self._audio_at(self._audio_file(record), times)
+        swapped = np.zeros(len(indices), bool)
+        if self.is_train and (other := self._sample_other_video(record)):
+            swapped = (np.random.random() < 0.5) | (np.random.random(len(indices)) < 0.5)
+            other_audio, other_valid = self._audio_at(other["audio_file"], times)
+            audio[swapped], audio_valid[swapped] = other_audio[swapped], other_valid[swapped]
         labels = record.get("label_files")
         clip = {
             "image": torch.from_numpy(image),
             "audio": torch.from_numpy(audio),
             "audio_valid": torch.from_numpy(audio_valid),
-            "times": [record["times"][i] for i in indices],
+            "times": times,
             "height": record["height"],
             "width": record["width"],
             "file_names": [record["file_names"][i] for i in indices],
@@ -128,134 +132,120 @@ class AVSClipMapper:
             "clip_seed": zlib.crc32(f"{record['video_id']}:{list(indices)}".encode()),
         }
         if self.is_train:
-            labeled = _labeled(record)
-            known = [labeled[i] or lost for i, lost in zip(indices, astray, strict=True)]
-            clip["labeled"] = torch.tensor(known)  # where it is astray, nothing in it sounds
-            clip["instances"] = _instances(record, indices, transforms, image.shape[2:], astray)
+            # Frames with swapped audio are labeled: no object sounds in them.
+            clip["labeled"] = torch.from_numpy(_labeled(record)[indices] | swapped)
+            clip["instances"] = _instances(record, indices, transforms, image.shape[2:], swapped)
         return clip
 
-    def _draw_foreign(self, record: dict, num_frames: int) -> tuple[dict | None, np.ndarray]:
-        """Now and then another video, and which frames hear it in place of their own sound."""
-        nowhere = np.zeros(num_frames, bool)
-        if not self.others or np.random.random() >= self.swapped_audio:
-            return None, nowhere
-        start = np.random.randint(len(self.others))
-        others = itertools.chain(self.others[start:], self.others[:start])
-        length = len(record["times"])
-        fitting = (r for r in others if _differ(r, record) and len(r["times"]) >= length)
-        foreign = next(fitting, None)
-        if foreign is None:
-            return None, nowhere
-        everywhere = np.random.random() < 0.5
-        return foreign, everywhere | (np.random.random(num_frames) < 0.5)
-
-    def _draw_frames(self, record: dict) -> list[int]:
-        """Draw a frame with truth and others near it; sorted, repeated only if they are few."""
+    def _sample_frames(self, record: dict) -> list[int]:
+        """Sample a labeled frame and others near it; sorted, repeated only if there are too few."""
         labeled = np.flatnonzero(_labeled(record))
         if not len(labeled):
-            raise ValueError(f"video '{record['video_id']}' has no frame with truth to train on")
+            raise ValueError(f"video '{record['video_id']}' has no labeled frame to train on")
         reference = int(np.random.choice(labeled))
         first = max(reference - self.frame_range, 0)
         last = min(reference + self.frame_range, len(record["file_names"]) - 1)
         near = [i for i in range(first, last + 1) if i != reference]
-        wanted = self.num_frames - 1
+        count = self.num_frames - 1
         chosen = [reference]
-        if wanted >= len(near):
+        if count >= len(near):
             chosen += near
             chosen += np.random.choice(sorted(chosen), self.num_frames - len(chosen)).tolist()
         else:
-            chosen += np.random.choice(near, wanted, replace=False).tolist()
+            chosen += np.random.choice(near, count, replace=False).tolist()
         return sorted(chosen)
 
-    def _hear(
-        self, record: dict, path: str | None, indices: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What the frames hear in a file: float32 (T, 16000), and bool (T,) whether it counts."""
-        if self.sound_files is not None:
-            path = self.sound_files[record["video_id"]]
+    def _sample_other_video(self, record: dict) -> dict | None:
+        """With probability `swapped_audio`, a video that shares no name and is long enough."""
+        if not self.records or np.random.random() >= self.swapped_audio:
+            return None
+        start = np.random.randint(len(self.records))
+        others = itertools.chain(self.records[start:], self.records[:start])
+        length = len(record["times"])
+        return _first_without_shared_name((r for r in others if len(r["times"]) >= length), record)
+
+    def _audio_file(self, record: dict) -> str | None:
+        if self.audio_files is None:
+            return record["audio_file"]
+        return self.audio_files[record["video_id"]]
+
+    def _audio_at(self, path: str | None, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """The frames' audio, float32 (T, 16000), and whether each is valid, bool (T,)."""
         audio = np.zeros(0, np.float32) if path is None else read_audio(path)
-        if self.pairing == "released":
-            return released_examples(audio, indices)
-        return seconds_at(audio, [record["times"][i] for i in indices]), np.ones(len(indices), bool)
+        return audio_at_times(audio, times, self.pairing)
 
 
-def choose_sounds(records: Sequence[dict], sound: str) -> dict[str, str | None] | None:
-    """Decide what is heard at test time.
+def select_test_audio(records: Sequence[dict], choice: str) -> dict[str, str | None] | None:
+    """Select the audio files for testing.
 
     Args:
         records: of the data set, in its order.
-        sound: "own"; "silence"; or "other", the next video (the first follows the last) that has
-            sound and shares no sounding name.
+        choice: "own"; "silence"; or "other": the audio of the next video (the first follows the
+            last) that has audio and shares no sounding name.
 
     Returns:
         Video id to file (None: silence), or None for "own".
 
     Raises:
-        ValueError: `sound` is another word, or a video has no such other.
+        ValueError: no such choice, or a video has no such other.
     """
-    if sound not in SOUNDS:
-        raise ValueError(f"TEST.AUDIO is '{sound}', expected one of {SOUNDS}")
-    if sound == "own":
+    if choice not in TEST_AUDIO:
+        raise ValueError(f"TEST.AUDIO is '{choice}', expected one of {TEST_AUDIO}")
+    if choice == "own":
         return None
-    if sound == "silence":
+    if choice == "silence":
         return {record["video_id"]: None for record in records}
     files = {}
     for i, record in enumerate(records):
-        following = (*records[i + 1 :], *records[:i])
-        other = next((r for r in following if r["audio_file"] and _differ(r, record)), None)
+        following = (r for r in (*records[i + 1 :], *records[:i]) if r["audio_file"])
+        other = _first_without_shared_name(following, record)
         if other is None:
             raise ValueError(
-                f"TEST.AUDIO is 'other', but all sounds share a name with '{record['video_id']}'"
+                f"TEST.AUDIO is 'other', but every video with audio shares a name with "
+                f"'{record['video_id']}'"
             )
         files[record["video_id"]] = other["audio_file"]
     return files
 
 
-def _differ(a: dict, b: dict) -> bool:
-    return not set(a["names"]) & set(b["names"])
+def _first_without_shared_name(records: Iterable[dict], record: dict) -> dict | None:
+    names = set(record["names"])
+    return next((other for other in records if names.isdisjoint(other["names"])), None)
 
 
-def read_frame(path: str, record: dict) -> np.ndarray:
-    """Read a frame, uint8 (height, width, 3) RGB, at the size that the record gives."""
-    try:
-        frame = d2_utils.read_image(path, format="RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}': no such frame") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"'{path}': broken image ({error})") from error
-    size = record["width"], record["height"]
-    if frame.shape[1::-1] != size:
-        frame = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
-    return frame
-
-
-def _labeled(record: dict) -> list[bool]:
-    """Which of the L frames have truth."""
+def _labeled(record: dict) -> np.ndarray:
+    """Which frames of a video have ground truth, bool (L,)."""
     files = record.get("label_files")
     if files is not None:
-        return [file is not None for file in files]
-    half = record["subset"] == SUBSETS[0]
-    return [i == 0 or not half for i in range(len(record["file_names"]))]
+        return np.array([file is not None for file in files])
+    only_first = record["subset"] == SUBSETS[0]
+    return np.array([i == 0 or not only_first for i in range(len(record["file_names"]))])
 
 
-def _instances(record: dict, indices: Sequence[int], transforms, size, astray) -> list[Instances]:
-    """The clip's truth: per frame the same objects, those of which something is seen in it.
+def _instances(
+    record: dict,
+    indices: Sequence[int],
+    transforms: TransformList,
+    size: tuple[int, int],
+    swapped: np.ndarray,
+) -> list[Instances]:
+    """Ground truth of a clip: in every frame the same objects, those visible in any frame.
 
-    In frames `astray`, which do not hear their own sound, no object is.
+    In frames with swapped audio all masks are empty.
     """
     objects = record.get("annotations", [])
     masks = np.zeros((0, len(indices), *size), bool)
     if objects:
         masks = np.concatenate([_object_masks(a, record, indices) for a in objects])
         masks = transform_masks(transforms, masks).reshape(len(objects), len(indices), *size)
-        masks[:, astray] = False
-    seen = np.any(masks, axis=(1, 2, 3))
-    objects = [annotation for annotation, s in zip(objects, seen, strict=True) if s]
+        masks[:, swapped] = False
+    visible = np.any(masks, axis=(1, 2, 3))
+    objects = list(itertools.compress(objects, visible))
     classes = torch.tensor([a["category_id"] - 1 for a in objects], dtype=torch.int64)
     ids = torch.tensor([a["id"] for a in objects], dtype=torch.int64)
-    shown = torch.from_numpy(masks[seen])
+    bits = torch.from_numpy(masks[visible])
     return [
-        Instances(tuple(size), gt_classes=classes, gt_ids=ids, gt_masks=BitMasks(shown[:, t]))
+        Instances(tuple(size), gt_classes=classes, gt_ids=ids, gt_masks=BitMasks(bits[:, t]))
         for t in range(len(indices))
     ]
 
@@ -271,13 +261,13 @@ def _object_masks(annotation: dict, record: dict, indices: Sequence[int]) -> np.
         ) from error
 
 
-def build_train_loader(cfg):
+def build_train_loader(cfg: CfgNode) -> DataLoader:
     """Detectron2's training loader over `DATASETS.TRAIN`: endless batches, each a list of clips."""
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     return build_detection_train_loader(
-        ClipStream(records, AVSClipMapper(cfg, is_train=True, records=records)),
+        ClipDataset(records, AVSClipMapper(cfg, is_train=True, records=records)),
         mapper=None,
-        sampler=StreamSampler(cfg.SEED),
+        sampler=ClipSampler(cfg.SEED),
         seed=0,  # a generator of its own, so that it draws nothing from the one of dropout
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=False,
@@ -285,7 +275,7 @@ def build_train_loader(cfg):
     )
 
 
-def build_test_loader(cfg, dataset_name: str):
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Detectron2's test loader: each video of a data set once, as a list of one."""
     records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
     return build_detection_test_loader(

@@ -4,7 +4,7 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from ovavss_d2.data.clip_sampler import StreamSampler, number_of
+from ovavss_d2.data.clip_sampler import ClipSampler, seed_of
 
 
 class SeededSteps(HookBase):
@@ -14,7 +14,7 @@ class SeededSteps(HookBase):
     changes nothing.
     """
 
-    def __init__(self, sampler: StreamSampler):
+    def __init__(self, sampler: ClipSampler):
         """
         Args:
             sampler: of the training's clips; it has the run's seed.
@@ -22,14 +22,14 @@ class SeededSteps(HookBase):
         self._sampler = sampler
 
     def before_step(self) -> None:
-        torch.manual_seed(number_of(self._sampler.seed, self.trainer.iter, comm.get_rank(), "step"))
+        torch.manual_seed(seed_of(self._sampler.seed, self.trainer.iter, comm.get_rank(), "step"))
 
 
-def stream_state(sampler: StreamSampler, steps: int, clips_per_step: int) -> dict[str, int]:
+def stream_state(sampler: ClipSampler, steps: int, clips_per_step: int) -> dict[str, int]:
     """The state of a training's clips after so many steps, for its checkpoint."""
     return {"seed": sampler.seed, "clips": steps * clips_per_step}
 
 
-def restore_stream(sampler: StreamSampler, state: dict[str, int]) -> None:
+def restore_stream(sampler: ClipSampler, state: dict[str, int]) -> None:
     """Undo `stream_state`: go on with the clip after those that were seen."""
     sampler.seed, sampler.first = state["seed"], state["clips"]

@@ -12,7 +12,6 @@ import cv2
 import matplotlib
 import numpy as np
 
-from ovavss_d2.data.mapper import read_frame
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
@@ -26,6 +25,7 @@ from ovavss_d2.media.drawing import (
     stack,
     text_box,
 )  # fmt: skip
+from ovavss_d2.media.source import read_image
 
 MAX_FRAMES = 10  # of a video, evenly spaced
 CELL = (96, 128)  # height and width of a frame
@@ -64,11 +64,12 @@ def preview_video(record: dict, metadata: Any) -> Preview:
         f"drawn but not named: {', '.join(sorted(drawn - named))}": drawn - named,
         "no ground truth": not truth,
     }
+    size = record["height"], record["width"]
     sounding = ", ".join(record["names"]) or "nothing"
     return Preview(
         caption=f"{record['video_id']} ({record['subset']}): {sounding}",
         faults=tuple(fault for fault, found in faults.items() if found),
-        frames=[read_frame(file, record) for file in record["file_names"]],
+        frames=[read_image(file, size) for file in record["file_names"]],
         ids=[truth.get(i) for i in range(len(record["file_names"]))],
         audio=audio,
         times=record["times"],

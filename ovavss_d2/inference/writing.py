@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from ovavss_d2.inference.contact_sheet import ContactSheet
-from ovavss_d2.inference.mask_propagation import Follower, hold_results
+from ovavss_d2.inference.mask_propagation import MaskPropagator, assign_results
 from ovavss_d2.inference.outputs import LabelMapWriter, YouTubeVISWriter
 from ovavss_d2.inference.painter import Painter
-from ovavss_d2.inference.prefetch import Worker, ahead
+from ovavss_d2.inference.prefetch import BackgroundCalls, prefetch
 from ovavss_d2.inference.results import FrameResult, Segment, Span, Timeline
 from ovavss_d2.inference.timeline_strip import TimelineStrip
 from ovavss_d2.media.source import Source
-from ovavss_d2.media.video import VideoWriter
+from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.vocabulary import display_name
 
 logger = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ def output_paths(
     stem = Path(source.path).resolve().stem
     paths = {output: Path(folder) / f"{stem}{_ENDINGS[output]}" for output in outputs}
     inputs = {Path(source.path).resolve()}
-    if source.sound_source is not None:
-        inputs.add(Path(source.sound_source.path).resolve())
+    if source.audio_track is not None:
+        inputs.add(Path(source.audio_track.path).resolve())
     if any(path.resolve() in inputs for path in paths.values()):
         raise ValueError(f"'{source.path}' would be overwritten; choose another output folder")
     return paths
@@ -117,7 +117,7 @@ class PartialOutputs:
 
     def write(self, results: Iterator[FrameResult], progress: ProgressCallback | None) -> None:
         """Write all results."""
-        with closing(ahead(results, 2)) as results:
+        with closing(prefetch(results, 2)) as results:
             if "video" in self._paths:
                 self._write_video(results, progress)
             else:
@@ -156,30 +156,30 @@ class PartialOutputs:
     def _write_video(
         self, results: Iterator[FrameResult], progress: ProgressCallback | None
     ) -> None:
-        source, path, follower = self._source, self._paths["video"], Follower()
-        audio = source.sound_source.seconds() if source.sound_source else ()
+        source, path, propagator = self._source, self._paths["video"], MaskPropagator()
+        audio = source.audio_track.seconds() if source.audio_track else ()
         strip = TimelineStrip(audio=audio, duration=source.duration, colors=self._painter.colors)
         video_writer = VideoWriter(
             path,
             rate=source.rate,
-            sound_of=source,
+            audio_track=source.audio_track,
             aspect=getattr(source, "aspect", Fraction(1)),
             keep_partial_as=path,
         )
         with (
             video_writer as writer,
-            Worker(writer.write, size=_QUEUE_SIZE) as encoder,
-            closing(ahead(source.frames(), _QUEUE_SIZE)) as frames,
+            BackgroundCalls(writer.write, size=_QUEUE_SIZE) as encoder,
+            closing(prefetch(source.frames(), _QUEUE_SIZE)) as frames,
         ):
             current: tuple[Segment, ...] = ()
-            for time, image, new_results in hold_results(frames, results):
+            for time, image, new_results in assign_results(frames, results):
                 for result in new_results:
                     self._add(result)
                     current = result.segments
-                    follower.start(result.image, _segment_numbers(result))
+                    propagator.start(result.image, _segment_numbers(result))
                 if image is None:
                     break
-                segments = _moved(current, follower.carry(image)) if current else []
+                segments = _moved(current, propagator.propagate(image)) if current else []
                 painted = self._painter.paint(image, segments)
                 strip.draw(painted, time, [segment.name for segment in segments])
                 encoder.put(painted, time)

@@ -1,31 +1,37 @@
-"""Sound: reading it as 16 kHz mono, and cutting out what each frame hears.
+"""Audio of files, as 16 kHz mono, on the clock of the video that it belongs to.
 
-Shapes: S samples, T frames.
+Shapes: S samples.
 """
 
+import functools
+import itertools
 import math
 import os
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
-from ovavss_d2.media.audio_format import EXAMPLE_HOP, EXAMPLE_SAMPLES, SAMPLE_RATE
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 
-_CLOCK_JITTER = (
-    0.005  # seconds by which a packet's time may miss the end of the one before (rounded times)
-)
+if TYPE_CHECKING:
+    from torchaudio.transforms import Resample
+
+_CLOCK_JITTER = 0.005  # seconds by which a frame may miss the end of the one before it
+_FILTER_REACH = 1024  # samples; more than half the length of the resampling filter, up to 192 kHz
 
 
 @contextmanager
-def open_container(path: str | os.PathLike, what: str) -> Iterator[av.container.InputContainer]:
-    """Open a media file, and turn FFmpeg's complaints inside the block into one line.
+def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.InputContainer]:
+    """Open a media file, and turn FFmpeg's errors inside the block into one line.
 
     Args:
         path: the file.
-        what: "sound" or "video", for the message.
+        kind: "audio" or "video", for the message.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -33,49 +39,95 @@ def open_container(path: str | os.PathLike, what: str) -> Iterator[av.container.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"'{path}': no such {what} file")
+        raise FileNotFoundError(f"'{path}': no such {kind} file")
     try:
         with av.open(path) as container:
             yield container
     except av.FFmpegError as error:
-        raise ValueError(f"'{path}': not a readable {what} file ({error.strerror})") from error
+        raise ValueError(f"'{path}': not a readable {kind} file ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """An audio track of a file.
+
+    Attributes:
+        path: the file.
+        origin: time on the file's clock that becomes time 0.
+        index: of the track among the file's audio tracks, from 0.
+    """
+
+    path: str
+    origin: float = 0.0
+    index: int = 0
+
+    def seconds(self) -> Iterator[np.ndarray]:
+        """Decode second by second: float32 (16000,) at 16 kHz, the last one shorter.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        with open_container(self.path, "audio") as container:
+            stream = select_audio_stream(container, self.path, self.index)
+            rate = SAMPLE_RATE if _is_odd(stream.rate) else stream.rate
+            frames = _resampled(container.decode(stream), rate)
+            yield from _resampled_seconds(_contiguous(frames, rate, self.origin), rate)
+
+    def read(self) -> np.ndarray:
+        """Decode all of it: float32 (S,) at 16 kHz."""
+        return _joined(self.seconds())
+
+    def duration(self) -> float:
+        """Duration in seconds; measured by decoding if the file does not state it."""
+        with open_container(self.path, "audio") as container:
+            if container.duration:
+                return container.duration / av.time_base
+        return sum(map(len, self.seconds())) / SAMPLE_RATE
+
+
+def open_audio(path: str | os.PathLike) -> AudioTrack:
+    """Open the first audio track of a file; its first sample has time 0.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or has no audio.
+    """
+    path = os.fspath(path)
+    with open_container(path, "audio") as container:
+        stream = select_audio_stream(container, path, 0)
+        return AudioTrack(path, origin=float((stream.start_time or 0) * (stream.time_base or 0)))
 
 
 def read_audio(path: str | os.PathLike) -> np.ndarray:
-    """Read the sound of a file.
+    """Read the audio of a file.
 
     16-bit samples are divided by 32768, channels averaged; another rate is resampled to 16 kHz.
 
     Args:
-        path: a WAV file, or any file in which FFmpeg finds sound.
+        path: a WAV file, or any file in which FFmpeg finds audio.
 
     Returns:
-        float32 (S,) in [-1, 1] at 16 kHz.
+        float32 (S,) in [-1, 1] at 16 kHz, the same as `open_audio(path).read()`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or holds no sound.
+        ValueError: it cannot be read, or has no audio.
     """
-    path = os.fspath(path)
-    found = _read_pcm16(path)
-    if found is None:
-        with open_container(path, "sound") as container:
-            if not container.streams.audio:
-                raise ValueError(f"'{path}': holds no sound")
-            return decode_sound(container)
-    return resample(*found)
+    pcm = _read_pcm16(os.fspath(path))
+    if pcm is None:
+        return open_audio(path).read()
+    samples, rate = pcm
+    return samples if rate == SAMPLE_RATE else _joined(_resampled_seconds([samples], rate))
 
 
 def _read_pcm16(path: str) -> tuple[np.ndarray, int] | None:
-    """Read a plain 16-bit WAV (a millisecond, where FFmpeg takes ten); None for anything else."""
+    """Read a plain 16-bit WAV file in a tenth of FFmpeg's time; None for any other file."""
     try:
         with wave.open(path, "rb") as file:
             channels, width, rate, size = file.getparams()[:4]
             if width != 2 or _is_odd(rate):
                 return None
             data = file.readframes(size)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}': no such sound file") from error
     except (wave.Error, EOFError, OSError):
         return None
     data = data[: len(data) // (2 * channels) * (2 * channels)]
@@ -83,50 +135,82 @@ def _read_pcm16(path: str) -> tuple[np.ndarray, int] | None:
     return (samples if channels == 1 else samples.reshape(-1, channels).mean(axis=1)), rate
 
 
-def decode_sound(container: av.container.InputContainer, origin: float | None = None) -> np.ndarray:
-    """Decode the first sound stream of an open file.
+def select_audio_stream(
+    container: av.container.InputContainer, path: str, index: int
+) -> av.audio.stream.AudioStream:
+    """An audio stream of an open file, by its index among them.
 
-    Args:
-        container: a file with sound.
-        origin: the time in seconds, on the file's clock, of the first sample to return: later sound
-            is preceded by zeros, earlier sound left out, gaps are zeros. None: all sound, one after
-            the other.
-
-    Returns:
-        float32 (S,) at 16 kHz.
+    Raises:
+        ValueError: there is no such stream, or no decoder for it.
     """
-    rate, chunks = decode_in_chunks(container, container.streams.audio[0], origin)
-    return resample(np.concatenate([np.zeros(0, np.float32), *chunks]), rate)
+    streams = container.streams.audio
+    if not streams:
+        raise ValueError(f"'{path}': has no audio track")
+    if not 0 <= index < len(streams):
+        raise ValueError(
+            f"'{path}': has {len(streams)} audio tracks, numbered from 0; {index} was requested"
+        )
+    check_decoder(streams[index], path)
+    return streams[index]
 
 
-def decode_in_chunks(
-    container: av.container.InputContainer,
-    stream: av.audio.stream.AudioStream,
-    origin: float | None = None,
-) -> tuple[int, Iterator[np.ndarray]]:
-    """Decode a sound stream bit by bit; arguments as in `decode_sound`.
+def check_decoder(stream: av.stream.Stream, path: str) -> None:
+    """Raise a ValueError if this FFmpeg has no decoder for a stream."""
+    if stream.codec_context is None:
+        raise ValueError(
+            f"'{path}': this FFmpeg has no decoder for its {stream.type}; "
+            "convert it to another format"
+        )
 
-    Returns:
-        The rate in Hz, and float32 (n,) pieces, one after the other, of a second at most where they
-        fill a gap.
-    """
-    rate = SAMPLE_RATE if _is_odd(stream.rate) else stream.rate
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Resample float32 (S,) from `rate` to 16 kHz with the filter known as "kaiser_best"."""
+    if rate == SAMPLE_RATE or not len(samples):
+        return samples
+    import torch  # here, because it takes a second to load and data sets come at 16 kHz
+
+    return _resampler(rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+
+
+@functools.lru_cache(maxsize=8)
+def _resampler(rate: int) -> "Resample":
+    from torchaudio.transforms import Resample
+
+    return Resample(
+        rate,
+        SAMPLE_RATE,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        beta=14.769656459379492,
+    )
+
+
+def _is_odd(rate: int) -> bool:
+    """Whether FFmpeg resamples this rate: torchaudio's filter grows with rate / gcd."""
+    return math.gcd(rate, SAMPLE_RATE) < 25
+
+
+def _resampled(frames: Iterable[av.AudioFrame], rate: int) -> Iterator[av.AudioFrame]:
+    """Frames as float samples at `rate`."""
     resampler = av.AudioResampler(format="fltp", rate=rate)
-    return rate, _placed(_resampled(container.decode(stream), resampler), rate, origin)
+    for frame in frames:
+        yield from resampler.resample(frame)
+    yield from resampler.resample(None)
 
 
-def _placed(
-    frames: Iterable[av.AudioFrame], rate: int, origin: float | None
-) -> Iterator[np.ndarray]:
-    length, begun = 0, False
+def _contiguous(frames: Iterable[av.AudioFrame], rate: int, origin: float) -> Iterator[np.ndarray]:
+    """Mono pieces that follow each other from time `origin` on, at most a second of zeros each.
+
+    Earlier audio is dropped; gaps are filled with zeros.
+    """
+    length, first = 0, True
     for frame in frames:
         samples = frame.to_ndarray().mean(axis=0)
-        start = length
-        if origin is not None and frame.time is not None:
-            start = round((frame.time - origin) * rate)
-        if begun and abs(start - length) <= _CLOCK_JITTER * rate:
+        start = length if frame.time is None else round((frame.time - origin) * rate)
+        if not first and abs(start - length) <= _CLOCK_JITTER * rate:
             start = length
-        begun = True
+        first = False
         while length < start:
             gap = min(start - length, rate)
             yield np.zeros(gap, np.float32)
@@ -136,71 +220,39 @@ def _placed(
         length += len(samples)
 
 
-def _resampled(
-    frames: Iterable[av.AudioFrame], resampler: av.AudioResampler
-) -> Iterator[av.AudioFrame]:
-    for frame in frames:
-        yield from resampler.resample(frame)
-    yield from resampler.resample(None)
+def _resampled_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Resample pieces at `rate` to seconds at 16 kHz.
 
-
-def _is_odd(rate: int) -> bool:
-    """torchaudio's filter grows with rate / gcd: FFmpeg resamples such rates, on the way."""
-    return math.gcd(rate, SAMPLE_RATE) < 25
-
-
-def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Bring float32 (S,) samples from `rate` to 16 kHz, with the filter known as "kaiser_best"."""
-    if rate == SAMPLE_RATE or not len(samples):
-        return samples
-    import torch  # here, because the two take a second to load and data sets come at 16 kHz
-    from torchaudio.functional import resample as sinc_resample
-
-    return sinc_resample(
-        torch.from_numpy(np.ascontiguousarray(samples)),
-        rate,
-        SAMPLE_RATE,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    ).numpy()
-
-
-def seconds_at(audio: np.ndarray, times: Sequence[float]) -> np.ndarray:
-    """Cut out the second that starts at each time; zeros where there is no sound.
-
-    Args:
-        audio: float32 (S,) at 16 kHz, from time 0 on.
-        times: T times in seconds.
-
-    Returns:
-        float32 (T, 16000).
+    The result equals `resample` of the whole: each second is resampled together with as much audio
+    on both sides as the filter reaches.
     """
-    return _cut(audio, [round(time * SAMPLE_RATE) for time in times])
+    step = rate // math.gcd(rate, SAMPLE_RATE)  # input samples that give whole output samples
+    reach = math.ceil(_FILTER_REACH / step) * step
+    before = np.zeros(reach, np.float32)
+    seconds, following = itertools.tee(_regrouped(pieces, rate))
+    next(following, None)
+    for second, after in itertools.zip_longest(seconds, following, fillvalue=before[:0]):
+        around = np.concatenate([before, second, after[:reach]])
+        first = reach * SAMPLE_RATE // rate
+        length = math.ceil(len(second) * SAMPLE_RATE / rate)
+        yield resample(around, rate)[first : first + length]
+        before = np.concatenate([before, second])[-reach:]
 
 
-def released_examples(audio: np.ndarray, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cut out what the released OV-AVSS pairs with frames: with frame i, the 0.96 s example i.
+def _regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Pieces of `size` samples; the last one may be shorter."""
+    kept, length = [], 0
+    for piece in pieces:
+        kept.append(piece)
+        length += len(piece)
+        if length >= size:
+            joined = np.concatenate(kept)
+            whole = length // size * size
+            yield from np.split(joined[:whole], whole // size)
+            kept, length = [joined[whole:]], length - whole
+    if length:
+        yield np.concatenate(kept)
 
-    Args:
-        audio: float32 (S,) at 16 kHz.
-        indices: T places of frames in their video, from 0.
 
-    Returns:
-        float32 (T, 16000), the second from 0.96 i on, whose first 96 log-mel windows are example i;
-        and bool (T,), False where the sound ends before the example does (the released code then
-        uses zeros in log-mel space).
-    """
-    starts = np.asarray(indices, np.int64) * EXAMPLE_HOP
-    return _cut(audio, starts), starts + EXAMPLE_SAMPLES <= len(audio)
-
-
-def _cut(audio: np.ndarray, starts: Iterable[int]) -> np.ndarray:
-    starts = list(starts)
-    seconds = np.zeros((len(starts), SAMPLE_RATE), np.float32)
-    for second, start in zip(seconds, starts, strict=True):
-        first, last = max(start, 0), min(start + SAMPLE_RATE, len(audio))
-        if first < last:
-            second[first - start : last - start] = audio[first:last]
-    return seconds
+def _joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.float32), *pieces])

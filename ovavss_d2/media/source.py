@@ -1,5 +1,4 @@
-"""What a user may hand in: a video, a folder of frames, a still picture, each with a sound of its
-own or beside it; and patterns for several of them."""
+"""User inputs: a video, a folder of frames, or an image, each with audio; and glob patterns."""
 
 import glob
 import os
@@ -7,156 +6,190 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ovavss_d2.media.audio_stream import Sound, open_sound
-from ovavss_d2.media.video import Source, open_video
+from ovavss_d2.media.audio import AudioTrack, open_audio
+from ovavss_d2.media.video import TIME_TOLERANCE, open_video
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-SOUND_ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac")
-STILL_RATE = 10.0  # frames a second of the video that a still becomes
-STILL_SECONDS = 1.0  # of a still without sound
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac")
+STILL_RATE = 10.0  # frames per second of the video that is made of one image
+STILL_SECONDS = 1.0  # duration of an image without audio
+
+
+class Source(Protocol):
+    """Frames with times, and audio on the same clock: a `Video` or `ImageFiles`.
+
+    Attributes:
+        path: the input.
+        height, width: of its frames.
+        rate: frames per second, on average.
+        duration: seconds; 0 if unknown.
+        audio_track: its audio, None if it has none.
+    """
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def rate(self) -> float: ...
+
+    @property
+    def duration(self) -> float: ...
+
+    @property
+    def audio_track(self) -> AudioTrack | None: ...
+
+    def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Picture files shown one after the other, or one for as long as its sound; a `Source`.
+class ImageFiles:
+    """Image files displayed one after the other; a `Source`.
 
     Attributes:
         path: the folder or the file.
-        files: the pictures; number i is shown from i * shown on.
-        shown: seconds for which each is shown.
-        height, width: of the first one; others are brought to its size.
-        rate: frames per second when every frame is wanted.
+        files: the images; image i is displayed from i * display_seconds on.
+        display_seconds: for which each is displayed.
+        height, width: of the first one; others are resized to it.
+        rate: frames per second if every frame is wanted.
         duration: seconds.
-        sound_source: its sound, None if it has none.
+        audio_track: its audio, None if it has none.
     """
 
     path: str
     files: tuple[str, ...]
-    shown: float
+    display_seconds: float
     height: int
     width: int
     rate: float
     duration: float
-    sound_source: Sound | None = None
+    audio_track: AudioTrack | None = None
 
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
-        """Read the pictures at the times k / fps (None: k / rate); see `Video.frames`."""
+        """Read the images that are displayed at the times k / fps (None: k / rate); see `Video`."""
         rate = self.rate if fps is None else fps
-        if not rate > 0:
-            raise ValueError(f"fps must be positive, {fps} was given")
-        place, image = -1, None  # image is read before it is first shown
+        current, image = -1, np.zeros(0)
         for k in range(max(1, round(self.duration * rate))):
-            # A picture that is due within half a millisecond is meant.
-            due = min(int((k / rate + 0.0005) / self.shown), len(self.files) - 1)
-            if image is None or due != place:
-                place, image = due, self._read(due)
+            index = int((k / rate + TIME_TOLERANCE) / self.display_seconds)
+            index = min(index, len(self.files) - 1)
+            if index != current:
+                current, image = index, read_image(self.files[index], (self.height, self.width))
             yield k / rate, image
 
-    def _read(self, place: int) -> np.ndarray:
-        image = read_picture(self.files[place])
-        if image.shape[:2] != (self.height, self.width):
-            image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        return image
 
+def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read an image, upright.
 
-def read_picture(path: str | os.PathLike) -> np.ndarray:
-    """Read a picture upright: uint8 (H, W, 3) RGB.
+    Args:
+        path: the file.
+        size: height and width, to which an image of another size is resized; None: its own.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
 
     Raises:
-        ValueError: it is broken, or no picture.
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or not an image.
     """
     try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"'{path}': not a readable picture") from error
+        with Image.open(path) as file:
+            ImageOps.exif_transpose(file, in_place=True)
+            image = file.convert("RGB")
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}': no such picture") from error
-    except OSError as error:
-        raise ValueError(f"'{path}': broken picture ({error})") from error
+        raise FileNotFoundError(f"'{path}': no such image") from error
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"'{path}': not a readable image") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"'{path}': damaged image ({error})") from error
+    if size is not None and size != (image.height, image.width):
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.array(image)
 
 
 def open_source(
     path: str | os.PathLike,
     *,
-    sound: str | os.PathLike | None = None,
-    track: int | None = None,
-    picture_rate: float = 1.0,
+    audio: str | os.PathLike | None = None,
+    audio_index: int | None = None,
+    image_rate: float = 1.0,
 ) -> Source:
-    """Look into a video, a folder of frames, or a still.
+    """Open a video, a folder of frames, or an image.
 
     Args:
-        path: a video; a folder of pictures (or with a folder `frames` of them, as in AVSBench), in
-            the order of the numbers in their names; or a picture.
-        sound: a file that is heard instead of its own. Else a folder's sound is the one sound file
-            in it, a picture's the one beside it with the same name.
-        track: which sound track of a video, from 0; None: its default.
-        picture_rate: pictures a second in a folder.
+        path: a video; a folder of images (or with a subfolder `frames` of them, as in AVSBench),
+            in the order of the numbers in their names; or an image.
+        audio: a file whose audio is used instead of the input's own. By default a folder's audio is
+            the one audio file in it, an image's the one of the same name in the same folder.
+        audio_index: which audio track of a video, from 0; None: the file's default.
+        image_rate: images per second in a folder.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or holds no picture.
+        ValueError: it cannot be read, or has no images.
     """
     path = Path(path)
-    heard = None if sound is None else open_sound(sound)
+    track = None if audio is None else open_audio(audio)
     if path.is_dir():
-        return _open_folder(path, heard, picture_rate)
-    if path.suffix.lower() in PICTURE_ENDINGS:
-        return _open_still(path, heard)
-    video = open_video(path, track=track)
-    return video if heard is None else replace(video, other_sound=heard)
+        return _open_folder(path, track, image_rate)
+    if path.suffix.lower() in IMAGE_ENDINGS:
+        return _open_image(path, track)
+    video = open_video(path, audio_index=audio_index)
+    return video if track is None else replace(video, audio_track=track)
 
 
-def _open_folder(folder: Path, sound: Sound | None, picture_rate: float) -> Pictures:
-    if not picture_rate > 0:
-        raise ValueError(f"the rate of pictures is {picture_rate}, expected a positive number")
-    files = _with_ending(folder, PICTURE_ENDINGS)
+def _open_folder(folder: Path, track: AudioTrack | None, rate: float) -> ImageFiles:
+    if not rate > 0:
+        raise ValueError(f"the image rate is {rate}, expected a positive number per second")
+    files = _files_with_ending(folder, IMAGE_ENDINGS)
     if not files and (folder / "frames").is_dir():
-        files = _with_ending(folder / "frames", PICTURE_ENDINGS)
+        files = _files_with_ending(folder / "frames", IMAGE_ENDINGS)
     if not files:
-        raise ValueError(f"'{folder}': holds no pictures ({', '.join(PICTURE_ENDINGS)})")
-    if sound is None:
-        sounds = _with_ending(folder, SOUND_ENDINGS)
-        if len(sounds) > 1:
-            raise ValueError(f"'{folder}': holds {len(sounds)} sound files; name one with --sound")
-        sound = open_sound(sounds[0]) if sounds else None
-    height, width = read_picture(files[0]).shape[:2]
-    return Pictures(
-        path=str(folder),
-        files=tuple(files),
-        shown=1 / picture_rate,
-        height=height,
-        width=width,
-        rate=picture_rate,
-        duration=len(files) / picture_rate,
-        sound_source=sound,
-    )
+        raise ValueError(f"'{folder}': contains no images ({', '.join(IMAGE_ENDINGS)})")
+    if track is None:
+        audio_files = _files_with_ending(folder, AUDIO_ENDINGS)
+        if len(audio_files) > 1:
+            raise ValueError(
+                f"'{folder}': contains {len(audio_files)} audio files; name one with --sound"
+            )
+        track = open_audio(audio_files[0]) if audio_files else None
+    return _image_files(folder, files, 1 / rate, rate, track)
 
 
-def _open_still(path: Path, sound: Sound | None) -> Pictures:
-    height, width = read_picture(path).shape[:2]
-    if sound is None:
-        beside = [path.with_suffix(ending) for ending in SOUND_ENDINGS]
-        sound = next((open_sound(file) for file in beside if file.is_file()), None)
-    duration = STILL_SECONDS if sound is None else max(sound.duration(), 1 / STILL_RATE)
-    return Pictures(
+def _open_image(path: Path, track: AudioTrack | None) -> ImageFiles:
+    if track is None:
+        candidates = [path.with_suffix(ending) for ending in AUDIO_ENDINGS]
+        track = next((open_audio(file) for file in candidates if file.is_file()), None)
+    duration = STILL_SECONDS if track is None else max(track.duration(), 1 / STILL_RATE)
+    return _image_files(path, [str(path)], duration, STILL_RATE, track)
+
+
+def _image_files(
+    path: Path, files: list[str], seconds: float, rate: float, track: AudioTrack | None
+) -> ImageFiles:
+    height, width = read_image(files[0]).shape[:2]
+    return ImageFiles(
         path=str(path),
-        files=(str(path),),
-        shown=duration,
+        files=tuple(files),
+        display_seconds=seconds,
         height=height,
         width=width,
-        rate=STILL_RATE,
-        duration=duration,
-        sound_source=sound,
+        rate=rate,
+        duration=len(files) * seconds,
+        audio_track=track,
     )
 
 
-def _with_ending(folder: Path, endings: tuple[str, ...]) -> list[str]:
+def _files_with_ending(folder: Path, endings: tuple[str, ...]) -> list[str]:
     found = [
         file
         for file in folder.iterdir()
@@ -166,16 +199,16 @@ def _with_ending(folder: Path, endings: tuple[str, ...]) -> list[str]:
 
 
 def _by_numbers(file: Path) -> list[tuple[int, int, str]]:
-    """Order "2.jpg" before "10.jpg"."""
+    """Sort key that puts "2.jpg" before "10.jpg"."""
     parts = re.split(r"(\d+)", file.name)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
 def expand_inputs(patterns: Iterable[str]) -> list[str]:
-    """Resolve globs, for shells that leave them alone; other paths stay as they are.
+    """Expand glob patterns, for shells that do not; other paths are returned as they are.
 
     Raises:
-        FileNotFoundError: a pattern fits nothing.
+        FileNotFoundError: a pattern matches no file.
     """
     paths = []
     for pattern in patterns:
@@ -184,6 +217,6 @@ def expand_inputs(patterns: Iterable[str]) -> list[str]:
             continue
         found = sorted(glob.glob(pattern, recursive=True))
         if not found:
-            raise FileNotFoundError(f"'{pattern}': fits no file")
+            raise FileNotFoundError(f"'{pattern}': matches no file")
         paths += found
     return list(dict.fromkeys(paths))

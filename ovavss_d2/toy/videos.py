@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ovavss_d2.files import write_json
-from ovavss_d2.media.video import Video, VideoWriter
+from ovavss_d2.media.audio import AudioTrack
+from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.toy.audio import draw_soundtrack
 from ovavss_d2.toy.dataset import toy_root, write_wav
 from ovavss_d2.toy.scene import draw_scene, render
@@ -91,8 +92,7 @@ def _write_video(path: Path, story: Story, rng: np.random.Generator) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         write_wav(wav, draw_soundtrack(rng, sounding))
-        sound = Video(str(wav), *SIZE, FRAME_RATE, float(seconds), origin=0.0, has_sound=True)
-        with VideoWriter(path, rate=FRAME_RATE, sound_of=sound) as writer:
+        with VideoWriter(path, rate=FRAME_RATE, audio_track=AudioTrack(str(wav))) as writer:
             for frame in frames:
                 writer.write(frame)
 

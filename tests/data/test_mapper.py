@@ -13,7 +13,7 @@ from ovavss_d2.data.mapper import (
     AVSClipMapper,
     build_test_loader,
     build_train_loader,
-    choose_sounds,
+    select_test_audio,
 )
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
@@ -210,11 +210,11 @@ def test_the_other_sound_shares_no_name():
         for i, names in enumerate(["dog", "dog cat", "cat", "", "dog"])
     ]
     records[2]["audio_file"] = None
-    assert choose_sounds(records, "other") == dict(
+    assert select_test_audio(records, "other") == dict(
         enumerate(["3.wav", "3.wav", "3.wav", "4.wav", "3.wav"])
     )
-    with pytest.raises(ValueError, match="share a name with '0'"):
-        choose_sounds(records[:2], "other")
+    with pytest.raises(ValueError, match="shares a name with '0'"):
+        select_test_audio(records[:2], "other")
 
 
 @pytest.mark.parametrize("key", ["MODEL.AUDIO.PAIRING", "TEST.AUDIO"])
@@ -240,7 +240,7 @@ def test_a_cut_off_frame_is_one_line(cfg, test, tmp_path):
     data = Path(record["file_names"][0]).read_bytes()
     (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
     record["file_names"][0] = str(tmp_path / "x.jpg")
-    with pytest.raises(ValueError, match="x.jpg': broken image"):
+    with pytest.raises(ValueError, match="x.jpg': damaged image"):
         AVSClipMapper(cfg, is_train=False, records=test)(record)
 
 
@@ -268,7 +268,7 @@ def test_a_broken_mask_names_its_video(cfg, train, broken):
 
 
 def test_a_training_video_without_truth_is_one_line(cfg, train):
-    with pytest.raises(ValueError, match="'half' has no frame with truth"):
+    with pytest.raises(ValueError, match="'half' has no labeled frame"):
         train_clip(cfg, train["half"] | {"label_files": [None] * 5})
 
 

@@ -1,16 +1,16 @@
-"""Threads that work ahead: order, bounds, errors, and an end without leftovers."""
+"""Background threads: order, bounds, errors, and no thread left at the end."""
 
 import threading
 from contextlib import closing
 
 import pytest
 
-from ovavss_d2.inference.prefetch import Worker, ahead
+from ovavss_d2.inference.prefetch import BackgroundCalls, prefetch
 
 
-def test_items_come_in_order_and_no_more_are_made_than_wait():
+def test_items_come_in_order_and_few_are_computed_in_advance():
     made = []
-    items = ahead((made.append(i) or i for i in range(100)), 3)
+    items = prefetch((made.append(i) or i for i in range(100)), 3)
     for i in items:
         assert made == sorted(made) and len(made) <= i + 6
     assert made == list(range(100))
@@ -21,7 +21,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 1
         raise KeyError("broken")
 
-    found = ahead(items(), 2)
+    found = prefetch(items(), 2)
     assert next(found) == 1
     with pytest.raises(KeyError, match="broken"):
         next(found)
@@ -37,39 +37,39 @@ def test_closing_ends_the_thread_and_closes_the_source():
         finally:
             closed.append(True)
 
-    with closing(ahead(ahead(items(), 2), 2)) as found:
+    with closing(prefetch(prefetch(items(), 2), 2)) as found:
         next(found)
     assert closed == [True] and threading.active_count() == before
 
 
-def test_a_worker_works_in_order_and_finishes():
+def test_calls_run_in_order_and_are_finished():
     done = []
-    with Worker(lambda a, b: done.append(a + b), size=2) as worker:
+    with BackgroundCalls(lambda a, b: done.append(a + b), size=2) as calls:
         for i in range(50):
-            worker.put(i, 1)
+            calls.put(i, 1)
     assert done == list(range(1, 51))
 
 
-def test_a_workers_error_is_raised_where_its_items_come_from():
+def test_the_error_of_a_call_is_raised_by_put_or_at_the_end():
     def fail(i):
         if i == 3:
             raise OSError("full")
 
-    with pytest.raises(OSError, match="full"), Worker(fail, size=1) as worker:
+    with pytest.raises(OSError, match="full"), BackgroundCalls(fail, size=1) as calls:
         for i in range(1000):
-            worker.put(i)
-    with pytest.raises(OSError, match="full"), Worker(fail, size=9) as worker:
-        worker.put(3)
+            calls.put(i)
+    with pytest.raises(OSError, match="full"), BackgroundCalls(fail, size=9) as calls:
+        calls.put(3)
 
 
-def test_an_error_around_a_worker_leaves_its_items_undone():
-    done, gate = [], threading.Event()
+def test_an_error_in_the_block_drops_the_waiting_calls():
+    done, gate, before = [], threading.Event(), threading.active_count()
     with (
         pytest.raises(KeyError),
-        Worker(lambda i: gate.wait() and done.append(i), size=5) as worker,
+        BackgroundCalls(lambda i: gate.wait() and done.append(i), size=5) as calls,
     ):
         for i in range(4):
-            worker.put(i)
+            calls.put(i)
         gate.set()
         raise KeyError
-    assert len(done) <= 4 and not worker._thread.is_alive()
+    assert len(done) <= 4 and threading.active_count() == before

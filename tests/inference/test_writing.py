@@ -11,7 +11,7 @@ import pytest
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, output_paths, write_results
 from ovavss_d2.media.source import open_source
-from tests.helpers.flash_and_click import write_flash
+from tests.helpers.flash_videos import write_flash
 
 NAMES = ("cat", "dog")
 
@@ -101,7 +101,7 @@ class Endless:
     height: int = 48
     width: int = 64
     rate: float = 2.0
-    sound_source: None = None
+    audio_track: None = None
 
     def frames(self, fps=None):
         shade = np.zeros((self.height, self.width, 3), np.uint8)

@@ -1,23 +1,22 @@
-"""Any input: the frame that flashes hears the click, to a frame's length."""
+"""Any input: the frame with the flash is paired with the click, within the length of a frame."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ovavss_d2.media.audio_stream import heard_frames
+from ovavss_d2.media.audio_pairing import pair_frames
 from ovavss_d2.media.source import expand_inputs, open_source
-from ovavss_d2.media.video import VideoWriter
-from tests.helpers.flash_and_click import SIZE, click, click_time, frame_image, write_flash
+from ovavss_d2.media.video_writer import VideoWriter
+from tests.helpers.flash_videos import SIZE, click, click_time, frame_image, write_flash
 
 UNEVEN = (0, 0.04, 0.3, 0.33, 0.9, 1.1, 1.45, 1.5, 1.52, 2.6, 2.9)
 
 
 def flash_and_click_times(source):
-    """When the first bright frame stands, and when its second has the click."""
-    sound = source.sound_source.seconds() if source.sound_source else ()
-    for frame in heard_frames(source.frames(), sound):
+    """The time of the first bright frame, and that of the click in its audio."""
+    for frame in pair_frames(source.frames(), source.audio_track.seconds(), "time"):
         if frame.image[:, SIZE[1] // 2 :].mean() > 128:
-            return frame.time, frame.time + click_time(frame.sound)
+            return frame.time, frame.time + click_time(frame.audio)
     raise AssertionError("no flash")
 
 
@@ -40,77 +39,79 @@ def flash_and_click_times(source):
         ("stream.ts", {"rate": 25, "tracks": [{"codec": "mp2"}]}),
     ],
 )
-def test_the_frame_that_flashes_hears_the_click(tmp_path, name, video):
+def test_the_flash_is_paired_with_the_click(tmp_path, name, video):
     length = 1 / video.get("rate", 10)
     source = open_source(write_flash(tmp_path / name, **video))
-    flash, heard = flash_and_click_times(source)
+    flash, click_at = flash_and_click_times(source)
     assert flash == pytest.approx(video.get("flash", 1.4), abs=length)
-    assert heard == pytest.approx(flash, abs=length)
-    with VideoWriter(tmp_path / "copy.mp4", rate=source.rate, sound_of=source) as writer:
+    assert click_at == pytest.approx(flash, abs=length)
+    with VideoWriter(
+        tmp_path / "copy.mp4", rate=source.rate, audio_track=source.audio_track
+    ) as writer:
         for time, image in source.frames():
             writer.write(image, time)
     copy = open_source(tmp_path / "copy.mp4")
     assert (copy.height, copy.width) == (source.height, source.width)
-    assert flash_and_click_times(copy) == pytest.approx((flash, heard), abs=length)
+    assert flash_and_click_times(copy) == pytest.approx((flash, click_at), abs=length)
 
 
-def test_the_default_sound_track_is_heard_or_the_one_asked_for(tmp_path, caplog):
+def test_the_default_audio_track_is_used_or_the_requested_one(tmp_path, caplog):
     tracks = [{"at": 0.5}, {"at": 1.4}]
     path = write_flash(tmp_path / "two.mkv", tracks=tracks)
-    assert click_time(open_source(path).sound_source.read()) == pytest.approx(0.5, abs=0.03)
-    assert caplog.messages == [f"'{path}' has 2 sound tracks: number 0 is heard."]
-    second = open_source(path, track=1)
-    assert click_time(second.sound_source.read()) == pytest.approx(1.4, abs=0.03)
-    with pytest.raises(ValueError, match="has 2 sound tracks, from 0; 2 was asked for"):
-        open_source(path, track=2)
+    assert click_time(open_source(path).audio_track.read()) == pytest.approx(0.5, abs=0.03)
+    assert caplog.messages == [f"'{path}' has 2 audio tracks: number 0 is used."]
+    second = open_source(path, audio_index=1)
+    assert click_time(second.audio_track.read()) == pytest.approx(1.4, abs=0.03)
+    with pytest.raises(ValueError, match="has 2 audio tracks, numbered from 0; 2 was requested"):
+        open_source(path, audio_index=2)
 
 
 def test_one_frame_is_a_video(tmp_path):
     source = open_source(write_flash(tmp_path / "one.mp4", times=[0.0], flash=0, tracks=()))
-    assert source.sound_source is None
+    assert source.audio_track is None
     assert [time for time, _ in source.frames(fps=1)] == [0]
 
 
-def write_pictures(folder, count, flash, ending=".jpg"):
+def write_images(folder, count, flash, ending=".jpg"):
     folder.mkdir(parents=True)
     for i in range(count):
         Image.fromarray(frame_image(i == flash)).save(folder / f"{i}{ending}")
 
 
 @pytest.mark.parametrize("inner", ["", "frames"])
-def test_a_folder_of_frames_with_a_sound_file(tmp_path, wav, inner):
+def test_a_folder_of_frames_with_an_audio_file(tmp_path, wav, inner):
     folder = tmp_path / "clip"
-    write_pictures(folder / inner, 12, flash=10)  # after "9", not after "1"
+    write_images(folder / inner, 12, flash=10)  # after "9", not after "1"
     wav(folder / "audio.wav", 32767 * click(3, 1.0, 16000))
-    source = open_source(folder, picture_rate=10)
+    source = open_source(folder, image_rate=10)
     assert (source.height, source.width) == SIZE
     assert flash_and_click_times(source) == pytest.approx((1.0, 1.0), abs=0.05)
     assert [time for time, _ in source.frames(fps=5)] == pytest.approx(np.arange(6) / 5)
 
 
-def test_a_still_lasts_as_long_as_its_sound(tmp_path, wav):
+def test_an_image_lasts_as_long_as_its_audio(tmp_path, wav):
     Image.fromarray(frame_image(True)).save(tmp_path / "dog.png")
     assert [time for time, _ in open_source(tmp_path / "dog.png").frames(fps=1)] == [0]
     wav(tmp_path / "dog.wav", 32767 * click(4, 0.0, 16000))
     wav(tmp_path / "other.wav", np.zeros(16000 * 2))
     source = open_source(tmp_path / "dog.png")
-    assert source.sound_source.path == str(tmp_path / "dog.wav")
+    assert source.audio_track.path == str(tmp_path / "dog.wav")
     assert [time for time, _ in source.frames(fps=1)] == [0, 1, 2, 3]
     assert len(list(source.frames())) == 40
-    assert open_source(tmp_path / "dog.png", sound=tmp_path / "other.wav").duration == 2
+    assert open_source(tmp_path / "dog.png", audio=tmp_path / "other.wav").duration == 2
 
 
-def test_a_video_hears_another_file(tmp_path, wav):
+def test_a_video_gets_the_audio_of_another_file(tmp_path, wav):
     path = write_flash(tmp_path / "v.mp4", tracks=[{"at": 0.2}])
     wav(tmp_path / "a.wav", 32767 * click(3, 1.4, 16000))
-    source = open_source(path, sound=tmp_path / "a.wav")
+    source = open_source(path, audio=tmp_path / "a.wav")
     assert flash_and_click_times(source) == pytest.approx((1.4, 1.4), abs=0.1)
 
 
-def test_stills_stand_upright_and_sizes_may_differ(tmp_path):
+def test_images_become_upright_and_sizes_may_differ(tmp_path):
     upright = frame_image(False)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter: viewers turn it back
+    exif[0x0112] = 6  # rotated by 90 degrees: viewers rotate it back
     Image.fromarray(np.rot90(upright)).save(tmp_path / "0.jpg", exif=exif, quality=95)
     Image.fromarray(frame_image(True, (16, 16))).save(tmp_path / "1.jpg")
     source = open_source(tmp_path)
@@ -122,32 +123,32 @@ def test_stills_stand_upright_and_sizes_may_differ(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: (p / "in").mkdir(), "holds no pictures"),
+        (lambda p: (p / "in").mkdir(), "contains no images"),
         (lambda p: (p / "in").write_bytes(b"?" * 50), "not a readable video file"),
-        (lambda p: write_pictures(p / "in", 0, 0), "holds no pictures"),
+        (lambda p: write_images(p / "in", 0, 0), "contains no images"),
         (lambda p: ((p / "in").mkdir(), (p / "in" / "a.png").write_bytes(b"?")), "not a readable"),
     ],
 )
-def test_wrong_inputs_are_one_line(tmp_path, make, message):
+def test_wrong_inputs_give_a_one_line_error(tmp_path, make, message):
     make(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
         list(open_source(tmp_path / "in").frames())
     assert "\n" not in str(error.value)
 
 
-def test_a_cut_off_picture_and_two_sound_files_are_one_line(tmp_path, wav):
-    write_pictures(tmp_path / "in", 2, 0, ".png")
+def test_a_truncated_image_and_two_audio_files_give_a_one_line_error(tmp_path, wav):
+    write_images(tmp_path / "in", 2, 0, ".png")
     whole = (tmp_path / "in" / "1.png").read_bytes()
     (tmp_path / "in" / "1.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"1\.png': broken picture"):
+    with pytest.raises(ValueError, match=r"1\.png': damaged image"):
         list(open_source(tmp_path / "in").frames())
     for name in ("a.wav", "b.wav"):
         wav(tmp_path / "in" / name, np.zeros(9))
-    with pytest.raises(ValueError, match="holds 2 sound files; name one with --sound"):
+    with pytest.raises(ValueError, match="contains 2 audio files; name one with --sound"):
         open_source(tmp_path / "in")
 
 
-def test_a_stream_that_cannot_be_decoded_is_one_line(tmp_path):
+def test_an_unknown_codec_gives_a_one_line_error(tmp_path):
     path = write_flash(tmp_path / "v.avi", codec="mpeg4", tracks=())
     data = path.read_bytes()
     path.write_bytes(data.replace(b"FMP4", b"ZZZ9"))
@@ -156,11 +157,11 @@ def test_a_stream_that_cannot_be_decoded_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_globs_give_files_in_order(tmp_path):
+def test_glob_patterns_give_files_in_order(tmp_path):
     for name in ("b.mp4", "a.mp4", "c[1].mp4"):
         (tmp_path / name).touch()
     found = expand_inputs([f"{tmp_path}/?.mp4", f"{tmp_path}/c[1].mp4", f"{tmp_path}/a.mp4"])
     assert found == [f"{tmp_path}/{name}" for name in ("a.mp4", "b.mp4", "c[1].mp4")]
-    assert expand_inputs(["missing.mp4"]) == ["missing.mp4"]  # told when it is opened
-    with pytest.raises(FileNotFoundError, match="fits no file"):
+    assert expand_inputs(["missing.mp4"]) == ["missing.mp4"]  # an error when it is opened
+    with pytest.raises(FileNotFoundError, match="matches no file"):
         expand_inputs([f"{tmp_path}/*.mkv"])

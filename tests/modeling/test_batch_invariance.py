@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from ovavss_d2.media.audio import released_examples, seconds_at
+from ovavss_d2.media.audio_pairing import audio_at_times
 from tests.helpers.clips import NAMES, losses_of, make_clip
 from tests.helpers.small import small_config
 from tests.helpers.tiny_clip import write_architecture
@@ -94,10 +94,10 @@ def test_windows_beyond_the_ninth_frame_are_as_those_before(model):
 def test_sound_may_be_absent_shorter_or_longer_than_the_video(model, seconds):
     sound = torch.randn(int(16000 * seconds)).mul(0.1).numpy()
     clip = make_clip(41, 12)
-    clip["audio"] = torch.from_numpy(seconds_at(sound, [float(i) for i in range(12)]))
+    clip["audio"] = torch.from_numpy(audio_at_times(sound, range(12), "time")[0])
     found = segmented(model, clip)
     heard = min(12, -(-int(16000 * seconds) // 16000))
     assert not found[heard:].any()
-    examples, valid = released_examples(sound, list(range(12)))
+    examples, valid = audio_at_times(sound, range(12), "released")
     assert examples.shape == (12, 16000)
     assert valid.sum() == min(12, int(16000 * seconds // (96 * 160)))

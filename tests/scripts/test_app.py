@@ -11,8 +11,8 @@ import pytest
 
 from ovavss_d2 import segmenter as module
 from ovavss_d2.segmenter import Segmenter
-from tests.helpers.loud_left import write_config, write_video
 from tests.helpers.scripts import load_script
+from tests.helpers.stub_model import write_config, write_video
 
 pytest.importorskip("gradio", reason="the page needs the extra 'app'")
 app = load_script("demo/app.py")

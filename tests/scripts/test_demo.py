@@ -14,9 +14,9 @@ from pycocotools import mask as rle
 from ovavss_d2 import segmenter as module
 from ovavss_d2.media.video import open_video
 from tests.helpers.avsbench_tree import write_wav
-from tests.helpers.loud_left import LoudLeft, make_frames, make_sound, write_config, write_video
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.scripts import load_script
+from tests.helpers.stub_model import StubModel, make_audio, make_frames, write_config, write_video
 
 LOUD = (1, 0, 1)
 
@@ -64,7 +64,7 @@ def test_json_has_times_names_scores_and_masks(demo, tmp_path):
 
 def test_several_videos_and_one_without_sound(demo, tmp_path, capsys, caplog):
     one = write_video(tmp_path / "one.mp4", (1,))
-    mute = write_video(tmp_path / "mute.mp4", (1,), sound=False)
+    mute = write_video(tmp_path / "mute.mp4", (1,), has_audio=False)
     out = tmp_path / "out"
     demo("--config-file", write_config(tmp_path), "--output", out, "--input", one, mute)
     assert len(list(out.iterdir())) == 8
@@ -76,9 +76,9 @@ def test_a_pattern_a_folder_and_an_image_are_processed_together(demo, tmp_path):
     (tmp_path / "in" / "frames").mkdir(parents=True)
     for i in range(3):
         Image.fromarray(make_frames(1, 1)[0]).save(tmp_path / "in" / "frames" / f"{i}.jpg")
-    write_wav(tmp_path / "in" / "audio.wav", make_sound([1, 0, 1]))
+    write_wav(tmp_path / "in" / "audio.wav", make_audio([1, 0, 1]))
     Image.fromarray(make_frames(1, 1)[0]).save(tmp_path / "still.png")
-    write_wav(tmp_path / "still.wav", make_sound([0, 1]))
+    write_wav(tmp_path / "still.wav", make_audio([0, 1]))
     for name in ("a", "b"):
         write_video(tmp_path / f"{name}.mp4", (1,), size=(64, 64))
     out, inputs = tmp_path / "out", [tmp_path / "?.mp4", tmp_path / "in", tmp_path / "still.png"]
@@ -88,7 +88,7 @@ def test_a_pattern_a_folder_and_an_image_are_processed_together(demo, tmp_path):
         for path in out.glob("*.json")
     }
     assert spans == {"a": [(0, 1)], "b": [(0, 1)], "in": [(0, 1), (2, 3)], "still": [(1, 2)]}
-    assert len(open_video(out / "still.mp4").sound()) == pytest.approx(32000, abs=2048)
+    assert len(open_video(out / "still.mp4").audio_track.read()) == pytest.approx(32000, abs=2048)
 
 
 def test_faulty_inputs_are_errors_and_the_others_are_processed(demo, tmp_path, capsys):
@@ -108,7 +108,7 @@ def test_faulty_inputs_are_errors_and_the_others_are_processed(demo, tmp_path, c
 @pytest.mark.parametrize("stopped_by", [KeyboardInterrupt(), OSError("no space left on device")])
 def test_partial_results_are_kept_on_request(demo, tmp_path, monkeypatch, stopped_by):
     source = write_video(tmp_path / "clip.mp4", (1,) * 8)
-    whole, calls = LoudLeft._segment, []
+    whole, calls = StubModel._segment, []
 
     def stop(self, clip):
         calls.append(clip)
@@ -116,7 +116,7 @@ def test_partial_results_are_kept_on_request(demo, tmp_path, monkeypatch, stoppe
             raise stopped_by
         return whole(self, clip)
 
-    monkeypatch.setattr(LoudLeft, "_segment", stop)
+    monkeypatch.setattr(StubModel, "_segment", stop)
     arguments = ["--config-file", write_config(tmp_path), "--input", source, "--keep-partial"]
     with pytest.raises(SystemExit) as end:
         demo(*arguments, "--output", tmp_path / "out")
@@ -140,8 +140,8 @@ def wrong_inputs(folder):
     return {
         "config": (base | {"--config-file": [folder / "no.yaml"]}, "no.yaml"),
         "video": (base | {"--input": [folder / "no.mp4"]}, "no.mp4"),
-        "glob": (base | {"--input": [folder / "*.avi"]}, "fits no file"),
-        "track": (base | {"--track": ["3"]}, "1 sound tracks"),
+        "glob": (base | {"--input": [folder / "*.avi"]}, "matches no file"),
+        "track": (base | {"--track": ["3"]}, "1 audio tracks"),
         "sound": (base | {"--sound": [folder / "no.wav"]}, "no.wav"),
         "sounds": (
             base | {"--sound": [good], "--input": [good, twin]},
@@ -181,7 +181,7 @@ def test_a_failure_in_the_middle_leaves_nothing(demo, tmp_path, capsys, monkeypa
     def fail(self, clips):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(LoudLeft, "_segment", fail)
+    monkeypatch.setattr(StubModel, "_segment", fail)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
         demo("--config-file", write_config(tmp_path), "--input", source, "--output", out)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ovavss_d2.media.video import open_video
-from tests.helpers.loud_left import write_video
+from tests.helpers.stub_model import write_video
 from tests.helpers.tiny_world import CONFIG, ROOT, make_world, tiny_options
 
 
@@ -104,7 +104,7 @@ def test_demo_paints_a_video_and_keeps_its_sound(run, trained, tmp_path):
     )  # fmt: skip
     assert code == 0, said
     painted = open_video(str(tmp_path / "out" / "clip.mp4"))
-    assert painted.has_sound and painted.duration == pytest.approx(3, abs=0.2)
+    assert painted.audio_track and painted.duration == pytest.approx(3, abs=0.2)
 
 
 @pytest.mark.parametrize(

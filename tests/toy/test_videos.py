@@ -26,7 +26,7 @@ def test_videos_have_pictures_and_the_sound_of_their_story(tmp_path, monkeypatch
     video = open_video(folder / "short.mp4")
     assert (video.height, video.width, video.rate) == (48, 64, videos.FRAME_RATE)
     assert len(list(video.frames())) == 3 * videos.FRAME_RATE
-    middle = video.sound()[: 3 * SAMPLE_RATE].reshape(3, SAMPLE_RATE)[:, 2000:-2000]
+    middle = video.audio_track.read()[: 3 * SAMPLE_RATE].reshape(3, SAMPLE_RATE)[:, 2000:-2000]
     loud = np.sqrt((middle**2).mean(1))
     assert loud[1] < 0.2 * min(loud[0], loud[2])
 

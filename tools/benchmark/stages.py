@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ovavss_d2.media.video import VideoWriter, open_video
+from ovavss_d2.media.video import open_video
+from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.modeling.mask_decoder import AudioVisualHead
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from tools.benchmark.models import build, discs, random_clip

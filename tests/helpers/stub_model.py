@@ -1,5 +1,4 @@
-"""A stand-in for the model, and small videos for it: it paints the left half of every frame that it
-hears."""
+"""A stub for the model that paints the left half of loud frames, and small videos for it."""
 
 from types import SimpleNamespace
 
@@ -14,9 +13,8 @@ RATE = 16000
 
 
 @META_ARCH_REGISTRY.register()
-class LoudLeft(nn.Module):
-    """Loud frames get the first name on their left half, and the second one, less sure, on the
-    upper quarter."""
+class StubModel(nn.Module):
+    """Paints loud frames: the first name on the left half, the second one on the upper quarter."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -51,39 +49,39 @@ class LoudLeft(nn.Module):
 
 
 def write_config(folder):
-    """A config file that builds the stand-in."""
-    path = folder / "loud_left.yaml"
+    """A config file that builds the stub."""
+    path = folder / "stub.yaml"
     path.write_text(
-        "MODEL: {META_ARCHITECTURE: LoudLeft, DEVICE: cpu, WEIGHTS: stand-in.pth}\n"
+        "MODEL: {META_ARCHITECTURE: StubModel, DEVICE: cpu, WEIGHTS: stub.pth}\n"
         "INPUT: {MIN_SIZE_TEST: 48, SAMPLING_FRAME_NUM: 3}\n"
         "VERSION: 2\n"
     )
     return path
 
 
-def make_sound(loud):
-    """int16 mono at 16 kHz: a tone in the seconds that are `loud`, nothing in the others."""
+def make_audio(loud):
+    """int16 mono at 16 kHz: a tone in the seconds that are `loud`, silence in the others."""
     tone = 8000 * np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE)
     return np.concatenate([tone * second for second in loud]).astype(np.int16)
 
 
 def make_frames(seconds, rate, size=(64, 96)):
-    """uint8 (T, H, W, 3): grey, getting brighter."""
+    """uint8 (T, H, W, 3): gray, getting brighter."""
     shades = np.linspace(60, 180, seconds * rate).astype(np.uint8)
     return np.broadcast_to(shades[:, None, None, None], (len(shades), *size, 3))
 
 
-def write_video(path, loud, rate=10, size=(64, 96), sound=True):
-    """Write an MP4 of one second per entry of `loud`."""
+def write_video(path, loud, rate=10, size=(64, 96), has_audio=True):
+    """Write an MP4 file of one second per entry of `loud`."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=rate)
         video.height, video.width, video.pix_fmt = *size, "yuv420p"
-        audio = container.add_stream("aac", rate=RATE) if sound else None
+        audio = container.add_stream("aac", rate=RATE) if has_audio else None
         for image in make_frames(len(loud), rate, size):
             container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image))))
         container.mux(video.encode(None))
-        if sound:
-            frame = av.AudioFrame.from_ndarray(make_sound(loud)[None], format="s16", layout="mono")
+        if has_audio:
+            frame = av.AudioFrame.from_ndarray(make_audio(loud)[None], format="s16", layout="mono")
             frame.rate, frame.pts = RATE, 0
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))

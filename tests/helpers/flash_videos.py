@@ -1,4 +1,4 @@
-"""Small videos whose truth is known: dark, with one bright flash; silent, with one click."""
+"""Small videos with known content: dark, with one bright flash; silent, with one click."""
 
 from fractions import Fraction
 
@@ -10,15 +10,20 @@ SIZE = (32, 48)
 
 def click(seconds, at, rate):
     """float32 (S,): 20 ms of a tone at `at`."""
-    sound = np.zeros(round(seconds * rate), np.float32)
+    audio = np.zeros(round(seconds * rate), np.float32)
     length = rate // 50
     tone = 0.8 * np.sin(2 * np.pi * 1000 * np.arange(length) / rate)
-    sound[round(at * rate) :][:length] = tone[: max(0, len(sound) - round(at * rate))]
-    return sound
+    audio[round(at * rate) :][:length] = tone[: max(0, len(audio) - round(at * rate))]
+    return audio
+
+
+def click_time(audio):
+    """Seconds until the first loud sample of 16 kHz audio."""
+    return np.flatnonzero(np.abs(audio) > 0.2)[0] / 16000
 
 
 def frame_image(bright, size=SIZE):
-    """Dark or bright, with a black left quarter that tells which way is up."""
+    """Dark or bright; the left quarter is black, which shows whether it is upright."""
     image = np.full((*size, 3), 230 if bright else 30, np.uint8)
     image[:, : size[1] // 4] = 0
     return image
@@ -27,53 +32,47 @@ def frame_image(bright, size=SIZE):
 def write_flash(
     path, *, times=None, flash=1.4, rate=10, start=0.0, turn=0, size=SIZE, tracks=((),), **codec
 ):
-    """Write a video that is bright from the first frame at or after `flash` on, for 0.15 s.
+    """Write a video that is bright for 0.15 s from the first frame at or after `flash` on.
 
     Args:
         times: of the frames; None: three seconds at `rate`.
-        start: of the clock of the file.
-        turn: a rotation flag, degrees.
-        tracks: sound tracks, each a dict of `mux_click`'s options or empty; () for no sound.
-        codec: further arguments of the video stream.
+        start: of the file's clock.
+        turn: rotation in degrees.
+        tracks: audio tracks, each a dict of `mux_click`'s options or empty; () for none.
+        codec: more arguments of the video stream.
     """
     times = np.arange(0, 3, 1 / rate) if times is None else times
-    lit = next(t for t in times if t >= flash - 1e-6)
+    first = next(time for time in times if time >= flash - 1e-6)
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec.pop("codec", "libx264"), rate=rate, **codec)
         video.height, video.width, video.pix_fmt = *size, "yuv420p"
         video.codec_context.time_base = Fraction(1, 1000)
         if turn:
             video.set_display_rotation(turn)
-        sounds = [(add_sound(container, **dict(track)), dict(track)) for track in tracks]
+        streams = [(add_audio(container, **dict(track)), dict(track)) for track in tracks]
         for time in times:
-            bright = lit <= time < lit + 0.15
-            frame = av.VideoFrame.from_ndarray(frame_image(bright, size), format="rgb24")
+            image = frame_image(first <= time < first + 0.15, size)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round((time + start) * 1000), Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        for stream, track in sounds:
+        for stream, track in streams:
             mux_click(container, stream, **track)
     return path
 
 
-def add_sound(container, codec="aac", rate=44100, layout="mono", **_):
+def add_audio(container, codec="aac", rate=44100, layout="mono", **_):
     return container.add_stream(codec, rate=rate, layout=layout)
 
 
 def mux_click(container, stream, at=1.4, begin=0.0, end=3.0, **_):
-    """A click at `at` on the file's clock, in sound from `begin` to `end`."""
+    """A click at `at` on the file's clock, in audio from `begin` to `end`."""
     rate = stream.rate
     samples = click(end, at, rate)[round(begin * rate) :]
-    channels = stream.layout.nb_channels
     for i in range(0, len(samples), 1024):
-        chunk = np.repeat(samples[None, i : i + 1024], channels, axis=0)
+        chunk = np.repeat(samples[None, i : i + 1024], stream.layout.nb_channels, axis=0)
         frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout=stream.layout)
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = round(begin * rate) + i
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
-
-
-def click_time(sound):
-    """Seconds until the first loud sample of 16 kHz sound."""
-    return np.flatnonzero(np.abs(sound) > 0.2)[0] / 16000

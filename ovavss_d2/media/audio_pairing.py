@@ -1,0 +1,116 @@
+"""Pairing video frames with audio, by time.
+
+- "time": a frame is paired with the second of audio that starts at its time.
+- "released": the code that OV-AVSS's authors released pairs the frame of second i with VGGish's
+  example i, which starts at 0.96 i seconds. An example that the audio does not reach is not valid
+  (their code then uses zeros in log-mel space).
+
+Shapes: S samples, T frames.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ovavss_d2.media.audio_format import EXAMPLE_HOP, EXAMPLE_SAMPLES, SAMPLE_RATE
+
+PAIRINGS = ("time", "released")
+
+
+def check_pairing(pairing: str) -> str:
+    """The pairing.
+
+    Raises:
+        ValueError: there is no such pairing.
+    """
+    if pairing not in PAIRINGS:
+        raise ValueError(f"MODEL.AUDIO.PAIRING is '{pairing}', expected one of {PAIRINGS}")
+    return pairing
+
+
+class FrameAudio:
+    """Cuts the audio of frames out of a stream; it keeps about a second in memory."""
+
+    def __init__(self, pieces: Iterable[np.ndarray], pairing: str):
+        """
+        Args:
+            pieces: float32 (n,) at 16 kHz, consecutive, from time 0 on; read only as needed.
+            pairing: "time" or "released".
+        """
+        self.pairing = pairing
+        self._pieces = iter(pieces)
+        self._kept = np.zeros(0, np.float32)
+        self._kept_start = 0  # index of the first kept sample in the stream
+
+    def at(self, time: float) -> tuple[np.ndarray, bool]:
+        """The audio of the frame at `time` (seconds), which never decreases from call to call.
+
+        Returns:
+            float32 (16000,), zeros where there is no audio; and whether it is valid.
+        """
+        if self.pairing == "released":
+            second, count = self._second_from(round(time) * EXAMPLE_HOP)
+            return second, count >= EXAMPLE_SAMPLES
+        return self._second_from(round(time * SAMPLE_RATE))[0], True
+
+    def _second_from(self, start: int) -> tuple[np.ndarray, int]:
+        """The second that starts at a sample, and how many samples of it the stream has."""
+        self._read_until(start + SAMPLE_RATE)
+        drop = min(max(start - self._kept_start, 0), len(self._kept))
+        self._kept, self._kept_start = self._kept[drop:], self._kept_start + drop
+        second = np.zeros(SAMPLE_RATE, np.float32)
+        offset = max(self._kept_start - start, 0)
+        found = self._kept[: max(SAMPLE_RATE - offset, 0)]
+        second[offset : offset + len(found)] = found
+        return second, len(found)
+
+    def _read_until(self, end: int) -> None:
+        while self._kept_start + len(self._kept) < end:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return
+            self._kept = np.concatenate([self._kept, piece])
+
+
+def audio_at_times(
+    audio: np.ndarray, times: Sequence[float], pairing: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the audio of a clip's frames out of a whole track.
+
+    Args:
+        audio: float32 (S,) at 16 kHz, from time 0 on.
+        times: T times in seconds, in ascending order.
+        pairing: "time" or "released".
+
+    Returns:
+        float32 (T, 16000), and bool (T,) whether each is valid.
+    """
+    frame_audio = FrameAudio([audio], pairing)
+    seconds, valid = zip(*map(frame_audio.at, times), strict=True)
+    return np.stack(seconds), np.array(valid)
+
+
+class FrameWithAudio(NamedTuple):
+    """A frame and the audio that it is paired with.
+
+    Attributes:
+        time: seconds since the first frame.
+        image: uint8 (H, W, 3) RGB.
+        audio: float32 (16000,).
+        valid: whether the model may use the audio.
+    """
+
+    time: float
+    image: np.ndarray
+    audio: np.ndarray
+    valid: bool
+
+
+def pair_frames(
+    frames: Iterable[tuple[float, np.ndarray]], pieces: Iterable[np.ndarray], pairing: str
+) -> Iterator[FrameWithAudio]:
+    """Pair frames (ascending times in seconds, and images) with audio; see `FrameAudio`."""
+    frame_audio = FrameAudio(pieces, pairing)
+    for time, image in frames:
+        yield FrameWithAudio(time, image, *frame_audio.at(time))

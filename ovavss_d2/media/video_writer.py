@@ -1,0 +1,162 @@
+"""Writing videos with audio."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from fractions import Fraction
+from types import TracebackType
+
+import av
+import numpy as np
+
+from ovavss_d2.media.audio import AudioTrack
+from ovavss_d2.media.audio_mux import AudioMux
+
+_TIME_BASE = Fraction(1, 90_000)  # MPEG's clock; common frame rates are close to whole ticks
+
+
+class VideoWriter:
+    """Writes frames as H.264, with the audio of another file.
+
+    The video is written to a hidden file in the same folder, which is renamed at the end of the
+    `with` block. After an error in the block nothing is left, or what was written so far under
+    another name. Audio is copied if the container supports its codec, otherwise encoded as AAC.
+
+        with VideoWriter("out.mp4", rate=video.rate, audio_track=video.audio_track) as writer:
+            for time, frame in video.frames():
+                writer.write(frame, time)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        rate: float = 25.0,
+        audio_track: AudioTrack | None = None,
+        aspect: Fraction = Fraction(1),
+        keep_partial_as: str | os.PathLike | None = None,
+    ):
+        """
+        Args:
+            path: the file to write; its ending selects the container (".mp4", ".mkv", ...).
+            rate: frames per second; only a hint if `write` is given times.
+            audio_track: audio to add, on the clock of the frames.
+            aspect: width of a pixel relative to its height.
+            keep_partial_as: path for what was written before an error in the block.
+        """
+        self.path = os.fspath(path)
+        self.rate = Fraction(rate).limit_denominator(1001)
+        self.aspect = aspect
+        self.keep_partial_as = keep_partial_as
+        self._audio_track = audio_track
+        self._audio: AudioMux | None = None
+        self._stream: av.VideoStream | None = None
+        self._count = 0
+        self._last_tick = -1
+        self._end = 0.0
+        folder, name = os.path.split(self.path)
+        self._partial = os.path.join(folder, f".partial-{name}")
+
+    def __enter__(self) -> "VideoWriter":
+        try:
+            self._container = av.open(self._partial, "w")
+        except (av.FFmpegError, ValueError) as error:
+            raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
+        try:
+            if "libx264" not in self._container.supported_codecs:
+                raise ValueError(f"'{self.path}': does not support H.264; write .mp4 or .mkv")
+            if self._audio_track is not None:
+                self._audio = AudioMux(self._container, self._audio_track)
+        except BaseException:
+            self._container.close()
+            self._remove_partial()
+            raise
+        return self
+
+    def write(self, image: np.ndarray, time: float | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, all of one size. The codec needs even sizes: for odd ones
+                the last row or column is repeated.
+            time: in seconds, later than the frame before; None: 1 / rate after it.
+        """
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        start = self._count / float(self.rate) if time is None else time
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        self._last_tick = max(round(start / _TIME_BASE), self._last_tick + 1)
+        frame.pts, frame.time_base = self._last_tick, _TIME_BASE
+        with self._one_line_errors():
+            if self._stream is None:
+                self._stream = self._add_stream(image)
+            self._container.mux(self._stream.encode(frame))
+            self._count += 1
+            self._end = start + 1 / float(self.rate)
+            if self._audio:
+                self._audio.mux_until(start)
+
+    def _add_stream(self, image: np.ndarray) -> av.VideoStream:
+        stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
+        stream.height, stream.width = image.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = _TIME_BASE
+        stream.codec_context.sample_aspect_ratio = self.aspect
+        return stream
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        finished = False
+        target = self.path if error is None else self.keep_partial_as
+        try:
+            if error is None or (target and self._count):
+                with suppress(ValueError) if error else nullcontext():
+                    self._finish()
+                    finished = True
+        finally:
+            if self._audio:
+                self._audio.close()
+            finished &= self._close_container(quietly=not finished or error is not None)
+            if not finished:
+                self._remove_partial()
+        if finished and target is not None:
+            os.replace(self._partial, target)
+
+    def _finish(self) -> None:
+        if self._stream is None or not self._count:
+            raise ValueError(f"'{self.path}': no frame was written")
+        with self._one_line_errors():
+            self._container.mux(self._stream.encode(None))
+            if self._audio:
+                self._audio.mux_until(self._end)
+                self._audio.flush()
+
+    def _close_container(self, quietly: bool) -> bool:
+        """Write the index at the end of the file; returns whether that succeeded."""
+        try:
+            with self._one_line_errors():
+                self._container.close()
+        except ValueError:
+            self._remove_partial()
+            if not quietly:
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """Turn FFmpeg's errors, such as a full disk, into one line."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            name = os.path.basename(self.path)  # the folder may be hidden
+            raise ValueError(f"'{name}': cannot be written ({error.strerror})") from error
+
+    def _remove_partial(self) -> None:
+        if os.path.exists(self._partial):
+            os.remove(self._partial)
