@@ -41,7 +41,7 @@ def small_model(tmp_path_factory):
     cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
     cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = NAMES[:2]
     cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
-    cfg.TEST.PAINT_THRESHOLD = 1e-9  # the scores of random weights are low
+    cfg.TEST.SCORE_THRESHOLD = 1e-9  # the scores of random weights are low
     cfg.INPUT.MIN_SIZE_TEST = 48
     torch.manual_seed(0)
     return cfg, build_model(cfg).eval()

@@ -17,7 +17,7 @@ from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_pr
 from ovavss_d2.evaluation.previews import CELL, evenly_spaced
 from ovavss_d2.files import atomic_path
 from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, stack, text_box
-from ovavss_d2.media.source import read_picture
+from ovavss_d2.media.source import read_image
 
 MAX_VIDEOS = 6  # best ones, and as many worst ones
 MAX_FRAMES = 5  # of a video, evenly spaced
@@ -121,7 +121,7 @@ def _class_names(maps: Sequence[np.ndarray], metadata: Any) -> str:
 def _read_frame(path: str) -> np.ndarray:
     """Read a frame in the size of a cell; gray if it cannot be read."""
     try:
-        image = read_picture(path)
+        image = read_image(path)
     except (OSError, ValueError):
         image = np.full((*CELL, 3), _MISSING_GRAY, np.uint8)
     return resize_to_fit(image, *CELL)
