@@ -31,6 +31,9 @@ def add_ovavss_config(cfg: CN) -> None:
     cfg.MODEL.CHANNELS_LAST = True
     # compile the backbone with torch.compile, which needs a C++ compiler
     cfg.MODEL.COMPILE = False
+    # folder that keeps embeddings of names and, in training and evaluation, those of a frozen audio
+    # encoder, for any number of models and processes; it can be deleted at any time; empty: none
+    cfg.MODEL.EMBEDDING_CACHE = ""
     cfg.MODEL.BACKBONE.NAME = "TimmBackbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     _add_backbone_keys(cfg)
@@ -66,9 +69,6 @@ def _add_audio_keys(cfg: CN) -> None:
     audio.WEIGHTS = ""
     # whether the encoder keeps its weights in training
     audio.FREEZE = True
-    # folder in which training and evaluation keep the embeddings of a frozen encoder, so that each
-    # sound is embedded once; empty: none
-    audio.CACHE = ""
     # channels of an audio embedding; 128 for VGGish
     audio.DIM = 128
     # channels of the first convolution of LogMelEncoder
@@ -134,9 +134,6 @@ def _add_classifier_keys(cfg: CN) -> None:
     clip.WEIGHTS = ""
     # crops per pass of the image encoder
     clip.BATCH = 32
-    # folder in which text embeddings are kept between runs, for any number of processes and models;
-    # it can be deleted at any time; empty: none
-    clip.TEXT_CACHE = ""
     # precision of the image encoder: "float32", or "half" where the device has it
     clip.PRECISION = "float32"
     # crop classifier: most crops of a query in a window, spread evenly; 0: one per frame

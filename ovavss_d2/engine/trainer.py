@@ -47,8 +47,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg):
         model = super().build_model(cfg)
-        if cfg.MODEL.AUDIO.CACHE:
-            attach_cache(model.audio_encoder, cfg)
+        attach_cache(model.audio_encoder, cfg)
         return model
 
     @classmethod

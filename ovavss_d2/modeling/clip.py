@@ -1,6 +1,6 @@
-"""The frozen CLIP model that knows the names (open_clip).
+"""The frozen CLIP model (open_clip): embeddings of names and images.
 
-Shapes: N images or crops, K names, D embedding size, S image size of the tower.
+In the shapes N counts images or crops, and `size` is the side of the image encoder's input.
 """
 
 import json
@@ -12,17 +12,16 @@ from contextlib import AbstractContextManager
 import open_clip
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from ovavss_d2.modeling.text_cache import TextCache, fingerprint
+from ovavss_d2.modeling.embedding_cache import EmbeddingCache, fingerprint
 from ovavss_d2.vocabulary import PROMPTS
 
 logger = logging.getLogger(__name__)
 
 MAX_LOGIT_SCALE = 100.0  # the largest scale of cosines that CLIP was trained with
-NAMES_PER_PASS = 16  # bounds the memory of the text tower
-NAMES_PER_FILE = 1024  # of the cache on disk: a run that is cut short keeps what it has
+NAMES_PER_PASS = 16  # bounds the memory of the text encoder, and what an interruption loses
 PRECISIONS = ("float32", "half")
 
 
@@ -37,27 +36,27 @@ def architecture(name: str) -> dict:
 
     Raises:
         FileNotFoundError: there is no such JSON file.
-        ValueError: unknown architecture, or a file of another form.
+        ValueError: the architecture is unknown, or it is not that of an OpenAI-style CLIP.
     """
     config = _read(name) if name.endswith(".json") else open_clip.get_model_config(name)
     if config is None:
         raise ValueError(
-            f"CLIP architecture '{name}' is unknown: expected a name of open_clip.list_models() "
+            f"CLIP architecture '{name}' is unknown, expected a name of open_clip.list_models() "
             "or a .json file"
         )
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
         raise ValueError(
-            f"'{name}' lacks embed_dim, vision_cfg or text_cfg: expected an open_clip model config"
+            f"'{name}' lacks embed_dim, vision_cfg or text_cfg; expected an open_clip model config"
         )
     if config.get("custom_text") or "hf_model_name" in config["text_cfg"]:
         raise ValueError(
-            f"CLIP architecture '{name}' has a text tower of its own: expected an OpenAI-style CLIP"
+            f"CLIP architecture '{name}' has a custom text tower, expected an OpenAI-style CLIP"
         )
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}  # never downloads
     return {"quick_gelu": True, **config, "vision_cfg": vision}
 
 
-def _read(path):
+def _read(path: str) -> dict:
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"no CLIP architecture file at '{path}'; check MODEL.CLIP.ARCHITECTURE"
@@ -70,10 +69,10 @@ def _read(path):
 
 
 def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
-    """Build an untrained CLIP of an `architecture`, and its tokenizer.
+    """Build a CLIP with random weights and its tokenizer from an `architecture`.
 
-    The class is used directly because open_clip's factory would look for weights; those come with
-    the model's checkpoint or from MODEL.CLIP.WEIGHTS.
+    The class is used directly because the factory of open_clip would look for weights; they come
+    from MODEL.WEIGHTS or MODEL.CLIP.WEIGHTS.
     """
     config = architecture(name)
     length = config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
@@ -81,28 +80,28 @@ def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
 
 
 def half_type(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type that a device multiplies fast, None if it has none."""
+    """The 16-bit type in which a device computes faster than in float32, or None."""
     if device.type == "cuda":
         return torch.float16
-    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if fast else None
 
 
 class FrozenClip(nn.Module):
-    """CLIP as a fixed function from names and crops to unit vectors.
-
-    It is never trained nor put in training mode.
+    """CLIP as a fixed function from names and images to unit vectors; it is never trained.
 
     Attributes:
         model: the `open_clip.CLIP`.
         embed_dim: D.
-        image_size: S.
+        image_size: side of the image encoder's input in pixels.
     """
 
     mean: Tensor  # (3, 1, 1)
     std: Tensor
     _names: dict[str, Tensor]  # (D,) each
-    _last: tuple[tuple[str, ...] | None, Tensor | None]  # what was asked for last, and the answer
+    _last: tuple[tuple[str, ...], Tensor] | None  # names and embeddings of the last call
+    _key: str | None  # fingerprint of the text encoder
 
     @configurable
     def __init__(
@@ -113,26 +112,25 @@ class FrozenClip(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         precision: str = "float32",
-        cache: TextCache | None = None,
+        cache: EmbeddingCache | None = None,
         description: dict | None = None,
-    ):
+    ) -> None:
         """
         Args:
             model: `open_clip.CLIP`.
-            tokenizer: callable, list of K texts to int64 (K, length).
+            tokenizer: function of a list of K texts that returns int64 (K, length).
             mean, std: of RGB in [0, 1], three numbers each.
-            precision: of the image tower: "float32", or "half" where the device has it.
-            cache: text embeddings on disk, None: in memory alone.
-            description: what the text embeddings depend on besides the weights; part of their key
-                in the cache.
+            precision: of the image encoder: "float32", or "half" where the device has it.
+            cache: text embeddings on disk, in addition to those in memory.
+            description: what text embeddings depend on besides the weights, for the cache.
 
         Raises:
-            ValueError: no such precision.
+            ValueError: there is no such precision.
         """
         super().__init__()
         if precision not in PRECISIONS:
             raise ValueError(
-                f"MODEL.CLIP.PRECISION is '{precision}': expected one of {', '.join(PRECISIONS)}"
+                f"MODEL.CLIP.PRECISION is '{precision}', expected one of {', '.join(PRECISIONS)}"
             )
         self.precision, self.cache, self.description = precision, cache, description
         self.model = model.requires_grad_(False)
@@ -144,9 +142,9 @@ class FrozenClip(nn.Module):
         self.eval()
 
     @classmethod
-    def from_config(cls, cfg):
-        """Read MODEL.CLIP.ARCHITECTURE, PRECISION and TEXT_CACHE."""
-        keys = cfg.MODEL.CLIP
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        """Read MODEL.CLIP.ARCHITECTURE, MODEL.CLIP.PRECISION and MODEL.EMBEDDING_CACHE."""
+        keys, folder = cfg.MODEL.CLIP, cfg.MODEL.EMBEDDING_CACHE
         model, tokenizer = build_clip(keys.ARCHITECTURE)
         return {
             "model": model,
@@ -154,7 +152,7 @@ class FrozenClip(nn.Module):
             "mean": open_clip.OPENAI_DATASET_MEAN,
             "std": open_clip.OPENAI_DATASET_STD,
             "precision": keys.PRECISION,
-            "cache": TextCache(keys.TEXT_CACHE) if keys.TEXT_CACHE else None,
+            "cache": EmbeddingCache(folder) if folder else None,
             "description": architecture(keys.ARCHITECTURE),
         }
 
@@ -168,12 +166,12 @@ class FrozenClip(nn.Module):
         return size[0] if isinstance(size, tuple) else size
 
     def train(self, mode: bool = True) -> "FrozenClip":
-        """Stay in evaluation mode, whatever the model around does."""
+        """Stay in evaluation mode, also inside a model in training mode."""
         return super().train(False)
 
     @torch.no_grad()
     def encode_text(self, names: Sequence[str]) -> Tensor:
-        """Embed names by the mean over the prompts, names verbatim. Each name is computed once.
+        """Embed names by the mean over the prompts. Each name is computed once.
 
         Args:
             names: K strings.
@@ -182,50 +180,48 @@ class FrozenClip(nn.Module):
             float32 (K, D) of unit length, on the model's device.
         """
         names = tuple(names)
-        known, embeddings = self._last
-        if embeddings is None or names != known:
-            self._learn([name for name in dict.fromkeys(names) if name not in self._names])
-            embeddings = torch.stack([self._names[name] for name in names]).to(self.mean.device)
-            self._last = names, embeddings
-        return embeddings.to(self.mean.device)
+        if self._last is None or self._last[0] != names:
+            new = [name for name in dict.fromkeys(names) if name not in self._names]
+            for start in range(0, len(new), NAMES_PER_PASS):
+                part = new[start : start + NAMES_PER_PASS]
+                self._names.update(zip(part, self._embed_or_read(part), strict=True))
+            embeddings = torch.stack([self._names[name] for name in names])
+            self._last = names, embeddings.to(self.mean.device)
+        return self._last[1].to(self.mean.device)
 
-    def _learn(self, missing):
-        """Have embeddings of these names, from the cache where it holds them."""
-        if self.cache and missing:
-            self._key = self._key or self._cache_key()
-            self._names.update(self.cache.find(self._key, missing))
-            missing = [name for name in missing if name not in self._names]
-        for start in range(0, len(missing), NAMES_PER_FILE):
-            new = {}
-            part = missing[start : start + NAMES_PER_FILE]
-            for first in range(0, len(part), NAMES_PER_PASS):
-                chunk = part[first : first + NAMES_PER_PASS]
-                new.update(zip(chunk, self._embed(chunk).cpu(), strict=True))
-            self._names.update(new)
-            if self.cache:
-                self.cache.add(self._key, new)
+    def _embed_or_read(self, names: list[str]) -> Tensor:
+        if self.cache is None:
+            return self._embed(names).cpu()
+        self._key = self._key or self._fingerprint()
+        items = [fingerprint({}, name) for name in names]
 
-    def _cache_key(self):
-        text_tower = {
+        def compute(indices: list[int]) -> Tensor:
+            return self._embed([names[i] for i in indices])
+
+        model = f"{self._key}-{self.mean.device.type}"
+        return self.cache.lookup(model, items, self.embed_dim, compute)
+
+    def _fingerprint(self) -> str:
+        text_encoder = {
             name: tensor
             for name, tensor in self.model.state_dict().items()
             if not name.startswith(("visual.", "logit_"))
         }
-        return fingerprint(text_tower, self.description, PROMPTS, open_clip.__version__)
+        return fingerprint(text_encoder, self.description, PROMPTS, open_clip.__version__)
 
-    def _forget_names(self, *_):
-        """Called when weights are loaded: what is known was embedded with others."""
-        self._names, self._last, self._key = {}, (None, None), None
+    def _forget_names(self, *_: object) -> None:
+        """Drop embeddings when weights are loaded: they belong to the previous ones."""
+        self._names, self._last, self._key = {}, None, None
 
-    def _embed(self, names):
+    def _embed(self, names: list[str]) -> Tensor:
         texts = [prompt.format(name) for name in names for prompt in PROMPTS]
         embeddings = self._encode(self.tokenizer(texts).to(self.mean.device)).float()
         return F.normalize(embeddings.unflatten(0, (len(names), len(PROMPTS))).mean(1), dim=-1)
 
-    def _encode(self, tokens):
-        """Text tower (K, context length) to (K, D), without the padding behind the longest text.
+    def _encode(self, tokens: Tensor) -> Tensor:
+        """Encode tokens (K, context length) to (K, D), without the padding after the longest text.
 
-        Its causal attention never looks there: results are equal, several times faster.
+        The causal attention never reaches the padding: the results are equal, several times faster.
         """
         length = int(tokens.argmax(1).max()) + 1  # the end of text is the highest token
         shorter = {
@@ -233,7 +229,7 @@ class FrozenClip(nn.Module):
             "attn_mask": self.model.attn_mask[:length, :length],
         }
         inputs = {"image": None, "text": tokens[:, :length]}
-        with torch.autocast(tokens.device.type, enabled=False):  # once per name: in full precision
+        with torch.autocast(tokens.device.type, enabled=False):  # in full precision, once per name
             encoded = torch.func.functional_call(self.model, shorter, kwargs=inputs)
         return encoded["text_features"] if isinstance(encoded, dict) else encoded[1]
 
@@ -242,7 +238,7 @@ class FrozenClip(nn.Module):
         """Embed images.
 
         Args:
-            crops: float (N, 3, S, S), RGB in [0, 1].
+            crops: float (N, 3, size, size), RGB in [0, 1].
 
         Returns:
             float32 (N, D) of unit length.
@@ -252,7 +248,7 @@ class FrozenClip(nn.Module):
         return F.normalize(embeddings.float(), dim=-1)
 
     def in_precision(self) -> AbstractContextManager:
-        """Context in which the image tower computes, see `precision`."""
+        """Context in which the image encoder computes, see `precision`."""
         device = self.mean.device
         half = half_type(device) if self.precision == "half" else None
         return torch.autocast(device.type, dtype=half, enabled=half is not None)

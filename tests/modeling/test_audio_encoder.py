@@ -1,4 +1,4 @@
-"""Audio encoders: log-mel examples, VGGish's form, the small trainable net."""
+"""Audio encoders: log-mel examples, the sizes of VGGish, and the small network."""
 
 import math
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ovavss_d2.modeling.audio_encoder import LogMel, LogMelEncoder, VGGish, build_audio_encoder
+from ovavss_d2.modeling.audio_encoder import LogMelEncoder, VGGish, build_audio_encoder
+from ovavss_d2.modeling.log_mel import LogMel
 from tests.helpers.small import small_config
 
 
@@ -17,7 +18,7 @@ def tone(hz, amplitude=0.3, harmonics=1):
 
 
 def naive_log_mel(waveform):
-    """A textbook version: one frame, one bin, one band at a time."""
+    """A textbook version: one window, one bin, one band at a time."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     mel = lambda hz: 1127 * np.log(1 + hz / 700)  # noqa: E731
     edges = np.linspace(mel(125), mel(7500), 66)
@@ -27,10 +28,10 @@ def naive_log_mel(waveform):
         magnitude = np.abs(basis @ (waveform[first : first + 400] * window))
         row = np.zeros(64)
         for band in range(64):
-            low, centre, high = edges[band : band + 3]
+            low, center, high = edges[band : band + 3]
             for k in range(1, 257):
                 m = mel(k * 16000 / 512)
-                weight = min((m - low) / (centre - low), (high - m) / (high - centre))
+                weight = min((m - low) / (center - low), (high - m) / (high - center))
                 row[band] += max(0, weight) * magnitude[k]
         rows.append(np.log(row + 0.01))
     return np.stack(rows)
@@ -68,11 +69,6 @@ def test_an_embedding_does_not_depend_on_the_batch():
     torch.testing.assert_close(encoder(sounds)[3:4], encoder(sounds[3:4]))
 
 
-def test_the_small_encoder_is_small():
-    encoder = LogMelEncoder(width=16, output_dim=128)
-    assert sum(p.numel() for p in encoder.parameters()) < 500_000
-
-
 def test_the_small_encoder_learns_pitch_and_timbre_of_single_tones():
     pitches, timbres = (220, 277, 349, 440), (1, 6)
     sounds = [tone(hz, harmonics=h) for h in timbres for hz in pitches]
@@ -92,10 +88,9 @@ def test_the_small_encoder_learns_pitch_and_timbre_of_single_tones():
 
 
 def test_a_frozen_encoder_has_nothing_to_train():
-    cfg = small_config(AUDIO__FREEZE=True)
-    assert not [p for p in build_audio_encoder(cfg).parameters() if p.requires_grad]
-    cfg = small_config(AUDIO__FREEZE=False)
-    assert all(p.requires_grad for p in build_audio_encoder(cfg).parameters())
+    for freeze in (True, False):
+        encoder = build_audio_encoder(small_config(AUDIO__FREEZE=freeze))
+        assert {p.requires_grad for p in encoder.parameters()} == {not freeze}
 
 
 def test_vggish_has_the_sizes_of_its_checkpoint():
@@ -109,7 +104,7 @@ def test_vggish_has_the_sizes_of_its_checkpoint():
     assert len(shapes) == 18
 
 
-def test_wrong_names_and_sizes_are_said_in_one_line():
+def test_wrong_names_and_sizes_are_refused():
     with pytest.raises(ValueError, match="LogMelEncoder, VGGish"):
         build_audio_encoder(small_config(AUDIO__ENCODER="Wav2Vec"))
     with pytest.raises(ValueError, match="MODEL.AUDIO.DIM is 16"):

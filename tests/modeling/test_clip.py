@@ -1,4 +1,4 @@
-"""The frozen CLIP: how it is described, that nothing moves it, what it returns."""
+"""The frozen CLIP: its architecture, embeddings and cache, and that it is never trained."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from detectron2.config import get_cfg
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling import clip as clip_module
 from ovavss_d2.modeling.clip import PROMPTS, FrozenClip, architecture
-from ovavss_d2.modeling.text_cache import TextCache
+from ovavss_d2.modeling.embedding_cache import EmbeddingCache
 from tests.helpers.paths import FIXTURES
 from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
 
@@ -33,7 +33,7 @@ def test_the_prompts_are_the_published_ones():
     assert list(PROMPTS) == json.loads(ORACLE_PROMPTS.read_text())
 
 
-def test_a_name_is_the_normalised_mean_of_its_normalised_prompts(clip):
+def test_a_name_is_the_normalized_mean_of_its_normalized_prompts(clip):
     tokens = open_clip.SimpleTokenizer(context_length=32)(
         [p.format("emergency-car") for p in PROMPTS]
     )
@@ -47,11 +47,11 @@ def test_long_names_and_many_names_do_not_change_a_name(clip):
     alone = clip.encode_text(["dog"])
     names = ["a very very long name of a thing " * 3, *map(str, range(20)), "dog"]
     clip.encode_text(names[:-1])
-    fresh = {name: value for name, value in zip(names, clip.encode_text(names), strict=True)}
-    clip.model.load_state_dict(clip.model.state_dict())  # forgets
+    separate = clip.encode_text(names)
+    clip.model.load_state_dict(clip.model.state_dict())  # drops what is in memory
     together = clip.encode_text(names)
     assert torch.allclose(together[-1], alone[0], atol=1e-6)
-    assert torch.allclose(torch.stack(list(fresh.values())), together, atol=1e-6)
+    assert torch.allclose(separate, together, atol=1e-6)
 
 
 def test_a_name_is_computed_once_until_the_weights_change(clip, monkeypatch):
@@ -75,7 +75,7 @@ def test_it_never_trains(clip):
     assert not clip.encode_text(["cat"]).requires_grad
 
 
-def test_images_are_normalised_with_clips_statistics(clip):
+def test_images_are_normalized_with_clips_statistics(clip):
     images = torch.rand(2, 3, clip.image_size, clip.image_size)
     by_hand = (images - torch.tensor([0.48, 0.46, 0.41]).view(3, 1, 1)) / clip.std
     expected = clip.model.encode_image(by_hand, normalize=True)
@@ -89,7 +89,7 @@ def test_quick_gelu_is_on_unless_the_file_says_otherwise(tmp_path):
     assert architecture("ViT-S-32-alt")["quick_gelu"] is True
 
 
-def test_a_residual_network_and_a_config_build_it_too(tmp_path):
+def test_a_config_with_a_resnet_builds_it(tmp_path):
     tower = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
     cfg = get_cfg()
     add_ovavss_config(cfg)
@@ -115,7 +115,7 @@ def test_only_the_models_weights_are_saved(clip):
         ("own.json", json.dumps({**ARCHITECTURE, "custom_text": True}), ValueError, "text tower"),
     ],
 )
-def test_a_wrong_architecture_gets_one_clear_line(tmp_path, name, content, error, message):
+def test_a_wrong_architecture_is_reported_in_one_line(tmp_path, name, content, error, message):
     if name.endswith(".json"):
         path = tmp_path / name
         if content is not None:
@@ -126,15 +126,15 @@ def test_a_wrong_architecture_gets_one_clear_line(tmp_path, name, content, error
     assert "\n" not in str(raised.value)
 
 
-def a_cached_clip(folder, cache):
+def cached_clip(folder, cache):
     clip = tiny_clip(folder)
-    clip.cache = TextCache(cache)
+    clip.cache = EmbeddingCache(cache)
     return clip
 
 
 def test_another_run_finds_the_embeddings_on_disk(tmp_path, monkeypatch):
-    first = a_cached_clip(tmp_path, tmp_path / "cache").encode_text(["cat", "dog"])
-    again = a_cached_clip(tmp_path, tmp_path / "cache")
+    first = cached_clip(tmp_path, tmp_path / "cache").encode_text(["cat", "dog"])
+    again = cached_clip(tmp_path, tmp_path / "cache")
     calls, embed = [], again._embed
     monkeypatch.setattr(again, "_embed", lambda names: calls.append(names) or embed(names))
     assert torch.equal(again.encode_text(["dog", "cat"]), first[[1, 0]]) and not calls
@@ -143,18 +143,18 @@ def test_another_run_finds_the_embeddings_on_disk(tmp_path, monkeypatch):
 
 
 def test_embeddings_of_other_weights_prompts_or_models_are_not_found(tmp_path, monkeypatch):
-    clip = a_cached_clip(tmp_path, tmp_path / "cache")
+    clip = cached_clip(tmp_path, tmp_path / "cache")
     first = clip.encode_text(["cat"])
     state = copy.deepcopy(clip.state_dict())
     clip.load_state_dict({**state, "model.text_projection": -state["model.text_projection"]})
     assert not torch.allclose(clip.encode_text(["cat"]), first)
     clip.load_state_dict({**state, "model.visual.proj": state["model.visual.proj"] + 1})
-    assert torch.equal(clip.encode_text(["cat"]), first)  # the image tower has no part in it
+    assert torch.equal(clip.encode_text(["cat"]), first)  # the image encoder does not matter
     assert len(list((tmp_path / "cache").iterdir())) == 2
     monkeypatch.setattr(clip_module, "PROMPTS", ("a sound of {}",))
     clip.load_state_dict(state)
     assert not torch.allclose(clip.encode_text(["cat"]), first)
-    other = a_cached_clip(tmp_path, tmp_path / "cache")
+    other = cached_clip(tmp_path, tmp_path / "cache")
     other.description = {"heads": 1}
     other.encode_text(["cat"])
     assert len(list((tmp_path / "cache").iterdir())) == 4
@@ -173,7 +173,5 @@ def test_half_precision_is_used_where_the_device_has_it(clip, monkeypatch):
 
 
 def test_an_unknown_precision_is_refused(clip):
-    with pytest.raises(ValueError, match="'int8': expected one of float32, half"):
-        FrozenClip(
-            model=clip.model, tokenizer=None, mean=[0, 0, 0], std=[1, 1, 1], precision="int8"
-        )
+    with pytest.raises(ValueError, match="'int8', expected one of float32, half"):
+        FrozenClip(model=clip.model, tokenizer=None, mean=[0], std=[1], precision="int8")
