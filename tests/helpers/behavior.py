@@ -61,7 +61,7 @@ def printed_metrics() -> dict[str, Any]:
 
     lines: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: lines.append(record.getMessage())
     log = logging.getLogger("detectron2.utils.events")
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -26,7 +26,7 @@ def differences(found, recorded, path=""):
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_facts_equal_those_recorded_from_detectron2(name):
+def test_outputs_equal_those_recorded_from_detectron2(name):
     recorded = json.loads(RECORDED.read_text())
     assert recorded["recorded_from"].startswith("Detectron2 ")
     found = json.loads(json.dumps(FACTS[name]()))

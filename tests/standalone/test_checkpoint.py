@@ -6,15 +6,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
 from torch import nn
 
-import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
-import detectron2
-from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
-
-standalone_only = pytest.mark.skipif(
-    "standalone" not in detectron2.__version__, reason="concerns the standalone runtime only"
-)
+from tests.helpers.runtime import standalone_only
 
 
 def model():
@@ -27,7 +22,7 @@ def assert_equal_states(first, second):
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
 
 
-def test_saved_states_come_back_with_what_was_saved_along(tmp_path):
+def test_saving_and_resuming_restores_all_states(tmp_path):
     source, target = model(), model()
     optimizer = torch.optim.SGD(source.parameters(), lr=0.25)
     DetectionCheckpointer(source, str(tmp_path), optimizer=optimizer).save("m", iteration=3)
@@ -59,14 +54,14 @@ def test_an_empty_path_loads_nothing():
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_bare_state_dicts_and_those_of_parallel_models_load(tmp_path, prefix):
+def test_plain_and_parallel_state_dicts_load(tmp_path, prefix):
     source, target = model(), model()
     torch.save({prefix + k: v for k, v in source.state_dict().items()}, tmp_path / "m.pth")
     DetectionCheckpointer(target).load(str(tmp_path / "m.pth"))
     assert_equal_states(target.state_dict(), source.state_dict())
 
 
-def test_a_weight_of_another_shape_is_left_alone(tmp_path):
+def test_a_weight_of_another_shape_is_not_loaded(tmp_path):
     target = model()
     before = target[0].weight.detach().clone()
     torch.save({"model": {"0.weight": torch.zeros(3, 3)}}, tmp_path / "m.pth")
@@ -74,7 +69,7 @@ def test_a_weight_of_another_shape_is_left_alone(tmp_path):
     torch.testing.assert_close(target[0].weight.detach(), before)
 
 
-def test_a_missing_file_is_named():
+def test_error_for_a_missing_file_has_its_name():
     with pytest.raises(AssertionError, match="nowhere.pth not found"):
         DetectionCheckpointer(model()).load("nowhere.pth")
 

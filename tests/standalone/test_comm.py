@@ -16,8 +16,8 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def _talk(rank: int, port: int) -> None:
-    """Every process's side of the conversation; a failed check fails the test."""
+def _communicate(rank: int, port: int) -> None:
+    """Communicate in one of the processes."""
     torch.set_num_threads(1)
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=PROCESSES)
@@ -47,9 +47,9 @@ def _talk(rank: int, port: int) -> None:
     dist.destroy_process_group()
 
 
-def test_four_processes_on_two_machines_agree():
-    # Forked processes need not import everything again; gloo on the CPU is safe with it.
-    mp.start_processes(_talk, (_free_port(),), nprocs=PROCESSES, start_method="fork")
+def test_communication_of_four_processes_on_two_machines():
+    # Forked processes do not need to import everything again; gloo on the CPU supports this.
+    mp.start_processes(_communicate, (_free_port(),), nprocs=PROCESSES, start_method="fork")
 
 
 def test_one_process_needs_no_process_group():
@@ -63,6 +63,6 @@ def test_one_process_needs_no_process_group():
     comm.synchronize()
 
 
-def test_a_missing_local_group_says_how_to_make_one():
+def test_error_for_a_missing_local_group_explains_how_to_create_it():
     with pytest.raises(AssertionError, match="create_local_process_group"):
         comm.get_local_process_group()

@@ -30,7 +30,7 @@ def _write(folder, name, text):
     return str(path)
 
 
-def test_defaults_are_detectron2s_in_value_and_type():
+def test_defaults_equal_detectron2_in_value_and_type():
     recorded = _from_json(json.loads(RECORDED.read_text())["defaults"])
     assert repr(_sorted(_plain(get_cfg()))) == repr(_sorted(recorded))
 
@@ -39,7 +39,7 @@ def _sorted(tree):
     return {k: _sorted(v) if isinstance(v, dict) else v for k, v in sorted(tree.items())}
 
 
-def test_each_call_gives_a_config_of_its_own():
+def test_each_call_creates_a_new_config():
     first, second = get_cfg(), get_cfg()
     first.MODEL.PIXEL_MEAN[0] = 0.0
     first.MODEL.BACKBONE.NAME = "other"
@@ -48,7 +48,7 @@ def test_each_call_gives_a_config_of_its_own():
     assert isinstance(first.MODEL, CfgNode)
 
 
-def test_project_keys_fit_into_the_defaults():
+def test_project_keys_keep_the_types_of_the_defaults():
     cfg = get_cfg()
     before = {key: type(value) for key, value in cfg.SOLVER.items()}
     add_ovavss_config(cfg)
@@ -73,12 +73,12 @@ def test_file_is_merged_over_its_base(tmp_path):
     ],
     ids=["unknown key", "wrong type", "newer version"],
 )
-def test_bad_file_is_refused(tmp_path, text, error):
+def test_bad_file_raises(tmp_path, text, error):
     with pytest.raises(error):
         get_cfg().merge_from_file(_write(tmp_path, "bad.yaml", text))
 
 
-def test_missing_file_is_refused(tmp_path):
+def test_missing_file_raises(tmp_path):
     with pytest.raises(AssertionError, match="does not exist"):
         get_cfg().merge_from_file(str(tmp_path / "none.yaml"))
 
@@ -163,7 +163,7 @@ def test_configurable_function_takes_arguments_or_a_config():
     assert pair(get_cfg(), b=8, plus=5) == (4, 8)
 
 
-def test_configurable_says_what_is_wrong():
+def test_configurable_errors():
     class NoFromConfig:
         @configurable
         def __init__(self, a):

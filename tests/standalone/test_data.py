@@ -4,7 +4,6 @@ import itertools
 import pickle
 from unittest import mock
 
-import detectron2
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -24,9 +23,7 @@ from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset
 
-standalone_only = pytest.mark.skipif(
-    "standalone" not in detectron2.__version__, reason="concerns the standalone runtime only"
-)
+from tests.helpers.runtime import standalone_only
 
 
 def _take(iterable, count):
@@ -63,7 +60,7 @@ def dataset():
             MetadataCatalog.remove(name)
 
 
-def test_catalog_calls_the_function_of_a_name(dataset):
+def test_catalog_calls_the_registered_function(dataset):
     assert len(DatasetCatalog.get(dataset[0])) == 3
     assert dataset[0] in DatasetCatalog.list()
     with pytest.raises(AssertionError, match="already registered"):
@@ -155,7 +152,7 @@ def test_processes_share_the_stream_of_a_sampler(world_size):
     ]
 
 
-def test_batches_are_wide_or_tall():
+def test_batches_have_either_wide_or_tall_images():
     sizes = [(2, 1), (1, 2), (1, 1), (3, 1), (1, 3), (1, 1)]
     elements = [{"width": w, "height": h, "i": i} for i, (w, h) in enumerate(sizes)]
     batches = AspectRatioGroupedDataset(elements, 2)
@@ -209,7 +206,7 @@ def test_standalone_loaders_ask_for_a_mapper(dataset):
         build_detection_test_loader(cfg, dataset[0])
 
 
-def test_collate_function_makes_the_batch():
+def test_collate_function_is_applied_to_batches():
     loader = build_detection_train_loader(
         _records(4), mapper=_number, sampler=InferenceSampler(4), total_batch_size=2,
         aspect_ratio_grouping=False, collate_fn=torch.tensor,
@@ -217,7 +214,7 @@ def test_collate_function_makes_the_batch():
     assert torch.stack(list(loader)).tolist() == [[0, 1], [2, 3]]
 
 
-def test_wrong_loaders_are_refused():
+def test_wrong_loader_arguments_raise():
     make = build_detection_train_loader
     with pytest.raises(AssertionError, match="divisible"):
         make(_records(2), mapper=None, total_batch_size=0)

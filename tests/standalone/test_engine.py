@@ -3,14 +3,10 @@
 import json
 import math
 
+import detectron2
 import numpy as np
 import pytest
 import torch
-from fvcore.common.param_scheduler import LinearParamScheduler
-from torch import nn
-
-import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
-import detectron2
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.engine import (
@@ -24,6 +20,8 @@ from detectron2.engine import (
     default_writers,
     hooks,
 )
+from fvcore.common.param_scheduler import LinearParamScheduler
+from torch import nn
 
 
 class Slope(nn.Module):
@@ -49,7 +47,7 @@ def history(trained, name):
     return [(pytest.approx(value), step) for value, step in trained.storage.history(name).values()]
 
 
-class Spy(HookBase):
+class Recorder(HookBase):
     def __init__(self, calls):
         self.calls = calls
 
@@ -72,10 +70,10 @@ class Spy(HookBase):
         self.note("after_train")
 
 
-def test_hooks_are_called_around_each_step_with_the_step_s_number():
+def test_hooks_are_called_around_each_step_with_its_number():
     calls = []
     loop = trainer()
-    loop.register_hooks([Spy(calls), None])
+    loop.register_hooks([Recorder(calls), None])
     loop.train(3, 5)
     steps = [
         (name, step, step)
@@ -106,7 +104,7 @@ def test_a_single_loss_may_be_a_tensor():
     assert history(loop, "total_loss") == [(1.0, 0), (0.9, 1)]
 
 
-def test_a_loss_that_is_no_number_stops_the_training():
+def test_a_nan_loss_stops_training():
     loop = trainer(value=math.nan)
     with pytest.raises(FloatingPointError, match="iteration=0"):
         loop.train(0, 2)
@@ -115,7 +113,7 @@ def test_a_loss_that_is_no_number_stops_the_training():
 def test_hooks_finish_when_the_training_fails():
     calls, evaluations = [], []
     loop = trainer(batches=1)
-    loop.register_hooks([Spy(calls), hooks.EvalHook(0, lambda: evaluations.append(1))])
+    loop.register_hooks([Recorder(calls), hooks.EvalHook(0, lambda: evaluations.append(1))])
     with pytest.raises(StopIteration):
         loop.train(0, 3)
     assert calls[-1] == ("after_train", 1, 1)
@@ -132,7 +130,7 @@ class Stateful(HookBase):
         Stateful.loaded = state
 
 
-def test_states_of_hooks_travel_in_the_trainer_s_state():
+def test_trainer_state_contains_hook_states():
     loop = trainer()
     loop.register_hooks([Stateful()])
     loop.train(0, 2)
@@ -159,7 +157,7 @@ def test_evaluation_runs_every_period_and_after_the_last_step(period, after_trai
     assert done == steps
 
 
-def test_results_are_recorded_flat_and_unsmoothed():
+def test_results_are_recorded_flat_and_without_smoothing():
     loop = trainer()
     loop.register_hooks([hooks.EvalHook(2, lambda: {"sem_seg": {"mIoU": 1, "per": {"cat": 2.5}}})])
     loop.train(0, 3)
@@ -168,14 +166,14 @@ def test_results_are_recorded_flat_and_unsmoothed():
     assert loop.storage.smoothing_hints()["sem_seg/mIoU"] is False
 
 
-def test_results_that_are_no_numbers_are_named():
+def test_error_for_a_result_that_is_not_a_number_has_its_name():
     loop = trainer()
     loop.register_hooks([hooks.EvalHook(1, lambda: {"task": {"name": "cat"}})])
     with pytest.raises(ValueError, match="task/name: cat"):
         loop.train(0, 2)
 
 
-def test_the_best_checkpoint_is_kept(tmp_path):
+def test_the_best_checkpoint_is_saved(tmp_path):
     loop = trainer()
     scores = iter([0.5, 0.4, 0.7, math.nan, 0.6])
     weights = []
@@ -193,7 +191,7 @@ def test_the_best_checkpoint_is_kept(tmp_path):
     assert saved["iteration"] == 2
 
 
-def test_an_unknown_mode_of_best_is_refused(tmp_path):
+def test_an_unknown_mode_of_best_checkpointer_raises(tmp_path):
     with pytest.raises(AssertionError, match="avg"):
         hooks.BestCheckpointer(1, DetectionCheckpointer(Slope()), "score", mode="avg")
 
@@ -237,7 +235,7 @@ def test_precise_statistics_replace_moving_averages():
     assert model[0].running_mean.item() == pytest.approx(3.0)
 
 
-def test_writers_leave_metrics_and_curves(tmp_path):
+def test_writers_write_metrics_and_curves(tmp_path):
     loop = trainer()
     loop.register_hooks([hooks.PeriodicWriter(default_writers(str(tmp_path), 3), period=2)])
     loop.train(0, 3)
@@ -248,7 +246,7 @@ def test_writers_leave_metrics_and_curves(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="concerns machines without GPU")
-def test_mixed_precision_says_that_it_needs_a_gpu():
+def test_mixed_precision_needs_a_gpu():
     model = Slope()
     loop = AMPTrainer(model, [1.0], torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(AssertionError, match="CUDA is required"):
@@ -294,7 +292,7 @@ def test_the_command_line_has_the_usual_arguments():
     assert default_argument_parser(epilog="last words").epilog == "last words"
 
 
-def test_set_up_leaves_config_and_log_and_repeats_random_numbers(tmp_path):
+def test_setup_writes_config_and_log_and_seeds_random_numbers(tmp_path):
     cfg = get_cfg()
     cfg.OUTPUT_DIR, cfg.SEED = str(tmp_path / "new" / "folder"), 5
     args = default_argument_parser().parse_args([])
@@ -310,6 +308,6 @@ def test_set_up_leaves_config_and_log_and_repeats_random_numbers(tmp_path):
     assert "Command line arguments" in log and detectron2.__version__ in log
 
 
-def test_one_process_needs_no_parallel_model():
+def test_one_process_does_not_wrap_the_model():
     model = Slope()
     assert create_ddp_model(model) is model

@@ -2,7 +2,6 @@ import json
 import math
 from collections import OrderedDict
 
-import detectron2
 import numpy as np
 import pytest
 import torch
@@ -21,12 +20,13 @@ from torch import nn
 from tests.helpers.label_maps import CLASSES, evaluate_label_maps, label_maps
 from tests.helpers.log_lines import recorded_lines
 from tests.helpers.paths import FIXTURES
+from tests.helpers.runtime import standalone_only
 
 RECORDED = FIXTURES / "detectron2" / "semantic_evaluation.json"
 
 
 class Collector(DatasetEvaluator):
-    """Keeps what it is given; its result is one task."""
+    """Stores inputs and outputs; its result has one task."""
 
     def __init__(self, task: str, result: dict | None = None):
         self.task, self.result = task, result
@@ -48,7 +48,7 @@ class Doubler(nn.Module):
         return [2 * value for value in batch]
 
 
-def test_semantic_figures_are_the_recorded_ones_of_detectron2(tmp_path):
+def test_semantic_segmentation_metrics_equal_those_of_detectron2(tmp_path):
     recorded = json.loads(RECORDED.read_text())["figures"]
     figures = evaluate_label_maps(tmp_path, "semantic_figures")
     assert list(figures) == list(recorded)
@@ -89,7 +89,7 @@ def test_inference_runs_in_eval_mode_without_gradients_and_restores_the_mode():
     assert results == {"task": {"x": 1}}
 
 
-def test_inference_joins_evaluators_and_survives_none():
+def test_inference_combines_evaluators_and_accepts_none():
     model = Doubler()
     evaluators = [Collector("a", {"x": 1}), Collector("b"), Collector("c", {"y": 2})]
     assert inference_on_dataset(model, [[1]], evaluators) == {"a": {"x": 1}, "c": {"y": 2}}
@@ -113,7 +113,7 @@ def test_inference_logs_its_speed():
     assert any("s / iter per device, on 1 devices)" in line for line in logged)
 
 
-def test_two_evaluators_with_one_task_are_refused():
+def test_two_evaluators_with_the_same_task_raise():
     evaluators = DatasetEvaluators([Collector("a", {"x": 1}), Collector("a", {"x": 2})])
     with pytest.raises(AssertionError, match="a"):
         evaluators.evaluate()
@@ -127,7 +127,7 @@ def test_inference_context_restores_the_mode(training):
     assert model.training is training
 
 
-def test_csv_lines_leave_out_figures_of_single_classes():
+def test_csv_lines_do_not_contain_metrics_of_single_classes():
     results = OrderedDict(sem_seg={"mIoU": 12.34567, "IoU-cat": 1.0, "fwIoU": 3}, n=5.0)
     with recorded_lines("detectron2.evaluation") as lines:
         print_csv_format(results)
@@ -139,7 +139,7 @@ def test_csv_lines_leave_out_figures_of_single_classes():
     ]
 
 
-def test_results_outside_the_tolerance_end_the_program():
+def test_results_outside_the_tolerance_exit():
     cfg = get_cfg()
     assert verify_results(cfg, {})
     cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 38.5, 0.2]]
@@ -155,8 +155,8 @@ def test_nested_results_are_flattened_with_slashes():
     assert flatten_results_dict(nested) == {"a/b/c": 1, "a/d": 2, "e": 3}
 
 
-@pytest.mark.skipif("standalone" not in detectron2.__version__, reason="standalone runtime only")
-def test_standalone_names_a_label_file_with_unknown_labels(tmp_path, monkeypatch):
+@standalone_only
+def test_standalone_error_for_unknown_labels_has_the_file(tmp_path, monkeypatch):
     pairs = [(np.full((4, 4), 9, np.uint8), np.zeros((4, 4), np.uint8))]
     monkeypatch.setattr("tests.helpers.label_maps.label_maps", lambda: pairs)
     with pytest.raises(ValueError, match=r"0\.png has labels 9 to 9"):

@@ -41,7 +41,7 @@ def test_scalars_keep_their_iteration():
         storage.history("nothing")
 
 
-def test_a_hinted_scalar_is_the_median_of_its_last_iterations():
+def test_a_smoothed_scalar_is_the_median_of_its_last_iterations():
     storage = EventStorage()
     for step, value in enumerate([9.0, 1.0, 7.0, 2.0, 3.0]):
         storage.iter = step
@@ -63,7 +63,7 @@ def test_the_window_counts_iterations_not_samples():
     assert storage.latest_with_smoothing_hint(5)["rare"] == (18.5, 19)
 
 
-def test_name_scopes_are_put_in_front():
+def test_name_scopes_are_prefixes():
     storage = EventStorage()
     with storage.name_scope("eval"):
         storage.put_scalar("x", 1)
@@ -71,7 +71,7 @@ def test_name_scopes_are_put_in_front():
     assert storage.latest() == {"eval/x": (1.0, 0), "x": (2.0, 0)}
 
 
-def test_json_lines_hold_each_scalar_once(tmp_path):
+def test_json_lines_contain_each_scalar_once(tmp_path):
     path = tmp_path / "metrics.json"
     writer = JSONWriter(str(path), window_size=3)
     with EventStorage() as storage:
@@ -91,7 +91,7 @@ def test_json_lines_hold_each_scalar_once(tmp_path):
     ]
 
 
-def test_json_lines_are_added_to_an_existing_file(tmp_path):
+def test_json_lines_are_appended_to_an_existing_file(tmp_path):
     path = tmp_path / "metrics.json"
     for step in range(2):
         writer = JSONWriter(str(path))
@@ -120,7 +120,7 @@ def test_tensorboard_gets_scalars_images_and_histograms(tmp_path):
     assert (histogram.num, histogram.sum, histogram.bucket) == (10, 45, [2] * 5)
 
 
-def test_an_unused_tensorboard_writer_leaves_no_file(tmp_path):
+def test_an_unused_tensorboard_writer_creates_no_file(tmp_path):
     writer = TensorboardXWriter(str(tmp_path / "events"))
     with EventStorage():
         writer.write()
@@ -130,12 +130,12 @@ def test_an_unused_tensorboard_writer_leaves_no_file(tmp_path):
 
 @pytest.fixture
 def printed():
-    """Lines of the common metric printer, without the memory that only a GPU has."""
+    """Lines of the common metric printer without GPU memory."""
     with recorded_lines("detectron2.utils.events") as lines:
         yield lambda: [line.split("max_mem")[0].rstrip() for line in lines]
 
 
-def test_the_printed_line_is_detectron2s(printed):
+def test_the_printed_line_equals_detectron2(printed):
     printer = CommonMetricPrinter(max_iter=100)
     with EventStorage() as storage:
         for step in range(30):
@@ -146,7 +146,7 @@ def test_the_printed_line_is_detectron2s(printed):
             storage.put_scalar("lr", 1e-4 * step, smoothing_hint=False)
         printer.write()
         storage.iter = 100
-        printer.write()  # after the last iteration nothing is said
+        printer.write()  # prints nothing after the last iteration
         assert storage.latest()["eta_seconds"] == (560.0, 29)
     assert printed() == [
         " eta: 0:09:20  iter: 29  total_loss: 19.5  loss_mask: 0.002407  "
@@ -155,18 +155,18 @@ def test_the_printed_line_is_detectron2s(printed):
     ]
 
 
-def test_the_printed_line_does_without_times_and_learning_rate(printed):
+def test_the_printed_line_without_times_and_learning_rate(printed):
     with EventStorage(3):
         CommonMetricPrinter().write()
     assert printed() == [" iter: 3       lr: N/A"]
 
 
-def test_a_writer_has_to_write():
+def test_a_writer_must_implement_write():
     with pytest.raises(NotImplementedError):
         EventWriter().write()
 
 
-def test_values_that_are_no_numbers_are_kept():
+def test_nan_values_are_recorded():
     storage = EventStorage()
     storage.put_scalar("loss", float("nan"))
     assert np.isnan(storage.latest()["loss"][0])

@@ -11,7 +11,7 @@ STAMP = r"\[\d\d/\d\d \d\d:\d\d:\d\d\] "
 
 @pytest.fixture
 def name(request):
-    """A logger's name for this test alone, its handlers removed in the end."""
+    """The name of a logger for this test; its handlers are removed afterwards."""
     name = f"logger_of_{request.node.name}"
     yield name
     logger = logging.getLogger(name)
@@ -19,7 +19,7 @@ def name(request):
         logger.removeHandler(handler)
 
 
-def test_the_log_file_holds_time_name_and_level(tmp_path, name):
+def test_the_log_file_contains_time_name_and_level(tmp_path, name):
     logger = setup_logger(str(tmp_path), name=name)
     logger.info("hello %d", 3)
     logging.getLogger(f"{name}.part").warning("careful")
@@ -34,14 +34,14 @@ def test_names_below_the_root_are_abbreviated(tmp_path, name):
     assert "short.part INFO: hello" in (tmp_path / "run.log").read_text()
 
 
-def test_a_second_call_adds_no_handler(tmp_path, name):
+def test_a_second_call_does_not_add_handlers(tmp_path, name):
     first = setup_logger(str(tmp_path), name=name)
     second = setup_logger(str(tmp_path), name=name)
     assert first is second and len(first.handlers) == 2
     assert first.level == logging.DEBUG and not first.propagate
 
 
-def test_ranks_above_zero_write_to_files_of_their_own(tmp_path, name, capsys):
+def test_ranks_above_zero_write_to_separate_files(tmp_path, name, capsys):
     setup_logger(str(tmp_path / "a.txt"), distributed_rank=2, name=name).info("hello")
     assert "hello" in (tmp_path / "a.txt.rank2").read_text()
     assert not (tmp_path / "a.txt").exists()
@@ -59,12 +59,12 @@ def test_the_screen_marks_warnings(name, capsys):
     assert shown[2].startswith("ERROR [") and shown[2].endswith("wrong")
 
 
-def test_the_screen_can_be_left_out(name):
+def test_logging_to_the_screen_can_be_disabled(name):
     logger = setup_logger(name=name, configure_stdout=False, enable_propagation=True)
     assert logger.handlers == [] and logger.propagate
 
 
-def test_a_line_waits_its_seconds(name):
+def test_a_line_is_logged_once_in_n_seconds(name):
     with recorded_lines(name) as lines:
         for step in range(4):
             log_every_n_seconds(logging.INFO, f"step {step}", 3600, name=name)

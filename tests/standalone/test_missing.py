@@ -9,9 +9,7 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Boxes
 
-standalone_only = pytest.mark.skipif(
-    "standalone" not in detectron2.__version__, reason="concerns only the standalone runtime"
-)
+from tests.helpers.runtime import standalone_only
 
 
 @standalone_only

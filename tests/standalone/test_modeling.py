@@ -1,6 +1,5 @@
 """Registries, builders, and the convolution with norm and activation."""
 
-import detectron2
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -16,9 +15,7 @@ from detectron2.modeling import (
 )
 from torch import nn
 
-standalone_only = pytest.mark.skipif(
-    "standalone" not in detectron2.__version__, reason="concerns the standalone runtime only"
-)
+from tests.helpers.runtime import standalone_only
 
 
 @BACKBONE_REGISTRY.register()

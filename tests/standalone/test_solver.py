@@ -1,15 +1,9 @@
-"""Optimisers and schedules of a config are Detectron2's."""
+"""Optimizers and schedules equal those of Detectron2."""
 
 import json
 
 import pytest
 import torch
-from fvcore.common.param_scheduler import ConstantParamScheduler
-from torch import nn
-
-from tests.helpers.paths import FIXTURES
-
-import ovavss_d2  # noqa: F401  isort: skip (makes `import detectron2` work)
 from detectron2.config import get_cfg
 from detectron2.solver import (
     LRMultiplier,
@@ -18,6 +12,10 @@ from detectron2.solver import (
     get_default_optimizer_params,
 )
 from detectron2.solver.build import maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import ConstantParamScheduler
+from torch import nn
+
+from tests.helpers.paths import FIXTURES
 
 RECORDED = FIXTURES / "detectron2" / "learning_rates.json"
 CURVES = json.loads(RECORDED.read_text())["curves"]
@@ -30,7 +28,7 @@ class Net(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         self.layer_norm = nn.LayerNorm(4)
         self.linear = nn.Linear(4, 2)
-        self.again = self.linear  # shared: in the groups once
+        self.again = self.linear  # shared
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
         self.token = nn.Parameter(torch.zeros(3))
 
@@ -73,7 +71,7 @@ def test_learning_rates_equal_the_recorded_ones(case):
         ["SOLVER.WARMUP_METHOD", "exponential"],
     ],
 )
-def test_unknown_schedules_are_refused(options):
+def test_unknown_schedules_raise(options):
     cfg = get_cfg()
     cfg.merge_from_list(options)
     with pytest.raises(ValueError, match=options[1]):
@@ -92,7 +90,7 @@ def test_multiplier_keeps_the_ratio_of_the_groups_and_resumes():
         LRMultiplier(optimizer, 0.5, max_iter=10)
 
 
-def test_norm_layers_have_their_own_weight_decay_and_shared_parameters_appear_once():
+def test_norms_have_another_weight_decay_and_shared_parameters_appear_once():
     cfg, model = get_cfg(), Net()
     optimizer = build_optimizer(cfg, model)
     assert type(optimizer) is torch.optim.SGD
@@ -104,7 +102,7 @@ def test_norm_layers_have_their_own_weight_decay_and_shared_parameters_appear_on
     assert not any(name.startswith("frozen") for name in found)
 
 
-def test_biases_and_overrides_and_factors():
+def test_settings_of_biases_overrides_and_factors():
     cfg, model = get_cfg(), Net()
     cfg.SOLVER.BIAS_LR_FACTOR = 2.0
     cfg.SOLVER.WEIGHT_DECAY_BIAS = 0.3
@@ -131,7 +129,7 @@ def test_biases_and_overrides_and_factors():
         {"base_lr": 1.0, "bias_lr_factor": 2.0, "overrides": {"bias": {"lr": 1.0}}},
     ],
 )
-def test_contradictory_settings_are_refused(arguments):
+def test_contradictory_settings_raise(arguments):
     with pytest.raises(ValueError):
         get_default_optimizer_params(Net(), **arguments)
 
@@ -154,7 +152,7 @@ def test_gradients_are_clipped_per_element_or_per_parameter(kind, expected):
         torch.testing.assert_close(parameter.data, torch.tensor(values), atol=1e-5, rtol=0)
 
 
-def test_unknown_clipping_is_refused():
+def test_unknown_clipping_raises():
     cfg = get_cfg()
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"

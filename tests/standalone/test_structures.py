@@ -15,7 +15,7 @@ from detectron2.structures import (
 )
 
 
-def test_boxes_are_indexed_joined_and_checked():
+def test_boxes_are_indexed_concatenated_and_checked():
     boxes = Boxes(torch.tensor([[0.0, 1, 5, 6], [2, 2, 2, 8]]))
     assert boxes[1].tensor.shape == (1, 4)
     assert len(boxes[torch.tensor([True, False])]) == 1
@@ -34,7 +34,7 @@ def test_boxes_are_indexed_joined_and_checked():
         ((1.0, 2, 3, 4), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS, (1, 2, 2, 2)),
     ],
 )
-def test_box_modes_convert_in_the_type_given(box, source, target, expected):
+def test_box_modes_convert_and_keep_the_type(box, source, target, expected):
     converted = BoxMode.convert(box, source, target)
     assert type(converted) is type(box)
     assert converted == pytest.approx(expected)
@@ -56,7 +56,7 @@ def test_instances_keep_fields_of_one_length():
         iter(instances)
 
 
-def test_instances_are_indexed_joined_copied_and_pickled():
+def test_instances_are_indexed_concatenated_copied_and_pickled():
     instances = Instances((5, 6), scores=torch.arange(3), masks=BitMasks(torch.zeros(3, 5, 6)))
     assert instances[-1].scores.tolist() == [2]
     assert instances[torch.tensor([True, False, True])].scores.tolist() == [0, 2]
@@ -69,7 +69,7 @@ def test_instances_are_indexed_joined_copied_and_pickled():
         assert other.scores.tolist() == [0, 1, 2]
 
 
-def test_bit_masks_are_indexed_and_joined():
+def test_bit_masks_are_indexed_and_concatenated():
     masks = torch.zeros(3, 7, 9)
     masks[0, 2:4, 3:5] = masks[2] = 1
     masks = BitMasks(masks)
@@ -91,7 +91,7 @@ def test_images_are_padded_to_a_common_divisible_size():
         assert torch.equal(batch[index], image)
 
 
-def test_padding_constraints_win_over_the_divisor():
+def test_padding_constraints_override_the_divisibility():
     images = [torch.ones(3, 5, 7), torch.ones(3, 6, 4)]
     assert ImageList.from_tensors(images).tensor.shape == (2, 3, 6, 7)
     constraints = {"size_divisibility": 8, "square_size": 0}

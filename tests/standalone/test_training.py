@@ -1,4 +1,4 @@
-"""Whole trainings by `DefaultTrainer`: figures, resuming, processes."""
+"""Training with `DefaultTrainer`: metrics, resuming, several processes."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ SIZE = 8
 
 @META_ARCH_REGISTRY.register()
 class LineForTrainingTest(nn.Module):
-    """Fits a line to points, from a start that does not depend on random numbers."""
+    """Fits a line to points; its initial weights are fixed."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -131,7 +131,7 @@ def whole(tmp_path_factory):
     return folder, train(folder)
 
 
-def test_weights_and_figures_equal_the_recorded_ones(whole):
+def test_weights_and_metrics_equal_the_recorded_ones(whole):
     folder, trainer = whole
     recorded = json.loads(RECORDED.read_text())
     assert parameters(trainer).tolist() == pytest.approx(recorded["parameters"], abs=1e-6)
@@ -144,7 +144,7 @@ def test_weights_and_figures_equal_the_recorded_ones(whole):
         assert line == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_training_leaves_config_log_curves_and_checkpoints(whole):
+def test_a_training_writes_config_log_curves_and_checkpoints(whole):
     folder, _ = whole
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
     checkpoints = {"model_0000002.pth", "model_0000005.pth", "model_final.pth"}
@@ -166,7 +166,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(whole, tmp_path):
 
 
 @pytest.mark.parametrize("writer", ["checkpoint", "checkpoint_standalone"])
-def test_what_either_runtime_wrote_is_trained_further(whole, tmp_path, writer):
+def test_checkpoints_of_both_runtimes_can_be_resumed(whole, tmp_path, writer):
     """Checkpoints of Detectron2 and of the standalone runtime, both after step 2."""
     source = RECORDED.parent / f"{writer}.pth"
     written = torch.load(source, weights_only=True)
@@ -184,8 +184,8 @@ def test_what_either_runtime_wrote_is_trained_further(whole, tmp_path, writer):
     assert last["line/mean"] == pytest.approx(expected["line/mean"])
 
 
-def test_both_runtimes_write_the_same_things(whole):
-    """All of a checkpoint's keys, and the types and shapes below them."""
+def test_both_runtimes_write_the_same_checkpoint_structure(whole):
+    """All keys of a checkpoint, and the types and shapes of their values."""
     folder, _ = whole
     ours = torch.load(folder / "model_0000002.pth", weights_only=True)
     for writer in ("checkpoint", "checkpoint_standalone"):
@@ -202,14 +202,14 @@ def outline(content):
     return tuple(content.shape) if isinstance(content, torch.Tensor) else type(content).__name__
 
 
-def test_without_resume_a_training_starts_anew(whole, tmp_path):
+def test_without_resume_a_training_starts_at_step_0(whole, tmp_path):
     train(tmp_path, stop_after=3)
     again = train(tmp_path, resume=False)
     assert again.start_iter == 0
     torch.testing.assert_close(parameters(again), parameters(whole[1]))
 
 
-def test_a_finished_training_is_not_trained_further(whole):
+def test_a_finished_training_does_not_continue(whole):
     folder, trainer = whole
     again = train(folder, resume=True)
     assert again.start_iter == 6
@@ -225,7 +225,7 @@ def test_expected_results_are_verified(tmp_path):
         Trainer(cfg).train()
 
 
-def test_evaluators_may_be_missing_or_given(whole):
+def test_evaluators_can_be_missing_or_given(whole):
     cfg, model = whole[1].cfg.clone(), whole[1].model
     assert DefaultTrainer.test.__func__(Trainer, cfg, model, SumEvaluator())["line"]["count"] == 8
 

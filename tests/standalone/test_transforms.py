@@ -1,4 +1,4 @@
-"""Transforms and augmentations, and how they are chosen and applied."""
+"""Transforms and augmentations."""
 
 import numpy as np
 import pytest
@@ -78,13 +78,13 @@ def test_augmentations_change_image_boxes_and_labels_together():
     )
     transforms = augmentations(aug_input)
     assert (aug_input.image.shape, aug_input.sem_seg.shape) == ((10, 12, 3), (10, 12))
-    # Two flips cancel: only the resize is left.
+    # The two flips cancel out.
     scale = np.array([12 / 53, 10 / 37] * 2)
     assert np.allclose(aug_input.boxes, np.array([[1.0, 2, 30, 20]]) * scale)
     assert np.array_equal(transforms.apply_image(IMAGE), aug_input.image)
 
 
-def test_augmentation_asks_for_the_attributes_it_names():
+def test_augmentation_gets_the_attributes_named_by_its_arguments():
     class Shift(T.Augmentation):
         def __init__(self, amount, other=3):
             self._init(locals())
@@ -106,7 +106,7 @@ def test_augmentation_asks_for_the_attributes_it_names():
         T.AugInput("image")
 
 
-def test_flip_has_one_direction():
+def test_flip_has_exactly_one_direction():
     assert isinstance(T.RandomFlip(0.0).get_transform(IMAGE), T.NoOpTransform)
     vertical = T.RandomFlip(1.0, horizontal=False, vertical=True).get_transform(IMAGE)
     assert np.array_equal(vertical.apply_image(IMAGE), IMAGE[::-1])
@@ -124,6 +124,6 @@ def test_flip_has_one_direction():
         ("absolute_range", (10, 20), (3, 3, 10, 15)),
     ],
 )
-def test_crops_are_the_recorded_ones(kind, size, expected):
+def test_crops_equal_the_recorded_ones(kind, size, expected):
     crop = T.RandomCrop(kind, size).get_transform(IMAGE)
     assert (crop.x0, crop.y0, crop.w, crop.h) == expected

@@ -28,7 +28,7 @@ def test_a_registry_finds_what_was_registered():
         registry.register(Thing)
 
 
-def test_the_path_manager_serves_local_files_and_handlers(tmp_path):
+def test_the_path_manager_opens_local_files_and_uses_handlers(tmp_path):
     class Upper(PathHandler):
         def _get_supported_prefixes(self):
             return ["upper://"]
@@ -44,7 +44,7 @@ def test_the_path_manager_serves_local_files_and_handlers(tmp_path):
     assert PathManager.exists(path) and PathManager.ls(str(tmp_path)) == ["NAME.TXT"]
 
 
-def test_one_seed_fixes_all_random_numbers():
+def test_one_seed_determines_all_random_numbers():
     def draw() -> tuple[float, float, float]:
         return random.random(), np.random.rand(), torch.rand(1).item()
 
@@ -57,7 +57,7 @@ def test_one_seed_fixes_all_random_numbers():
     assert draw() != first
 
 
-def test_the_palette_is_detectron2s():
+def test_the_palette_equals_detectron2():
     colors = colormap(rgb=True, maximum=1)
     assert colors.shape == (74, 3) and colors.dtype == np.float32
     assert (colors.min(), colors.max()) == (0, 1)
@@ -73,7 +73,7 @@ def test_random_colors_come_from_the_palette():
     assert all(color.tolist() in palette for color in random_colors(9, rgb=True, maximum=1))
 
 
-def test_the_environment_table_names_versions():
+def test_the_environment_table_contains_versions():
     table = collect_env_info()
     for text in ("sys.platform", torch.__version__, np.__version__, detectron2.__version__):
         assert text in table

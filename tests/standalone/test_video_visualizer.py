@@ -49,9 +49,9 @@ def test_a_moving_object_keeps_its_color(metadata, frame, with_masks):
     assert len(colors) == 1
 
 
-def test_an_object_elsewhere_or_of_another_class_is_another_one(metadata, frame):
+def test_a_distant_object_or_another_class_gets_a_new_color(metadata, frame):
     visualizer = VideoVisualizer(metadata)
-    np.random.seed(0)  # so that the colours drawn are different ones
+    np.random.seed(0)  # these random colors are different
     first = edge_color(visualizer.draw_instance_predictions(frame, detections(0)))
     other_class = edge_color(visualizer.draw_instance_predictions(frame, detections(0, label=1)))
     far = edge_color(visualizer.draw_instance_predictions(frame, detections(75)))
@@ -60,7 +60,7 @@ def test_an_object_elsewhere_or_of_another_class_is_another_one(metadata, frame)
     assert again == first
 
 
-def test_masks_take_the_place_of_boxes(metadata, frame):
+def test_masks_replace_boxes(metadata, frame):
     visualizer = VideoVisualizer(metadata)
     with_masks = visualizer.draw_instance_predictions(frame, detections(0))
     boxes_only = visualizer.draw_instance_predictions(frame, detections(0, with_masks=False))
@@ -69,13 +69,13 @@ def test_masks_take_the_place_of_boxes(metadata, frame):
     assert with_masks.ax.texts[0].get_text() == "cat 90%"
 
 
-def test_a_frame_without_detections_stays_as_it_is(metadata, frame):
+def test_a_frame_without_detections_does_not_change(metadata, frame):
     visualizer = VideoVisualizer(metadata)
     output = visualizer.draw_instance_predictions(frame, detections(0)[torch.tensor([False])])
     np.testing.assert_array_equal(output.get_image(), frame)
 
 
-def test_bw_mode_greys_what_is_not_found(metadata):
+def test_bw_mode_makes_the_background_gray(metadata):
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     frame[...] = 200, 50, 50
     visualizer = VideoVisualizer(metadata, ColorMode.IMAGE_BW)

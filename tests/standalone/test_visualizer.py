@@ -1,4 +1,3 @@
-import detectron2
 import matplotlib.colors as mplc
 import numpy as np
 import pycocotools.mask as mask_coding
@@ -8,6 +7,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import ColorMode, GenericMask, VisImage, Visualizer
 from PIL import Image
+
+from tests.helpers.runtime import standalone_only
 
 HEIGHT, WIDTH = 240, 320
 RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -24,13 +25,13 @@ def gray_visualizer(scale: float = 1.0, **options) -> Visualizer:
 
 
 def texts(visualizer: Visualizer) -> list[tuple[str, tuple, float]]:
-    """(text, position, font size) of what was written, in order."""
+    """(text, position, font size) of each text in order of drawing."""
     drawn = visualizer.get_output().ax.texts
     return [(t.get_text(), tuple(map(float, t.get_position())), t.get_size()) for t in drawn]
 
 
 def polygons(visualizer: Visualizer) -> list[tuple]:
-    """Inner colour, RGBA, of each polygon in order of drawing."""
+    """RGBA of the inside of each polygon in order of drawing."""
     patches = visualizer.get_output().ax.patches
     return [tuple(np.round(p.get_facecolor(), 3)) for p in patches if p.get_fill()]
 
@@ -61,7 +62,7 @@ def test_the_picture_is_the_scaled_image(scale, shape, tmp_path):
     "height, width, scale, expected",
     [(240, 320, 1, 10), (72, 96, 1, 10), (240, 320, 2, 10), (480, 640, 2, 12), (1000, 2000, 1, 15)],
 )
-def test_the_font_suits_the_image(height, width, scale, expected):
+def test_the_font_size_depends_on_the_image_size(height, width, scale, expected):
     visualizer = Visualizer(np.zeros((height, width, 3)), scale=scale)
     visualizer.draw_text("hello", (10, 20))
     assert texts(visualizer) == [("hello", (10, 20), expected)]
@@ -73,7 +74,7 @@ def test_dark_text_is_brightened():
     assert visualizer.get_output().ax.texts[0].get_color() == pytest.approx([0.2, 0.2, 0.8])
 
 
-def test_an_opaque_mask_replaces_the_pixels_and_no_others():
+def test_an_opaque_mask_replaces_exactly_its_pixels():
     visualizer = gray_visualizer()
     picture = visualizer.draw_binary_mask(box_mask(60, 50, 160, 100), RED, alpha=1).get_image()
     assert (picture[53:97, 63:157] == [255, 0, 0]).all()
@@ -87,13 +88,13 @@ def test_alpha_blends_mask_and_image():
     np.testing.assert_allclose(picture[75, 110].astype(int), [192, 64, 64], atol=1)
 
 
-def test_holes_stay_open():
+def test_holes_are_not_filled():
     mask = box_mask(60, 50, 160, 100) - box_mask(80, 60, 120, 80)
     picture = gray_visualizer().draw_binary_mask(mask, RED, alpha=1).get_image()
     assert (picture[70, 100] == 128).all() and (picture[70, 65] == [255, 0, 0]).all()
 
 
-def test_small_components_are_left_out():
+def test_small_components_are_not_drawn():
     mask = box_mask(60, 50, 160, 100) | box_mask(10, 150, 20, 155)
     for threshold, expected in ((36, 2), (37, 1), (None, 2), (9999, 0)):
         visualizer = gray_visualizer()
@@ -102,7 +103,7 @@ def test_small_components_are_left_out():
         assert len(texts(visualizer)) == (expected > 0)
 
 
-def test_a_name_stands_in_the_middle_of_the_largest_component():
+def test_text_is_in_the_middle_of_the_largest_component():
     visualizer = gray_visualizer()
     mask = box_mask(60, 50, 160, 100) | box_mask(10, 150, 20, 155)
     visualizer.draw_binary_mask(mask, RED, text="cat")
@@ -136,7 +137,7 @@ def test_edges_are_darker_only_on_opaque_polygons():
         assert edge == pytest.approx((*expected, 1))
 
 
-def test_boxes_lines_and_circles_have_their_widths():
+def test_widths_of_boxes_lines_and_circles():
     visualizer = gray_visualizer(scale=2)
     visualizer.draw_box((10, 20, 50, 80), edge_color="r")
     visualizer.draw_circle((10, 20), "r")
@@ -183,7 +184,7 @@ def _forms(mask: np.ndarray, corners: list[float]) -> list:
 
 
 @pytest.mark.parametrize("form", range(4))
-def test_masks_come_in_all_forms(form):
+def test_masks_can_have_any_form(form):
     masks = _forms(box_mask(60, 50, 160, 100), [60.0, 50, 160, 50, 160, 100, 60, 100])[form]
     visualizer = gray_visualizer()
     picture = visualizer.overlay_instances(masks=masks, assigned_colors=[RED]).get_image()
@@ -191,7 +192,7 @@ def test_masks_come_in_all_forms(form):
     assert (picture[120, 110] == 128).all()
 
 
-def test_small_objects_are_drawn_last_and_named_beside():
+def test_small_objects_are_drawn_last_with_labels_next_to_them():
     boxes = np.array(
         [[60, 50, 160, 100], [10, 10, 15, 15], [150, 80, 250, 180], [5, 230, 40, 238.0]]
     )
@@ -199,12 +200,12 @@ def test_small_objects_are_drawn_last_and_named_beside():
     visualizer.overlay_instances(boxes=boxes, labels=["a", "b", "c", "d"])
     written = texts(visualizer)
     assert [text for text, _, _ in written] == ["c", "a", "d", "b"]
-    # Large ones at their corner; small ones below, or on the right at the image's lower edge.
+    # At the corner of large ones; below small ones, or right of them at the image's lower edge.
     assert [position for _, position, _ in written] == [(150, 80), (60, 50), (40, 230), (10, 15)]
     assert [size for _, _, size in written] == [10, 10, 6, 6]
 
 
-def test_boxes_and_masks_have_their_own_colors():
+def test_boxes_and_masks_have_the_assigned_colors():
     visualizer = gray_visualizer()
     visualizer.overlay_instances(
         boxes=Boxes(torch.tensor([[60.0, 50, 160, 100], [150, 80, 250, 180]])),
@@ -215,7 +216,7 @@ def test_boxes_and_masks_have_their_own_colors():
     assert polygons(visualizer) == [(*GREEN, 0.7), (*BLUE, 0.7)]
 
 
-def test_unequal_numbers_of_instances_are_refused():
+def test_unequal_numbers_of_instances_raise():
     with pytest.raises(AssertionError):
         gray_visualizer().overlay_instances(boxes=np.zeros((2, 4)), labels=["only one"])
     with pytest.raises(AssertionError):
@@ -251,7 +252,7 @@ def test_segmentation_mode_colors_by_class(metadata):
     assert polygons(visualizer) == [(*GREEN, 0.8), (*RED, 0.8)]
 
 
-def test_bw_mode_greys_what_is_not_found(metadata):
+def test_bw_mode_makes_the_background_gray(metadata):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[...] = 200, 50, 50
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.IMAGE_BW)
@@ -260,7 +261,7 @@ def test_bw_mode_greys_what_is_not_found(metadata):
     assert polygons(visualizer)[0][3] == 0.3
 
 
-def test_unknown_classes_are_numbered():
+def test_unknown_classes_are_labeled_by_index():
     visualizer = gray_visualizer(metadata=MetadataCatalog.get("nothing_known"))
     predictions = _predictions()
     predictions.remove("scores")
@@ -282,7 +283,7 @@ def test_a_record_is_drawn_with_instances_and_label_map(metadata, tmp_path):
     assert polygons(visualizer)[-1] == (*RED, 0.5)
 
 
-def test_a_mask_knows_area_box_and_holes():
+def test_area_box_and_holes_of_a_mask():
     whole = GenericMask(box_mask(60, 50, 160, 100), HEIGHT, WIDTH)
     holed = GenericMask(box_mask(60, 50, 160, 100) - box_mask(80, 60, 120, 80), HEIGHT, WIDTH)
     assert (whole.area(), whole.has_holes, len(whole.polygons)) == (5000, False, 1)
@@ -292,8 +293,8 @@ def test_a_mask_knows_area_box_and_holes():
     assert triangle.area() == 1000 and triangle.mask.shape == (HEIGHT, WIDTH)
 
 
-@pytest.mark.skipif("standalone" not in detectron2.__version__, reason="standalone runtime only")
-def test_standalone_says_what_it_cannot_draw():
+@standalone_only
+def test_standalone_missing_drawing_says_to_install_detectron2():
     visualizer = gray_visualizer()
     with pytest.raises(AttributeError, match="install Detectron2"):
         visualizer.draw_panoptic_seg(None, None)

@@ -66,7 +66,7 @@ class _RuntimeLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
         is_package = hasattr(module, "__path__")
-        module.__getattr__ = missing_attribute(module.__name__, is_package)  # type: ignore[method-assign]
+        module.__getattr__ = missing_attribute(module.__name__, is_package)
 
 
 class _RuntimeFinder(MetaPathFinder):
@@ -99,4 +99,4 @@ def install_finder(package: str) -> None:
     if not any(isinstance(finder, _RuntimeFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RuntimeFinder(package))
     root = sys.modules[package]
-    root.__getattr__ = missing_attribute(package, is_package=True)  # type: ignore[method-assign]
+    root.__getattr__ = missing_attribute(package, is_package=True)

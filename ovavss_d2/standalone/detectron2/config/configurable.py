@@ -72,7 +72,7 @@ def _configurable_function(function: Callable, *, from_config: Callable) -> Call
             return function(**_arguments(from_config, args, kwargs))
         return function(*args, **kwargs)
 
-    wrapped.from_config = from_config  # type: ignore[attr-defined]
+    wrapped.from_config = from_config
     return wrapped
 
 

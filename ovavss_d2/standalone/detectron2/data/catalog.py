@@ -24,7 +24,7 @@ class _DatasetCatalog(UserDict):
             raise AssertionError(f"Dataset '{name}' is already registered!")
         self[name] = func
 
-    def get(self, name: str) -> Any:  # type: ignore[override]
+    def get(self, name: str) -> Any:
         """Return the records of a data set; KeyError if it is not registered."""
         try:
             load = self[name]
@@ -90,7 +90,7 @@ class Metadata(types.SimpleNamespace):
 class _MetadataCatalog(UserDict):
     """Maps the names of data sets to their `Metadata`, one object per name."""
 
-    def get(self, name: str) -> Metadata:  # type: ignore[override]
+    def get(self, name: str) -> Metadata:
         """Return the metadata of a data set, created in the first call."""
         if not name:
             raise AssertionError("MetadataCatalog.get(name) expects the name of a data set")

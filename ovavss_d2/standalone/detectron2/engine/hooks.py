@@ -329,7 +329,7 @@ class EvalHook(HookBase):
 
 def _as_number(name: str, value: object) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "[EvalHook] eval_function should return a nested dict of float."

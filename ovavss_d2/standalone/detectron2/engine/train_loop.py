@@ -27,7 +27,7 @@ class HookBase:
         trainer: a weak reference to the trainer, set when the hook is registered.
     """
 
-    trainer: "TrainerBase" = None  # type: ignore[assignment]
+    trainer: "TrainerBase" = None
 
     def before_train(self) -> None:
         """Called before the first step."""

@@ -122,7 +122,7 @@ def inference_on_dataset(
     Returns:
         The result of `evaluator.evaluate()`; an empty dict if that is None.
     """
-    total = len(data_loader)  # type: ignore[arg-type]
+    total = len(data_loader)
     logger.info(f"Start inference on {total} batches")
     if not isinstance(evaluator, DatasetEvaluator):
         evaluator = DatasetEvaluators(evaluator or [])
@@ -176,7 +176,7 @@ def _run(
 
 
 def _nothing() -> None:
-    """The default of callbacks."""
+    """The default callback."""
 
 
 @contextmanager

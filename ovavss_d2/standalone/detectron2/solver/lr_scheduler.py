@@ -1,4 +1,4 @@
-"""Learning-rate schedules with a warm-up, on top of fvcore's parameter schedulers.
+"""Learning-rate schedules with a warmup, on top of fvcore's parameter schedulers.
 
 fvcore's schedulers are functions of the training progress, from 0 (start) to 1 (end).
 `LRMultiplier` turns one into a torch scheduler that is stepped once per iteration.

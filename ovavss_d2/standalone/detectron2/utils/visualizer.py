@@ -121,7 +121,7 @@ class Visualizer(Drawing, PartialClass):
         draw_text: bool = True,
         edge_color: Color | None = OFF_WHITE,
     ) -> VisImage:
-        """Draw a label map in the colours of the metadata's `stuff_colors`.
+        """Draw a label map in the colors of the metadata's `stuff_colors`.
 
         Args:
             sem_seg: (H, W) indices of the metadata's `stuff_classes`; larger values, such as the

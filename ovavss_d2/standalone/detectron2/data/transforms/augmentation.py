@@ -28,7 +28,7 @@ class Augmentation:
             if name != "self" and not name.startswith("_"):
                 setattr(self, name, value)
 
-    def get_transform(self, *args) -> Transform:
+    def get_transform(self, *args: Any) -> Transform:
         """Choose the transform for the data in `args`."""
         raise NotImplementedError
 
@@ -102,7 +102,7 @@ class _Fixed(Augmentation):
     def __init__(self, transform: Transform):
         self.transform = transform
 
-    def get_transform(self, *args) -> Transform:
+    def get_transform(self, *args: Any) -> Transform:
         return self.transform
 
     def __repr__(self) -> str:
