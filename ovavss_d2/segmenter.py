@@ -155,7 +155,7 @@ class Segmenter:
             A lazy iterator; it keeps one window in memory, however long the video is.
 
         Raises:
-            FileNotFoundError: there is no such video.
+            FileNotFoundError: the video does not exist.
             ValueError: it cannot be read, or the arguments are inconsistent.
         """
         if isinstance(video, np.ndarray):
@@ -195,7 +195,7 @@ class Segmenter:
             The paths written, and when each name sounds.
 
         Raises:
-            FileNotFoundError: there is no such video.
+            FileNotFoundError: the video does not exist.
             ValueError: it cannot be read or written.
         """
         source = open_source(video) if isinstance(video, str | os.PathLike) else video

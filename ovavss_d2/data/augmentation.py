@@ -95,7 +95,7 @@ class ClipAugmentation:
         self.augmentations = T.AugmentationList(augmentations)
 
     def draw(self, frame: np.ndarray) -> T.TransformList:
-        """Draw transforms for a clip whose frames look like `frame`, uint8 (H, W, 3)."""
+        """Draw transforms for a clip with frames like `frame`, uint8 (H, W, 3)."""
         drawn = self.augmentations(T.AugInput(frame)).transforms
         return T.TransformList([t for t in drawn if not _keeps_size(t)])
 

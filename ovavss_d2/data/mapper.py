@@ -77,7 +77,7 @@ class AVSClipMapper:
             records: of the data set, to select other videos from.
 
         Raises:
-            ValueError: no such `pairing` or `test_audio`, or a video has no such other.
+            ValueError: `pairing` or `test_audio` is unknown, or a video has no such other.
         """
         self.is_train = is_train
         self.augmentation = augmentation
@@ -187,7 +187,7 @@ def select_test_audio(records: Sequence[dict], choice: str) -> dict[str, str | N
         Video id to file (None: silence), or None for "own".
 
     Raises:
-        ValueError: no such choice, or a video has no such other.
+        ValueError: the choice is unknown, or a video has no such other.
     """
     if choice not in TEST_AUDIO:
         raise ValueError(f"TEST.AUDIO is '{choice}', expected one of {TEST_AUDIO}")

@@ -7,7 +7,7 @@ same time.
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -34,41 +34,33 @@ def prefetch(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
                 thread.submit(iterator.close).result()
 
 
-class BackgroundCalls:
-    """Calls a function in a background thread, in the order in which its arguments are put.
+@contextmanager
+def background_calls(
+    function: Callable[..., None], size: int
+) -> Generator[Callable[..., None], None, None]:
+    """Call a function in a background thread, in order.
 
-    with BackgroundCalls(write_frame, size=8) as calls:
-        calls.put(frame)
+    with background_calls(writer.write, size=8) as write:
+        write(frame)
+
+    The calls are finished at the end of the block; after an error in it, waiting ones are dropped.
+    The error of a call is raised by a later call or at the end of the block.
+
+    Args:
+        function: the function.
+        size: calls that may wait; a call blocks while there are more.
     """
+    waiting: deque[Future] = deque()
+    thread = ThreadPoolExecutor(max_workers=1)
 
-    def __init__(self, function: Callable[..., None], size: int):
-        """
-        Args:
-            function: called with the arguments of `put`.
-            size: calls that may wait; `put` blocks if there are more.
-        """
-        self._function = function
-        self._size = size
-        self._waiting: deque[Future] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1)
+    def call(*arguments: object) -> None:
+        while len(waiting) >= size or (waiting and waiting[0].done()):
+            waiting.popleft().result()
+        waiting.append(thread.submit(function, *arguments))
 
-    def __enter__(self) -> "BackgroundCalls":
-        return self
-
-    def put(self, *arguments: object) -> None:
-        """Add a call; the error of an earlier call is raised here or at the end of the block."""
-        while len(self._waiting) >= self._size or (self._waiting and self._waiting[0].done()):
-            self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._function, *arguments))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the waiting calls; after an error in the block, drop them."""
-        self._thread.shutdown(cancel_futures=error is not None)
-        if error is None:
-            for future in self._waiting:
-                future.result()
+    try:
+        yield call
+        for future in waiting:
+            future.result()
+    finally:
+        thread.shutdown(cancel_futures=True)

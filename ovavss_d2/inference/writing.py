@@ -22,7 +22,7 @@ from ovavss_d2.inference.contact_sheet import ContactSheet
 from ovavss_d2.inference.mask_propagation import MaskPropagator, assign_results
 from ovavss_d2.inference.outputs import LabelMapWriter, YouTubeVISWriter
 from ovavss_d2.inference.painter import Painter
-from ovavss_d2.inference.prefetch import BackgroundCalls, prefetch
+from ovavss_d2.inference.prefetch import background_calls, prefetch
 from ovavss_d2.inference.results import FrameResult, Segment, Span, Timeline
 from ovavss_d2.inference.timeline_strip import TimelineStrip
 from ovavss_d2.media.source import Source
@@ -168,7 +168,7 @@ class PartialOutputs:
         )
         with (
             video_writer as writer,
-            BackgroundCalls(writer.write, size=_QUEUE_SIZE) as encoder,
+            background_calls(writer.write, size=_QUEUE_SIZE) as write,
             closing(prefetch(source.frames(), _QUEUE_SIZE)) as frames,
         ):
             current: tuple[Segment, ...] = ()
@@ -182,7 +182,7 @@ class PartialOutputs:
                 segments = _moved(current, propagator.propagate(image)) if current else []
                 painted = self._painter.paint(image, segments)
                 strip.draw(painted, time, [segment.name for segment in segments])
-                encoder.put(painted, time)
+                write(painted, time)
                 if progress is not None:
                     progress(time + 1 / source.rate, source.duration)
 

@@ -34,7 +34,7 @@ def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.
         kind: "audio" or "video", for the message.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: FFmpeg cannot read it.
     """
     path = os.fspath(path)
@@ -89,7 +89,7 @@ def open_audio(path: str | os.PathLike) -> AudioTrack:
     """Open the first audio track of a file; its first sample has time 0.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, or has no audio.
     """
     path = os.fspath(path)
@@ -110,7 +110,7 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
         float32 (S,) in [-1, 1] at 16 kHz, the same as `open_audio(path).read()`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, or has no audio.
     """
     pcm = _read_pcm16(os.fspath(path))
@@ -141,7 +141,7 @@ def select_audio_stream(
     """An audio stream of an open file, by its index among them.
 
     Raises:
-        ValueError: there is no such stream, or no decoder for it.
+        ValueError: the stream does not exist, or has no decoder.
     """
     streams = container.streams.audio
     if not streams:

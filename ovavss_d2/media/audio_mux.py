@@ -72,7 +72,7 @@ class AudioMux:
             self._target.mux(self._stream.encode(part))
 
     def flush(self) -> None:
-        """Write the audio that the encoder still holds."""
+        """Write the audio that remains in the encoder."""
         if not self.copied:
             self._target.mux(self._stream.encode(None))
 

@@ -19,18 +19,14 @@ PAIRINGS = ("time", "released")
 
 
 def check_pairing(pairing: str) -> str:
-    """The pairing.
-
-    Raises:
-        ValueError: there is no such pairing.
-    """
+    """Return the pairing, or raise a ValueError if it is not one of `PAIRINGS`."""
     if pairing not in PAIRINGS:
         raise ValueError(f"MODEL.AUDIO.PAIRING is '{pairing}', expected one of {PAIRINGS}")
     return pairing
 
 
 class FrameAudio:
-    """Cuts the audio of frames out of a stream; it keeps about a second in memory."""
+    """Cuts the audio of frames out of a stream; it holds about one second in memory."""
 
     def __init__(self, pieces: Iterable[np.ndarray], pairing: str):
         """

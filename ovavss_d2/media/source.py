@@ -98,7 +98,7 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
         uint8 (H, W, 3) RGB.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it is damaged, or not an image.
     """
     try:
@@ -134,7 +134,7 @@ def open_source(
         image_rate: images per second in a folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, or has no images.
     """
     path = Path(path)

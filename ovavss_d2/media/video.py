@@ -92,7 +92,7 @@ def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Vi
         audio_index: which of its audio tracks to use, from 0; None: the file's default.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, has no frames, or no such audio track.
     """
     path = os.fspath(path)

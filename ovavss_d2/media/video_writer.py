@@ -111,21 +111,18 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        finished = False
         target = self.path if error is None else self.keep_partial_as
         try:
-            if error is None or (target and self._count):
+            if target and (error is None or self._count):
                 with suppress(ValueError) if error else nullcontext():
                     self._finish()
-                    finished = True
+                    os.replace(self._partial, target)
         finally:
             if self._audio:
                 self._audio.close()
-            finished &= self._close_container(quietly=not finished or error is not None)
-            if not finished:
-                self._remove_partial()
-        if finished and target is not None:
-            os.replace(self._partial, target)
+            with suppress(av.FFmpegError):
+                self._container.close()
+            self._remove_partial()
 
     def _finish(self) -> None:
         if self._stream is None or not self._count:
@@ -135,18 +132,7 @@ class VideoWriter:
             if self._audio:
                 self._audio.mux_until(self._end)
                 self._audio.flush()
-
-    def _close_container(self, quietly: bool) -> bool:
-        """Write the index at the end of the file; returns whether that succeeded."""
-        try:
-            with self._one_line_errors():
-                self._container.close()
-        except ValueError:
-            self._remove_partial()
-            if not quietly:
-                raise
-            return False
-        return True
+            self._container.close()  # writes the index at the end of the file
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:

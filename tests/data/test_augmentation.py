@@ -1,103 +1,157 @@
+"""Augmentations treat all frames of a clip alike and keep masks aligned with them.
+
+The frames are images of their masks: red inside the first object, green inside the second. So an
+object's mask has to equal the pixels of its color in the augmented image, exactly.
+"""
+
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
-from detectron2.data import transforms as T
 from PIL import Image
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.data.augmentation import (
     ClipAugmentation,
     ColorTransform,
-    RandomColor,
     build_augmentations,
     transform_frames,
-    transform_masks,
 )
+from ovavss_d2.data.mapper import AVSClipMapper
+from ovavss_d2.data.masks import encode_mask
+
+SIZE = (24, 32)
+BRIGHT = 127  # outlines of doubled images are 7 or 9 sixteenths; jitter keeps 0 and 255 apart
+FLIP = {"RANDOM_FLIP": "horizontal"}
+RESIZE = {"MIN_SIZE_TRAIN": (24, 48)}
+CROP = {"CROP": {"ENABLED": True, "TYPE": "absolute", "SIZE": [17, 21]}}
+COLOR = {"COLOR_AUG": True}
+AUGMENTATIONS = {
+    "none": {},
+    "flip": FLIP,
+    "resize": RESIZE,
+    "crop": CROP,
+    "color": COLOR,
+    "flip, resize, crop": FLIP | RESIZE | CROP,
+    "flip, crop, color": FLIP | CROP | COLOR,
+}
+
+
+def masks_of(i):
+    """Two overlapping objects of frame i; the second one is absent in every other frame."""
+    first, second = np.zeros((2, *SIZE), bool)
+    first[4:15, 2 + i : 17 + i] = True
+    first[6:9, 5 + i : 9 + i] = False  # a hole
+    second[9:22, 12:26] = i % 2 == 0
+    return first, second
+
+
+def record_of(folder, subset="v1m", labeled=range(5)):
+    files = [str(folder / f"{i}.png") for i in range(5)]
+    for i, file in enumerate(files):
+        channels = [255 * mask.astype(np.uint8) for mask in masks_of(i)]
+        Image.fromarray(np.stack([*channels, np.zeros(SIZE, np.uint8)], axis=-1)).save(file)
+    annotations = [
+        {
+            "id": 70 + k,
+            "category_id": 3 + k,
+            "segmentations": [
+                encode_mask(masks_of(i)[k]) if i in labeled else None for i in range(5)
+            ],
+        }
+        for k in range(2)
+    ]
+    return {
+        "video_id": "a", "subset": subset, "height": SIZE[0], "width": SIZE[1],
+        "file_names": files, "times": [0.0, 1.0, 2.0, 3.0, 4.0], "audio_file": None, "names": [],
+        "label_files": [file if i in labeled else None for i, file in enumerate(files)],
+        "annotations": annotations,
+    }  # fmt: skip
 
 
 @pytest.fixture
 def cfg():
     cfg = get_cfg()
     add_ovavss_config(cfg)
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = (24,), "none"
     return cfg
 
 
-@pytest.fixture
-def frames():
-    return list(np.random.default_rng(0).integers(0, 255, (3, 20, 30, 3), np.uint8))
-
-
-def draw(augmentations, frame):
-    return ClipAugmentation(augmentations).draw(frame)
-
-
-def test_flip_twice_is_the_identity(frames):
-    transforms = draw([T.RandomFlip(1.0)], frames[0])
-    flipped = transform_frames(transforms, frames).transpose(0, 2, 3, 1)
-    assert (flipped != frames).any()
-    assert (transform_frames(transforms, flipped).transpose(0, 2, 3, 1) == frames).all()
-    masks = (np.stack(frames)[..., 0] > 99).astype(np.uint8)
-    once = transform_masks(transforms, masks).astype(np.uint8)
-    assert (transform_masks(transforms, once) == masks).all()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_mask_of_an_augmented_picture_is_the_augmented_mask(cfg, seed):
-    cfg.INPUT.MIN_SIZE_TRAIN = (40, 60, 80)
-    cfg.INPUT.COLOR_AUG = cfg.INPUT.CROP.ENABLED = True
+def sample_clip(cfg, record, keys, seed):
+    cfg = cfg.clone()
+    for key, value in keys.items():
+        if isinstance(value, dict):
+            cfg.INPUT[key].update(value)
+        else:
+            cfg.INPUT[key] = value
     np.random.seed(seed)
-    mask = np.zeros((20, 30), np.uint8)
-    mask[3:14, 5:21] = 1
-    mask[5:9, 12:25] = 0
-    picture = np.repeat(mask[..., None] * 255, 3, axis=2)
-    transforms = draw(build_augmentations(cfg, is_train=True), picture)
-    (frame,), (moved,) = (
-        transform_frames(transforms, [picture]),
-        transform_masks(transforms, mask[None]),
-    )
-    assert frame.shape[1:] == moved.shape
-    bright = frame[0] > 127
-    # Bilinear and nearest may part on the outline, nowhere else.
-    assert (bright != moved).mean() < 0.05
-    inside = (
-        moved
-        & np.roll(moved, 6, 0)
-        & np.roll(moved, -6, 0)
-        & np.roll(moved, 6, 1)
-        & np.roll(moved, -6, 1)
-    )
-    assert bright[inside].all()
+    return AVSClipMapper(cfg, is_train=True)(record)
 
 
-def test_all_frames_of_a_clip_are_treated_alike(cfg, frames):
+def assert_masks_match(image, instances):
+    ids = instances.gt_ids.tolist()
+    assert instances.gt_classes.tolist() == [i - 68 for i in ids]
+    for i, mask in zip(ids, instances.gt_masks.tensor, strict=True):
+        assert (mask == (image[i - 70] > BRIGHT)).all()
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_masks_equal_the_augmented_images_of_them(cfg, tmp_path, name):
+    shapes = set()
+    for seed in range(8):
+        clip = sample_clip(cfg, record_of(tmp_path), AUGMENTATIONS[name], seed)
+        shapes.add(tuple(clip["image"].shape[2:]))
+        for image, instances in zip(clip["image"], clip["instances"], strict=True):
+            assert_masks_match(image, instances)
+        ids = [instances.gt_ids.tolist() for instances in clip["instances"]]
+        assert ids == [ids[0]] * 5 and ids[0] in ([70, 71], [70], [71])
+    assert len(shapes) == (2 if name == "resize" else 1)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_clips_of_half_labeled_videos_have_masks_in_the_first_frame(cfg, tmp_path, name):
+    record = record_of(tmp_path, "v1s", labeled=[0])
+    for seed in range(4):
+        clip = sample_clip(cfg, record, AUGMENTATIONS[name], seed)
+        assert clip["labeled"].tolist() == [True, False, False, False, False]
+        assert not any(instances.gt_masks.tensor.any() for instances in clip["instances"][1:])
+        assert_masks_match(clip["image"][0], clip["instances"][0])
+
+
+def test_a_clip_is_flipped_as_a_whole(cfg, tmp_path):
+    record, found = record_of(tmp_path), set()
+    plain = sample_clip(cfg, record, {}, 0)["image"]
+    for seed in range(12):
+        image = sample_clip(cfg, record, FLIP, seed)["image"]
+        flipped = bool((image == plain.flip(-1)).all())
+        assert flipped or (image == plain).all()
+        found.add(flipped)
+    assert found == {True, False}
+
+
+def test_all_frames_of_a_clip_get_the_same_transforms(cfg):
+    frame, other = np.random.default_rng(0).integers(0, 255, (2, 20, 30, 3), np.uint8)
     cfg.INPUT.COLOR_AUG = cfg.INPUT.CROP.ENABLED = True
-    transforms = draw(build_augmentations(cfg, is_train=True), frames[0])
-    same = transform_frames(transforms, [frames[1]] * 3)
+    transforms = ClipAugmentation(build_augmentations(cfg, is_train=True)).draw(frame)
+    same = transform_frames(transforms, [other] * 3)
     assert (same == same[0]).all()
 
 
 @pytest.mark.parametrize("size", [(20, 30), (300, 200), (360, 480), (100, 1000)])
-def test_test_frames_are_resized_as_pil_does(cfg, size):
+def test_test_frames_are_resized_as_in_pil(cfg, size):
     frame = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
-    transforms = draw(build_augmentations(cfg, is_train=False), frame)
+    transforms = ClipAugmentation(build_augmentations(cfg, is_train=False)).draw(frame)
     (out,) = transform_frames(transforms, [frame]).transpose(0, 2, 3, 1)
     assert min(out.shape[:2]) == 360 or max(out.shape[:2]) == 1333
     expected = Image.fromarray(frame).resize(out.shape[1::-1], Image.BILINEAR)
     assert (out == np.asarray(expected)).all()
 
 
-def test_neutral_colours_change_nothing(frames):
-    assert (ColorTransform(1.0, 1.0, 1.0).apply_image(frames[0]) == frames[0]).all()
+def test_neutral_color_factors_change_nothing():
+    frame = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    assert (ColorTransform(1.0, 1.0, 1.0).apply_image(frame) == frame).all()
 
 
-def test_colours_leave_masks_alone(frames):
-    masks = (np.stack(frames)[..., 0] > 99).astype(np.uint8)
-    transforms = draw([RandomColor()], frames[0])
-    assert (transform_frames(transforms, frames).transpose(0, 2, 3, 1) != frames).any()
-    assert (transform_masks(transforms, masks) == masks).all()
-
-
-def test_an_unknown_flip_is_one_line(cfg):
+def test_an_unknown_flip_is_an_error(cfg):
     cfg.INPUT.RANDOM_FLIP = "sideways"
     with pytest.raises(ValueError, match="INPUT.RANDOM_FLIP is 'sideways'"):
         build_augmentations(cfg, is_train=True)

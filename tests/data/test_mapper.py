@@ -1,3 +1,5 @@
+"""Records become clips: frames, audio, ground truth; errors name the file or the video."""
+
 import copy
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def train_clip(cfg, record, seed=0):
     return AVSClipMapper(cfg, is_train=True)(record)
 
 
-def test_a_training_clip_has_what_the_model_takes(cfg, tree, train):
+def test_a_training_clip_has_the_inputs_of_the_model(cfg, tree, train):
     clip = train_clip(cfg, train["two"])
     assert clip["image"].shape == (5, 3, 48, 64) and clip["image"].dtype == torch.uint8
     assert clip["audio"].shape == (5, 16000) and clip["audio"].dtype == torch.float32
@@ -70,7 +72,7 @@ def test_a_training_clip_has_what_the_model_takes(cfg, tree, train):
 
 @pytest.mark.parametrize("frames", [1, 3, 5, 10])
 @pytest.mark.parametrize("video", ["half", "two", "long"])
-def test_clips_of_any_length_are_sorted_and_repeat_only_if_they_must(cfg, train, video, frames):
+def test_clips_of_any_length_are_sorted_and_repeat_only_in_short_videos(cfg, train, video, frames):
     cfg.INPUT.SAMPLING_FRAME_NUM = frames
     length = len(train[video]["file_names"])
     for seed in range(8):
@@ -81,7 +83,7 @@ def test_clips_of_any_length_are_sorted_and_repeat_only_if_they_must(cfg, train,
         assert clip["labeled"].any()
 
 
-def test_frames_are_drawn_near_each_other_and_everywhere(cfg, train):
+def test_frames_are_sampled_near_each_other_in_the_whole_video(cfg, train):
     cfg.INPUT.SAMPLING_FRAME_NUM, cfg.INPUT.SAMPLING_FRAME_RANGE = 2, 2
     seen = set()
     for seed in range(60):
@@ -91,7 +93,7 @@ def test_frames_are_drawn_near_each_other_and_everywhere(cfg, train):
     assert seen == set(range(10))
 
 
-def test_half_labeled_clips_always_hold_the_frame_with_truth(cfg, train):
+def test_clips_of_half_labeled_videos_contain_the_labeled_frame(cfg, train):
     cfg.INPUT.SAMPLING_FRAME_NUM = 3
     for seed in range(10):
         clip = train_clip(cfg, train["half"], seed)
@@ -101,7 +103,7 @@ def test_half_labeled_clips_always_hold_the_frame_with_truth(cfg, train):
         assert [file is not None for file in clip["label_files"]] == seen
 
 
-def test_objects_keep_their_ids_and_places_where_they_are_absent(cfg, train):
+def test_objects_are_in_all_frames_and_hidden_ones_in_none(cfg, train):
     record = copy.deepcopy(train["two"])
     record["annotations"][0]["segmentations"][2] = None
     record["annotations"][1]["segmentations"] = [None] * 5
@@ -112,22 +114,10 @@ def test_objects_keep_their_ids_and_places_where_they_are_absent(cfg, train):
     assert seen == [True, True, False, True, True]
 
 
-def test_a_video_without_objects_gives_empty_truth(cfg, train):
+def test_a_video_without_objects_has_no_instances(cfg, train):
     clip = train_clip(cfg, train["two"] | {"annotations": [], "names": []})
     assert clip["instances"][0].gt_masks.tensor.shape == (0, 48, 64)
     assert clip["instances"][0].gt_classes.dtype == torch.int64
-
-
-def test_a_flipped_clip_is_the_mirrored_clip(cfg, train):
-    plain = train_clip(cfg, train["two"])
-    cfg.INPUT.RANDOM_FLIP = "horizontal"
-    clips = [train_clip(cfg, train["two"], seed) for seed in range(8)]
-    flipped = [clip for clip in clips if not (clip["image"] == plain["image"]).all()]
-    assert 0 < len(flipped) < 8
-    for clip in flipped:
-        assert (clip["image"].flip(-1) == plain["image"]).all()
-        for a, b in zip(clip["instances"], plain["instances"], strict=True):
-            assert (a.gt_masks.tensor.flip(-1) == b.gt_masks.tensor).all()
 
 
 def test_the_same_seed_gives_the_same_clip(cfg, train):
@@ -147,7 +137,7 @@ def test_a_test_clip_is_the_whole_video(cfg, test):
         assert "instances" not in clip
 
 
-def test_frames_hear_the_second_at_their_time(cfg, train, wav, tmp_path):
+def test_frames_are_paired_with_the_second_at_their_time(cfg, train, wav, tmp_path):
     samples = np.zeros(160000)
     samples[int(3.2 * 16000)] = 16384
     wav(tmp_path / "click.wav", samples)
@@ -155,14 +145,11 @@ def test_frames_hear_the_second_at_their_time(cfg, train, wav, tmp_path):
     for seed in range(5):
         clip = train_clip(cfg, record, seed)
         assert clip["audio"].abs().amax(1).tolist() == [0.5 * (t == 3) for t in clip["times"]]
-
-
-def test_absent_sound_is_silence(cfg, train):
-    clip = train_clip(cfg, train["two"] | {"audio_file": None})
+    clip = train_clip(cfg, record | {"audio_file": None})
     assert not clip["audio"].any() and clip["audio_valid"].all()
 
 
-def test_released_pairing_marks_examples_that_the_sound_does_not_reach(cfg, test, wav, tmp_path):
+def test_released_pairing_marks_examples_beyond_the_audio(cfg, test, wav, tmp_path):
     wav(tmp_path / "short.wav", np.ones(16000 * 3))
     record = test[0] | {"audio_file": str(tmp_path / "short.wav")}
     cfg.MODEL.AUDIO.PAIRING = "released"
@@ -170,41 +157,41 @@ def test_released_pairing_marks_examples_that_the_sound_does_not_reach(cfg, test
     assert clip["audio_valid"].tolist()[:4] == [True, True, True, False]
 
 
-def test_where_a_clip_hears_another_video_nothing_in_it_sounds(cfg, train):
+def test_no_object_sounds_in_frames_with_swapped_audio(cfg, train):
     cfg.INPUT.SWAPPED_AUDIO = 1.0
     records = [train["two"], {**train["two"], "video_id": "other", "names": ["cat"]}]
     mapper = AVSClipMapper(cfg, is_train=True, records=records)
     clips = [mapper({**train["two"], "audio_file": None}) for _ in range(30)]
-    astray = torch.stack([clip["audio"].any(dim=1) for clip in clips])  # its own is silence
+    swapped = torch.stack([clip["audio"].any(dim=1) for clip in clips])  # its own is silence
     seen = [[bool(f.gt_masks.tensor.any()) for f in clip["instances"]] for clip in clips]
-    assert not (torch.tensor(seen) & astray).any()
-    assert torch.stack([clip["labeled"] for clip in clips])[astray].all()
-    everywhere = astray.all(dim=1)
+    assert not (torch.tensor(seen) & swapped).any()
+    assert torch.stack([clip["labeled"] for clip in clips])[swapped].all()
+    everywhere = swapped.all(dim=1)
     assert everywhere.any() and not everywhere.all()
     assert torch.tensor(seen)[~everywhere].any()
 
 
-def test_without_a_fitting_other_video_a_clip_keeps_its_sound(cfg, train):
+def test_a_clip_keeps_its_audio_if_no_other_video_fits(cfg, train):
     cfg.INPUT.SWAPPED_AUDIO = 1.0
     mapper = AVSClipMapper(cfg, is_train=True, records=[train["two"]])
     assert len(mapper(train["two"])["instances"][0]) > 0
 
 
-def test_silence_and_other_sounds_at_test_time(cfg, test):
+def test_silence_and_other_audio_at_test_time(cfg, test):
     cfg.TEST.AUDIO = "silence"
     clip = AVSClipMapper(cfg, is_train=False, records=test)(test[0])
     assert not clip["audio"].any()
     cfg.TEST.AUDIO = "other"
     mapper = AVSClipMapper(cfg, is_train=False, records=test)
-    heard = [mapper(record)["audio"] for record in test]
+    others = [mapper(record)["audio"] for record in test]
     cfg.TEST.AUDIO = "own"
     own = [AVSClipMapper(cfg, is_train=False, records=test)(record)["audio"] for record in test]
     for i in range(3):
-        shortest = min(len(heard[i]), len(own[(i + 1) % 3]))
-        assert (heard[i][:shortest] == own[(i + 1) % 3][:shortest]).all()
+        shortest = min(len(others[i]), len(own[(i + 1) % 3]))
+        assert (others[i][:shortest] == own[(i + 1) % 3][:shortest]).all()
 
 
-def test_the_other_sound_shares_no_name():
+def test_the_other_audio_shares_no_name():
     records = [
         {"video_id": i, "names": names.split(), "audio_file": f"{i}.wav"}
         for i, names in enumerate(["dog", "dog cat", "cat", "", "dog"])
@@ -224,32 +211,27 @@ def test_an_unknown_choice_names_the_key(cfg, test, key):
         AVSClipMapper(cfg, is_train=False, records=test)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
-def test_a_broken_or_missing_frame_is_one_line(cfg, test, tmp_path, content):
-    record = copy.deepcopy(test[0])
-    record["file_names"][1] = str(tmp_path / "x.jpg")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"no image", "not a readable image"), ("half", "damaged image"), (None, "no such image")],
+)
+def test_a_damaged_or_missing_frame_gives_a_one_line_error(cfg, test, tmp_path, content, message):
+    record, path = copy.deepcopy(test[0]), tmp_path / "x.jpg"
+    whole = Path(record["file_names"][1]).read_bytes()
+    record["file_names"][1] = str(path)
     if content is not None:
-        (tmp_path / "x.jpg").write_bytes(content)
-    with pytest.raises((ValueError, FileNotFoundError), match="x.jpg'") as error:
+        path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    with pytest.raises((ValueError, FileNotFoundError), match=f"x.jpg': {message}") as error:
         AVSClipMapper(cfg, is_train=False, records=test)(record)
     assert "\n" not in str(error.value)
 
 
-def test_a_cut_off_frame_is_one_line(cfg, test, tmp_path):
-    record = copy.deepcopy(test[0])
-    data = Path(record["file_names"][0]).read_bytes()
-    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
-    record["file_names"][0] = str(tmp_path / "x.jpg")
-    with pytest.raises(ValueError, match="x.jpg': damaged image"):
-        AVSClipMapper(cfg, is_train=False, records=test)(record)
-
-
-def test_missing_sound_files_are_an_error(cfg, test):
+def test_missing_audio_files_are_an_error(cfg, test):
     with pytest.raises(FileNotFoundError, match="gone.wav"):
         AVSClipMapper(cfg, is_train=False, records=test)(test[0] | {"audio_file": "gone.wav"})
 
 
-def test_frames_of_another_size_are_brought_to_the_videos(cfg, test, tmp_path):
+def test_frames_of_another_size_are_resized(cfg, test, tmp_path):
     record = copy.deepcopy(test[0])
     Image.new("RGB", (64, 50)).save(tmp_path / "x.jpg")
     record["file_names"][1] = str(tmp_path / "x.jpg")
@@ -259,7 +241,7 @@ def test_frames_of_another_size_are_brought_to_the_videos(cfg, test, tmp_path):
 @pytest.mark.parametrize(
     "broken", [{"size": [10, 12]}, "text", [[1, 2]], {"size": [4, 4], "counts": "0"}]
 )
-def test_a_broken_mask_names_its_video(cfg, train, broken):
+def test_an_invalid_mask_names_its_video(cfg, train, broken):
     record = copy.deepcopy(train["two"])
     record["annotations"][0]["segmentations"] = [broken] * 5
     with pytest.raises(ValueError, match="video 'two', annotation") as error:
@@ -267,7 +249,7 @@ def test_a_broken_mask_names_its_video(cfg, train, broken):
     assert "\n" not in str(error.value)
 
 
-def test_a_training_video_without_truth_is_one_line(cfg, train):
+def test_a_training_video_without_labels_is_an_error(cfg, train):
     with pytest.raises(ValueError, match="'half' has no labeled frame"):
         train_clip(cfg, train["half"] | {"label_files": [None] * 5})
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from ovavss_d2.inference.prefetch import BackgroundCalls, prefetch
+from ovavss_d2.inference.prefetch import background_calls, prefetch
 
 
 def test_items_come_in_order_and_few_are_computed_in_advance():
@@ -44,32 +44,32 @@ def test_closing_ends_the_thread_and_closes_the_source():
 
 def test_calls_run_in_order_and_are_finished():
     done = []
-    with BackgroundCalls(lambda a, b: done.append(a + b), size=2) as calls:
+    with background_calls(lambda a, b: done.append(a + b), size=2) as call:
         for i in range(50):
-            calls.put(i, 1)
+            call(i, 1)
     assert done == list(range(1, 51))
 
 
-def test_the_error_of_a_call_is_raised_by_put_or_at_the_end():
+def test_the_error_of_a_call_is_raised_by_a_later_one_or_at_the_end():
     def fail(i):
         if i == 3:
             raise OSError("full")
 
-    with pytest.raises(OSError, match="full"), BackgroundCalls(fail, size=1) as calls:
+    with pytest.raises(OSError, match="full"), background_calls(fail, size=1) as call:
         for i in range(1000):
-            calls.put(i)
-    with pytest.raises(OSError, match="full"), BackgroundCalls(fail, size=9) as calls:
-        calls.put(3)
+            call(i)
+    with pytest.raises(OSError, match="full"), background_calls(fail, size=9) as call:
+        call(3)
 
 
 def test_an_error_in_the_block_drops_the_waiting_calls():
     done, gate, before = [], threading.Event(), threading.active_count()
     with (
         pytest.raises(KeyError),
-        BackgroundCalls(lambda i: gate.wait() and done.append(i), size=5) as calls,
+        background_calls(lambda i: gate.wait() and done.append(i), size=5) as call,
     ):
         for i in range(4):
-            calls.put(i)
+            call(i)
         gate.set()
         raise KeyError
     assert len(done) <= 4 and threading.active_count() == before
