@@ -75,8 +75,9 @@ def read_previews(
     previews = (preview_video(record, metadata) for record in selected)
     if args.faults:
         faulty = (preview for preview in previews if preview.faults)
-        previews = itertools.islice(faulty, args.videos)
-    yield from previews
+        yield from itertools.islice(faulty, args.videos)
+    else:
+        yield from previews
 
 
 @one_line_errors()

@@ -51,7 +51,7 @@ def write_screenshot(url: str, video: str, at: float, path: str) -> None:
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
+    options.binary_location = shutil.which("chromium") or "chromium"
     for argument in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1300,1270"):
         options.add_argument(f"--{argument}")
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))

@@ -84,7 +84,8 @@ def write_minute(path: Path, rate: int) -> Path:
     """Write a toy video of one minute, with audio."""
     rng = np.random.default_rng(rate)
     frames, _ = render(draw_scene(rng, [1, 12, 23], SIZE, 30), np.arange(60 * rate) / rate)
-    sounding = [((), (1,), (12, 23))[second // 5 % 3] for second in range(60)]
+    schedule: list[tuple[int, ...]] = [(), (1,), (12, 23)]
+    sounding = [schedule[second // 5 % 3] for second in range(60)]
     wav = path.with_suffix(".wav")
     write_wav(wav, draw_soundtrack(rng, sounding))
     with VideoWriter(path, rate=rate, audio_track=AudioTrack(str(wav))) as writer:
@@ -101,7 +102,9 @@ def write_hour(minute: Path, path: Path) -> Path:
         for i in range(60):
             with av.open(str(minute)) as source:
                 for packet in source.demux():
-                    if packet.dts is None or not 0 <= packet.pts * packet.time_base < 60:
+                    if packet.dts is None or packet.pts is None or packet.time_base is None:
+                        continue
+                    if not 0 <= packet.pts * packet.time_base < 60:
                         continue
                     shift = round(i * 60 / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift

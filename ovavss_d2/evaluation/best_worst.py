@@ -119,9 +119,9 @@ def _class_names(maps: Sequence[np.ndarray], metadata: Any) -> str:
 
 
 def _read_frame(path: str) -> np.ndarray:
-    """Read a frame in the size of a cell; gray if it cannot be read."""
+    """Read a frame, resized to a cell; gray if it cannot be read."""
     try:
         image = read_image(path)
     except (OSError, ValueError):
         image = np.full((*CELL, 3), _MISSING_GRAY, np.uint8)
-    return resize_to_fit(image, *CELL)
+    return resize_to_fit(image, CELL[0] - 2, CELL[1] - 2)  # a margin between frames
