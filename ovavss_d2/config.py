@@ -27,15 +27,14 @@ def add_ovavss_config(cfg: CN) -> None:
     # training: compute the stages of the backbone and the layers of both decoders again for the
     # gradient instead of keeping their activations: less memory, more time, the same losses
     cfg.MODEL.CHECKPOINTING = False
-    # memory format of the feature maps of the backbone
-    cfg.MODEL.CHANNELS_LAST = True
+    # replace modules by faster ones, with the same results up to rounding (modeling/ops)
+    cfg.MODEL.ACCELERATE = True
     # compile the backbone with torch.compile, which needs a C++ compiler
     cfg.MODEL.COMPILE = False
     # folder that keeps embeddings of names and, in training and evaluation, those of a frozen audio
     # encoder, for any number of models and processes; it can be deleted at any time; empty: none
     cfg.MODEL.EMBEDDING_CACHE = ""
     cfg.MODEL.BACKBONE.NAME = "TimmBackbone"
-    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     _add_backbone_keys(cfg)
     _add_audio_keys(cfg)
     _add_head_keys(cfg)
@@ -53,10 +52,8 @@ def _add_backbone_keys(cfg: CN) -> None:
     timm.OUT_INDICES = [1, 2, 3, 4]
     # whether batch norms keep their statistics and weights in training
     timm.FREEZE_NORM = True
-    # stochastic depth rate
+    # stochastic depth rate; 0: timm's default for the model
     timm.DROP_PATH = 0.0
-    # Swin: pad to whole windows before the cyclic shift, as in Mask2Former
-    timm.PAD_BEFORE_SHIFT = True
     # further arguments of timm.create_model
     timm.KWARGS = CN(new_allowed=True)
 

@@ -1,7 +1,6 @@
-"""Training losses on every prediction of the mask decoder.
+"""Training losses of every prediction of the mask decoder.
 
-Shapes: B clips, Q queries, T frames, K names, M matched objects of a batch, R rows (matched object
-x labeled frame), P points, h w and H W map sizes.
+Shape letters: see `modeling/__init__.py`. The R rows are matched objects in labeled frames.
 """
 
 from typing import Any, NamedTuple
@@ -19,18 +18,18 @@ OBJECT, NO_OBJECT = 0, 1
 
 
 class Matches(NamedTuple):
-    """One prediction's matches, clip by clip and ordered by query, and the rows that they make."""
+    """One prediction's matches and rows, ordered by clip and query."""
 
     clips: Tensor  # int64 (M,), as the two below
     queries: Tensor
-    objects: Tensor  # position in the batch's list of objects
-    of_row: Tensor  # int64 (R,): a row's match
+    objects: Tensor  # indices in the batch's list of objects
+    of_row: Tensor  # int64 (R,), index of a row's match
     frames: Tensor  # int64 (R,)
     rows: list[int]  # R of each clip
 
 
-class Normalisers(NamedTuple):
-    """What one prediction's summed losses are divided by: scalars, means over all processes."""
+class Divisors(NamedTuple):
+    """Divisors of one prediction's summed losses: scalars, means over all processes."""
 
     objects: Tensor
     object_weights: Tensor
@@ -52,14 +51,16 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 class SetCriterion(nn.Module):
     """Matches queries to objects and compares them: object or not, mask, name.
 
-    Sums are divided by counts that are averaged over all processes, so that N processes under
-    distributed data parallel (which averages gradients) train as one process with all their clips
-    would. Source: Mask2Former (arXiv 2112.01527, section 3.3) for matching and losses at points,
-    OV-AVSS (arXiv 2407.21721) for the two classes and the weights.
+    Sums are divided by counts that are averaged over all processes, so several processes under
+    distributed data parallel (which averages gradients) train like one process with all clips.
+    Source: Mask2Former (arXiv 2112.01527, section 3.3) for matching and losses at points, OV-AVSS
+    (arXiv 2407.21721) for the two classes and the weights.
 
     Attributes:
         weight_dict: weight of each loss by its key; `forward` returns them unweighted.
     """
+
+    class_weight: Tensor  # (2,), weights of "object" and "no object"
 
     @configurable
     def __init__(
@@ -75,7 +76,7 @@ class SetCriterion(nn.Module):
         """
         Args:
             matcher: assigns queries to objects.
-            sampler: draws points, or anything with its two methods.
+            sampler: draws points.
             num_points: points per mask.
             no_object_weight: weight of "no object" in the cross-entropy, where "object" has 1.
             loss_weights: weights of "loss_object", "loss_mask", "loss_dice" and, if names are
@@ -123,14 +124,14 @@ class SetCriterion(nn.Module):
         Args:
             outputs: "pred_logits" (B, Q, 2), "pred_masks" (B, Q, T, h, w), optionally "pred_names"
                 (B, Q, K), and "aux_outputs", a list of the same for the earlier predictions.
-            targets: B dicts: "labels" (N,) into the training vocabulary or -1, "masks" (N, T, H, W)
-                at padded size, "labeled" (T,) bool. Objects are visible in a labeled frame; there
-                may be none.
+            targets: B dicts: "labels" (G,), indices in the training vocabulary or -1, "masks" (G,
+                T, H, W) at padded size, "labeled" bool (T,). Each object is visible in a labeled
+                frame; there may be no object.
             step: training step, part of the key of the random points.
-            clip_seeds: one number per clip, the same wherever the clip is trained.
+            clip_seeds: one number per clip, which does not depend on the batch.
 
         Returns:
-            {"loss_object", "loss_mask", "loss_dice" and, where names are predicted, "loss_name"},
+            {"loss_object", "loss_mask", "loss_dice" and, if names are predicted, "loss_name"},
             with "_i" added for the i-th earlier prediction: scalars, unweighted.
         """
         predictions = [*outputs.get("aux_outputs", ()), outputs]
@@ -145,7 +146,7 @@ class SetCriterion(nn.Module):
             matches = [
                 self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
             ]
-            divisors = self._normalisers(predictions, batch, matches)
+            divisors = self._divisors(predictions, batch, matches)
             masks = self._mask_losses(predictions, matches, batch, keys)
             losses = {}
             for i, prediction in enumerate(predictions):
@@ -154,27 +155,36 @@ class SetCriterion(nn.Module):
                 losses.update({name + suffix: value for name, value in values.items()})
         return losses
 
-    def _losses(self, prediction, matches, divisors, batch, mask_sums):
+    def _losses(
+        self,
+        prediction: dict,
+        matches: Matches,
+        divisors: Divisors,
+        batch: TargetBatch,
+        mask_sums: Tensor,
+    ) -> dict[str, Tensor]:
         losses = {"loss_object": self._object_loss(prediction, matches) / divisors.object_weights}
         losses["loss_mask"], losses["loss_dice"] = (mask_sums / divisors.objects).unbind()
         if "pred_names" in prediction:
             losses["loss_name"] = self._name_loss(prediction, matches, batch) / divisors.names
         return losses
 
-    def _object_loss(self, prediction, matches):
+    def _object_loss(self, prediction: dict, matches: Matches) -> Tensor:
         logits = prediction["pred_logits"].float()
         classes = logits.new_full(logits.shape[:2], NO_OBJECT, dtype=torch.int64)
         classes[matches.clips, matches.queries] = OBJECT
         weight = self.class_weight.to(logits.dtype)
         return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight, reduction="sum")
 
-    def _mask_losses(self, predictions, matches, batch, keys):
+    def _mask_losses(
+        self, predictions: list[dict], matches: list[Matches], batch: TargetBatch, keys: list[dict]
+    ) -> list[Tensor]:
         """Cross-entropy and dice of each prediction, summed over its rows: tensors (2,).
 
-        The rows of all predictions are compared together, each at points of its own.
+        The rows of all predictions are compared together, each at its points.
         """
         if not len(batch.masks):
-            # Nothing to learn, but every process needs a gradient for every parameter.
+            # No loss, but every process needs a gradient for every parameter.
             return [p["pred_masks"].float().sum() * batch.masks.new_zeros(2) for p in predictions]
         rows = [self._rows(*one, batch) for one in zip(predictions, matches, keys, strict=True)]
         counts = [len(logits) for logits, _, _ in rows]
@@ -183,7 +193,9 @@ class SetCriterion(nn.Module):
         losses = torch.stack([mask_loss(values, truth), dice_loss(values, truth)])
         return [part.sum(dim=1) for part in losses.split(counts, dim=1)]
 
-    def _rows(self, prediction, matches, key, batch):
+    def _rows(
+        self, prediction: dict, matches: Matches, key: dict, batch: TargetBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One prediction's mask logits (R, h, w), points (R, P, 2) and the truth there (R, P)."""
         masks = prediction["pred_masks"].float()
         found = (matches.clips, matches.queries, matches.objects)
@@ -196,14 +208,16 @@ class SetCriterion(nn.Module):
         return logits, points, truth
 
     @staticmethod
-    def _name_loss(prediction, matches, batch):
+    def _name_loss(prediction: dict, matches: Matches, batch: TargetBatch) -> Tensor:
         logits = prediction["pred_names"].float()
         labels = batch.labels[matches.objects]
         named = logits[matches.clips, matches.queries]
         return F.cross_entropy(named, labels, ignore_index=-1, reduction="sum") + logits.sum() * 0.0
 
-    def _normalisers(self, predictions, batch, matches):
-        """One `Normalisers` per prediction, from a single exchange between processes."""
+    def _divisors(
+        self, predictions: list[dict], batch: TargetBatch, matches: list[Matches]
+    ) -> list[Divisors]:
+        """One `Divisors` per prediction, from a single exchange between processes."""
         num_slots = predictions[0]["pred_logits"].shape[:2].numel()
         counts = torch.stack([self._counts(found, batch, num_slots) for found in matches])
         if comm.get_world_size() > 1:
@@ -211,9 +225,9 @@ class SetCriterion(nn.Module):
             counts = counts / comm.get_world_size()
         objects, object_weights, names = counts.unbind(1)
         limited = (objects.clamp(min=1), object_weights, names.clamp(min=1))
-        return [Normalisers(*values) for values in zip(*limited, strict=True)]
+        return [Divisors(*values) for values in zip(*limited, strict=True)]
 
-    def _counts(self, matches, batch, num_slots):
+    def _counts(self, matches: Matches, batch: TargetBatch, num_slots: int) -> Tensor:
         matched = len(matches.objects)
         objects = self.class_weight.new_tensor(len(batch.masks), dtype=torch.float32)
         weights = self.class_weight[OBJECT] * matched + self.class_weight[NO_OBJECT] * (
@@ -223,10 +237,10 @@ class SetCriterion(nn.Module):
         return torch.stack([objects, weights.to(objects.dtype), names])
 
     @staticmethod
-    def _in_batch(found, batch):
-        """One prediction's per-clip matches as `Matches` on the targets' device.
+    def _in_batch(found: list[tuple[Tensor, Tensor]], batch: TargetBatch) -> Matches:
+        """One prediction's matches per clip as `Matches` on the targets' device.
 
-        What is known on the CPU is worked out there, and copied without waiting for a GPU.
+        They are computed on the CPU and copied without waiting for a GPU.
         """
         sizes = torch.tensor([len(queries) for queries, _ in found])
         clips = torch.arange(len(found)).repeat_interleave(sizes)
@@ -235,8 +249,8 @@ class SetCriterion(nn.Module):
         objects = torch.cat([objects for _, objects in found]) + first[clips]
         of_row, frames = batch.labeled[clips].nonzero(as_tuple=True)
         rows = torch.bincount(clips[of_row], minlength=len(found)).tolist()
-        matched, compared = (
-            torch.stack(x).to(batch.masks.device, non_blocking=True)
-            for x in ((clips, queries, objects), (of_row, frames))
-        )
-        return Matches(*matched, *compared, rows)
+        device = batch.masks.device
+        matched = torch.stack([clips, queries, objects]).to(device, non_blocking=True)
+        clips, queries, objects = matched
+        of_row, frames = torch.stack([of_row, frames]).to(device, non_blocking=True)
+        return Matches(clips, queries, objects, of_row, frames, rows)

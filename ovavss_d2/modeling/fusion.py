@@ -1,7 +1,6 @@
-"""Early fusion: the tokens of a frame and its sound attend to each other.
+"""Early fusion: the visual tokens of a frame and its audio token attend to each other.
 
-Shape letters: N frames (B * T), L visual tokens of a frame, C visual channels, A audio channels,
-E width of the attention, M its heads, d = E / M.
+Shape letters: see `modeling/__init__.py`. L are the visual tokens of a frame.
 """
 
 import torch
@@ -13,10 +12,10 @@ SIMILARITY_LIMIT = 50000.0  # keeps half precision finite
 class AudioVisualFusion(nn.Module):
     """Bidirectional attention between visual tokens and one audio token (arXiv 2407.21721).
 
-    Both sides share one similarity. As a frame has one audio token only, the softmax over audio
-    tokens is 1 everywhere: the visual update is the projected audio value, the same at each token.
-    The softmax over visual tokens is taken of L x M numbers, for which nothing of width E is made
-    per token: the projections on both sides of the attention are folded into it, which is exact.
+    Both directions share one similarity. As a frame has only one audio token, the softmax over
+    audio tokens is 1: the visual update is the projected audio value, the same for each token.
+    The softmax over visual tokens needs L x J numbers. The projections before and after it are
+    folded into it, which is exact and avoids tensors of width E per token.
     """
 
     def __init__(
@@ -33,12 +32,12 @@ class AudioVisualFusion(nn.Module):
         Args:
             visual_dim, audio_dim: channels C and A.
             embed_dim: width E of the attention.
-            num_heads: M.
+            num_heads: J.
             dropout: of both attentions, in training.
             init_gamma: start of the per-channel weight of both updates.
 
         Raises:
-            ValueError: the width is no multiple of the number of heads.
+            ValueError: the width is not a multiple of the number of heads.
         """
         super().__init__()
         if embed_dim % num_heads:
@@ -69,7 +68,7 @@ class AudioVisualFusion(nn.Module):
             audio: (N, A).
 
         Returns:
-            Both, normalised and updated, in the same shapes.
+            Both, normalized and updated, in the same shapes.
         """
         visual, audio = self.layer_norm_v(visual), self.layer_norm_l(audio)
         visual_update = self._visual_update(visual, audio)
@@ -77,32 +76,32 @@ class AudioVisualFusion(nn.Module):
         return visual + self.gamma_v * visual_update, audio + self.gamma_l * audio_update
 
     def _visual_update(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """The audio values, projected: (N, 1, C), or (N, L, C) with dropout of heads at places."""
+        """The audio values, projected: (N, 1, C), or (N, L, C) with dropout per token and head."""
         values = self.values_l_proj(audio)
         if not (self.training and self.dropout.p > 0):
             return self.out_v_proj(values)[:, None]
-        kept = self.dropout(visual.new_ones(*visual.shape[:2], self.num_heads))  # (N, L, M)
-        out = self.out_v_proj.weight.unflatten(1, (self.num_heads, -1))  # (C, M, d)
-        per_head = torch.einsum("nmd,cmd->nmc", values.unflatten(1, (self.num_heads, -1)), out)
+        kept = self.dropout(visual.new_ones(*visual.shape[:2], self.num_heads))  # (N, L, J)
+        out = self.out_v_proj.weight.unflatten(1, (self.num_heads, -1))  # (C, J, E / J)
+        per_head = torch.einsum("njd,cjd->njc", values.unflatten(1, (self.num_heads, -1)), out)
         return torch.baddbmm(self.out_v_proj.bias, kept, per_head)
 
     def _audio_update(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """Visual values at the places that resemble the sound, projected: (N, A)."""
-        attention = self.dropout(self._similarity(visual, audio).softmax(dim=1))  # (N, L, M)
-        seen = attention.transpose(1, 2) @ visual  # (N, M, C)
-        weight = self.values_v_proj.weight.unflatten(0, (self.num_heads, -1))  # (M, d, C)
-        bias = self.values_v_proj.bias.unflatten(0, (self.num_heads, -1))  # (M, d)
-        values = torch.einsum("nmc,mdc->nmd", seen, weight)
+        """Visual values, weighted by similarity to the audio and projected: (N, A)."""
+        attention = self.dropout(self._similarity(visual, audio).softmax(dim=1))  # (N, L, J)
+        attended = attention.transpose(1, 2) @ visual  # (N, J, C)
+        weight = self.values_v_proj.weight.unflatten(0, (self.num_heads, -1))  # (J, E / J, C)
+        bias = self.values_v_proj.bias.unflatten(0, (self.num_heads, -1))  # (J, E / J)
+        values = torch.einsum("njc,jdc->njd", attended, weight)
         values = values + attention.sum(dim=1)[..., None] * bias
         return self.out_l_proj(values.flatten(1))
 
     def _similarity(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """Scaled products of the projected tokens with the projected sound: (N, L, M)."""
-        key = self.l_proj(audio).unflatten(1, (self.num_heads, -1))  # (N, M, d)
+        """Scaled products of the projected visual tokens and audio token: (N, L, J)."""
+        key = self.l_proj(audio).unflatten(1, (self.num_heads, -1))  # (N, J, E / J)
         key = key * key.shape[-1] ** -0.5
-        weight = self.v_proj.weight.unflatten(0, (self.num_heads, -1))  # (M, d, C)
-        bias = self.v_proj.bias.unflatten(0, (self.num_heads, -1))  # (M, d)
-        folded = torch.einsum("nmd,mdc->ncm", key, weight)
-        constant = (key * bias).sum(-1)[:, None]  # (N, 1, M)
+        weight = self.v_proj.weight.unflatten(0, (self.num_heads, -1))  # (J, E / J, C)
+        bias = self.v_proj.bias.unflatten(0, (self.num_heads, -1))  # (J, E / J)
+        folded = torch.einsum("njd,jdc->ncj", key, weight)
+        constant = (key * bias).sum(-1)[:, None]  # (N, 1, J)
         similarity = torch.baddbmm(constant, visual, folded)
         return similarity.clamp(-SIMILARITY_LIMIT, SIMILARITY_LIMIT)

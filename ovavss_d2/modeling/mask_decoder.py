@@ -1,11 +1,9 @@
-"""Query head: queries hear and see a whole clip, and predict its sounding objects' masks.
+"""Mask decoder: queries attend to the frames and the audio of a clip and predict objects' masks.
 
-Shape letters: B clips, T frames of a clip, Q queries, C channels, A audio channels, M mask
-channels, S tokens of a level over a clip (T * h * w, ordered by time, then place), h w places of
-a map.
+Shape letters: see `modeling/__init__.py`. L are the positions of a level in a clip (T * h * w).
 """
 
-from contextlib import nullcontext
+from typing import Any
 
 import torch
 from detectron2.config import configurable
@@ -13,77 +11,36 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from ovavss_d2.modeling.ops.fast_linear import linear
+from ovavss_d2.modeling.ops.attention import Attention
 from ovavss_d2.modeling.ops.mask_product import MaskProduct
 from ovavss_d2.modeling.pixel_decoder import AudioConditionedPixelDecoder
-from ovavss_d2.modeling.position_encoding import volume_code
-
-
-class Attention(nn.Module):
-    """Multi-head attention with the parameters of `nn.MultiheadAttention`, batch first."""
-
-    def __init__(self, *, dim: int, num_heads: int):
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"{dim} channels are no multiple of {num_heads} attention heads")
-        self.num_heads = num_heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-        nn.init.xavier_uniform_(self.out_proj.weight)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None
-    ) -> Tensor:
-        """
-        Args:
-            query: (B, Q, C).
-            key, value: (B, S, C).
-            allowed: bool, broadcastable to (B, heads, Q, S); True takes part.
-
-        Returns:
-            (B, Q, C).
-        """
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        q, k, v = (
-            linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        )
-        if q.device.type == "cpu":  # whose gradient takes three times as long in 16 bits
-            q, k, v = q.float(), k.float(), v.float()
-        with torch.autocast("cpu", enabled=False):
-            out = _attend(q, k, v, allowed)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
-    """`F.scaled_dot_product_attention`. On a CPU its plain products have the faster gradient, at
-    the price of keeping the weights (B, heads, Q, S)."""
-    plain = q.device.type == "cpu" and torch.is_grad_enabled()
-    with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+from ovavss_d2.modeling.position_encoding import encoding_3d
 
 
 class CrossAttentionLayer(nn.Module):
-    """Tokens look at others; residual and LayerNorm after it."""
+    """Attention of tokens to other tokens, with residual and LayerNorm."""
 
     def __init__(self, *, dim: int, num_heads: int):
         super().__init__()
         self.multihead_attn = Attention(dim=dim, num_heads=num_heads)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x, position, key, value, allowed=None) -> Tensor:
-        """Tokens (B, Q, C) with their position codes; key and value (B, S, C), see `Attention`."""
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor,
+        key: Tensor,
+        value: Tensor,
+        allowed: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens (B, Q, C) and their position encodings; key and value (B, L, C): `Attention`."""
         return self.norm(x + self.multihead_attn(x + position, key, value, allowed))
 
 
 class SelfAttentionLayer(nn.Module):
-    """Tokens look at each other; residual and LayerNorm after it."""
+    """Attention of tokens to each other, with residual and LayerNorm."""
 
     def __init__(self, *, dim: int, num_heads: int):
         super().__init__()
@@ -91,13 +48,13 @@ class SelfAttentionLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        """Tokens (B, Q, C) and their position codes, which the values are without."""
-        placed = x + position
-        return self.norm(x + self.self_attn(placed, placed, x))
+        """Tokens (B, Q, C) and position encodings, which are not added to the values."""
+        positioned = x + position
+        return self.norm(x + self.self_attn(positioned, positioned, x))
 
 
 class FeedForwardLayer(nn.Module):
-    """Two linear layers with a ReLU; residual and LayerNorm after them."""
+    """Two linear layers with a ReLU, with residual and LayerNorm."""
 
     def __init__(self, *, dim: int, feedforward_dim: int):
         super().__init__()
@@ -115,7 +72,7 @@ class MLP(nn.Module):
     """Linear layers with ReLUs between them."""
 
     def __init__(self, *dims: int):
-        """The channels from input to output."""
+        """Numbers of channels, from input to output."""
         super().__init__()
         pairs = zip(dims[:-1], dims[1:], strict=True)
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairs)
@@ -128,7 +85,7 @@ class MLP(nn.Module):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class AudioConditionedMaskDecoder(nn.Module):
-    """Mask2Former-video's decoder with queries that hear the clip (arXiv 2407.21721)."""
+    """Mask2Former-video's decoder with queries that attend to the audio (arXiv 2407.21721)."""
 
     @configurable
     def __init__(
@@ -139,31 +96,32 @@ class AudioConditionedMaskDecoder(nn.Module):
         mask_dim: int,
         audio_dim: int,
         num_queries: int,
-        num_rounds: int,
+        num_layers: int,
         num_levels: int,
         num_heads: int,
         feedforward_dim: int,
         num_audio_tokens: int,
-        hears: bool = True,
+        audio_queries: bool = True,
         checkpointing: bool = False,
     ):
         """
         Args:
             in_dim: channels of the pixel decoder's maps.
             dim: channels C of the queries.
-            mask_dim, audio_dim: M and A.
+            mask_dim: channels of the mask features.
+            audio_dim: A.
             num_queries: Q.
-            num_rounds: decoder layers; there is one prediction more than that.
-            num_levels: maps of the pixel decoder, which take turns.
+            num_layers: decoder layers; there is one more prediction.
+            num_levels: maps of the pixel decoder, which the layers use in turn.
             num_heads: of all attentions.
-            feedforward_dim: width of the feed-forward nets.
-            num_audio_tokens: learnt audio positions.
-            hears: the queries attend to the sound.
-            checkpointing: in training, layers are computed again for the gradient.
+            feedforward_dim: width of the feed-forward networks.
+            num_audio_tokens: learned audio positions.
+            audio_queries: the queries attend to the audio tokens.
+            checkpointing: gradient checkpointing of the layers.
         """
         super().__init__()
-        heads, layers = {"dim": dim, "num_heads": num_heads}, range(num_rounds)
-        self.hears, self.num_levels, self.dim = hears, num_levels, dim
+        heads, layers = {"dim": dim, "num_heads": num_heads}, range(num_layers)
+        self.audio_queries, self.num_levels, self.dim = audio_queries, num_levels, dim
         self.checkpointing = checkpointing
         self.transformer_self_attention_layers = nn.ModuleList(
             SelfAttentionLayer(**heads) for _ in layers
@@ -183,7 +141,8 @@ class AudioConditionedMaskDecoder(nn.Module):
         )
         self.class_embed = nn.Linear(dim, 2)
         self.mask_embed = MLP(dim, dim, dim, mask_dim)
-        if hears:
+        self.mask_product = MaskProduct()
+        if audio_queries:
             self.transformer_audio_cross_attention_layers = nn.ModuleList(
                 CrossAttentionLayer(**heads) for _ in layers
             )
@@ -201,12 +160,12 @@ class AudioConditionedMaskDecoder(nn.Module):
             "mask_dim": cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
             "audio_dim": cfg.MODEL.AUDIO.DIM,
             "num_queries": keys.NUM_OBJECT_QUERIES,
-            "num_rounds": keys.DEC_LAYERS,
+            "num_layers": keys.DEC_LAYERS,
             "num_levels": len(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES) - 1,
             "num_heads": keys.NHEADS,
             "feedforward_dim": keys.DIM_FEEDFORWARD,
             "num_audio_tokens": keys.NUM_AUDIO_TOKENS,
-            "hears": keys.AUDIO_QUERIES,
+            "audio_queries": keys.AUDIO_QUERIES,
             "checkpointing": cfg.MODEL.CHECKPOINTING,
         }
 
@@ -215,84 +174,98 @@ class AudioConditionedMaskDecoder(nn.Module):
     ) -> dict:
         """
         Args:
-            mask_features: (B * T, M, h, w).
-            multi_scale: the pixel decoder's maps (B * T, channels, h, w), coarsest first.
-            audio: (B * T, A), after fusion.
-            num_clips: B; the frames of a clip follow each other.
+            mask_features: (N, mask_dim, h, w).
+            multi_scale: the pixel decoder's maps (N, in_dim, h, w), coarsest first.
+            audio: (N, A), after fusion.
+            num_clips: B; the frames of a clip are consecutive.
 
         Returns:
             "pred_logits" (B, Q, 2): object, no object. "pred_masks" (B, Q, T, h, w): logits.
-            "pred_queries" (B, Q, C): normalised queries. "aux_outputs": the same three for each
+            "pred_queries" (B, Q, C): normalized queries. "aux_outputs": the same three for each
             earlier prediction, first to last.
         """
         memory = [self._memory(i, x, num_clips) for i, x in enumerate(multi_scale)]
         shapes = [(x.shape[-2], x.shape[-1]) for x in multi_scale]
-        position = self.query_embed.weight
-        queries = self.query_feat.weight.expand(num_clips, -1, -1)
-        heard = None
-        if self.hears:
-            sound, sound_position = self._sound(audio, num_clips)
-            queries = self.v2a(queries, position, sound + sound_position, sound)
-            sound = self.a2a(sound, sound_position)
-            heard = (sound + sound_position, sound)
+        features = mask_features.unflatten(0, (num_clips, -1)).movedim(2, 4).contiguous()
+        queries, audio_memory = self._start(audio, num_clips)
 
-        product = MaskProduct(mask_features, num_clips)
-        predicted = [self.decoder_norm(queries)]
-        for i in range(len(self.transformer_ffn_layers)):
-            level = i % self.num_levels
-            masks = product.add(self.mask_embed(predicted[-1]))
-            allowed = self._allowed(masks, shapes[level])
-            inputs = (i, queries, position, memory[level], heard, allowed)
-            if self.checkpointing and self.training:
-                queries = checkpoint(self._round, *inputs, use_reentrant=False)
-            else:
-                queries = self._round(*inputs)
+        predicted: list[Tensor] = []
+        embeddings: list[Tensor] = []
+        masks: list[Tensor] = []
+        for i in range(len(self.transformer_ffn_layers) + 1):
+            if i > 0:
+                level = (i - 1) % self.num_levels
+                allowed = self._allowed(masks[-1].detach(), shapes[level])
+                queries = self._layer(i - 1, queries, memory[level], audio_memory, allowed)
             predicted.append(self.decoder_norm(queries))
-        product.add(self.mask_embed(predicted[-1]))
+            embeddings.append(self.mask_embed(predicted[-1]))
+            masks.append(self.mask_product(embeddings[-1], features))
+        masks = self.mask_product.with_gradient(masks, embeddings, features)
         predictions = [
-            {"pred_logits": self.class_embed(x), "pred_masks": masks, "pred_queries": x}
-            for x, masks in zip(predicted, product.logits(), strict=True)
+            {"pred_logits": self.class_embed(x), "pred_masks": logits, "pred_queries": x}
+            for x, logits in zip(predicted, masks, strict=True)
         ]
         return {**predictions[-1], "aux_outputs": predictions[:-1]}
 
     def _memory(self, level: int, maps: Tensor, num_clips: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, S, C) of a level, both with its code, the keys with their place."""
+        """Keys and values (B, L, C) of a level; the keys include the position encoding."""
         height, width = maps.shape[-2:]
-        tokens = self.input_proj[level](maps).flatten(2).transpose(1, 2)  # (B * T, h * w, C)
+        tokens = self.input_proj[level](maps).flatten(2).transpose(1, 2)  # (N, h * w, C)
         tokens = tokens.unflatten(0, (num_clips, -1)).flatten(1, 2) + self.level_embed.weight[level]
         frames = len(maps) // num_clips
-        place = volume_code(frames, height, width, self.dim, tokens.device)
-        return tokens + place.to(tokens.dtype), tokens
+        position = encoding_3d(frames, height, width, self.dim, tokens.device)
+        return tokens + position.to(tokens.dtype), tokens
 
-    def _sound(self, audio: Tensor, num_clips: int) -> tuple[Tensor, Tensor]:
-        """Audio tokens (B, T, C) and their positions (T, C)."""
+    def _start(self, audio: Tensor, num_clips: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Queries (B, Q, C) before the first layer, and keys and values (B, T, C) of the audio."""
+        queries = self.query_feat.weight.expand(num_clips, -1, -1)
+        if not self.audio_queries:
+            return queries, None
         tokens = self.audio_proj(audio).unflatten(0, (num_clips, -1))
-        position, frames = self.audio_query_embed.weight, tokens.shape[1]
-        if (
-            len(position) != frames
-        ):  # first and last stay, the others lie on lines between the learnt ones
-            position = F.interpolate(
-                position.T[None], size=frames, mode="linear", align_corners=True
-            )[0].T
-        return tokens, position
+        position = self._audio_position(tokens.shape[1])
+        queries = self.v2a(queries, self.query_embed.weight, tokens + position, tokens)
+        tokens = self.a2a(tokens, position)
+        return queries, (tokens + position, tokens)
 
-    def _round(self, i: int, queries, position, memory, sound, allowed) -> Tensor:
-        """One decoder layer: look, exchange, listen, think."""
+    def _audio_position(self, frames: int) -> Tensor:
+        """Position encodings of the audio tokens (T, C), interpolated from the learned ones."""
+        position = self.audio_query_embed.weight
+        if len(position) == frames:
+            return position
+        return F.interpolate(position.T[None], frames, mode="linear", align_corners=True)[0].T
+
+    def _layer(self, i: int, *inputs: Any) -> Tensor:
+        """Decoder layer i, see `_attend`."""
+        if self.checkpointing and self.training:
+            return checkpoint(self._attend, i, *inputs, use_reentrant=False)
+        return self._attend(i, *inputs)
+
+    def _attend(
+        self,
+        i: int,
+        queries: Tensor,
+        memory: tuple[Tensor, Tensor],
+        audio_memory: tuple[Tensor, Tensor] | None,
+        allowed: Tensor,
+    ) -> Tensor:
+        """Attention to the maps, among the queries and to the audio, and the feed-forward layer."""
+        position = self.query_embed.weight
         queries = self.transformer_cross_attention_layers[i](queries, position, *memory, allowed)
         queries = self.transformer_self_attention_layers[i](queries, position)
-        if self.hears:
-            queries = self.transformer_audio_cross_attention_layers[i](queries, position, *sound)
+        if audio_memory is not None:
+            layer = self.transformer_audio_cross_attention_layers[i]
+            queries = layer(queries, position, *audio_memory)
         return self.transformer_ffn_layers[i](queries)
 
     @staticmethod
     @torch.no_grad()
     def _allowed(masks: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Tokens that a query's last mask covers; all, if it covers none: bool (B, 1, Q, S)."""
-        maps = masks.transpose(1, 2).flatten(0, 1).float()  # (B * T, Q, h, w)
+        """Positions that a query's last mask covers; all, if it covers none: bool (B, Q, L)."""
+        maps = masks.transpose(1, 2).flatten(0, 1).float()  # (N, Q, h, w)
         resized = F.interpolate(maps, size=shape, mode="bilinear", align_corners=False)
         resized = resized.unflatten(0, (len(masks), -1)).transpose(1, 2)
         inside = resized.flatten(2).sigmoid() >= 0.5
-        return (inside | ~inside.any(dim=-1, keepdim=True))[:, None]
+        return inside | ~inside.any(dim=-1, keepdim=True)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -315,8 +288,8 @@ class AudioVisualHead(nn.Module):
     def forward(self, features: dict[str, Tensor], audio: Tensor, num_clips: int) -> dict:
         """
         Args:
-            features: the backbone's maps (B * T, channels, h, w) by name.
-            audio: (B * T, A).
+            features: the backbone's maps (N, channels, h, w) by name.
+            audio: (N, A).
             num_clips: B.
 
         Returns:

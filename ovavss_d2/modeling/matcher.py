@@ -1,18 +1,15 @@
-"""Assignment of queries to objects.
-
-Shapes: B clips, Q queries, N objects of a clip, M objects of the batch, T frames, P points, h w and
-H W map sizes.
-"""
+"""Assignment of queries to objects. Shape letters: see `modeling/__init__.py`."""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
+from ovavss_d2.modeling.ops.matching_sums import MatchingSums
 from ovavss_d2.modeling.ops.points import sample_points
-
-POINTS_AT_ONCE = 1 << 13  # on a CPU: the logits of a hundred queries there stay in its cache
 
 
 @dataclass(frozen=True)
@@ -20,10 +17,10 @@ class TargetBatch:
     """The objects of all clips in one list, clip by clip.
 
     Attributes:
-        masks: float (M, T, H, W).
-        labels: int64 (M,), 0-based into the training vocabulary, -1 for a name outside it.
-        clips: int64 (M,), the clip of each object.
-        counts: B numbers of objects.
+        masks: float (G, T, H, W).
+        labels: int64 (G,), indices in the training vocabulary, -1 for other names.
+        clips: int64 (G,), the clip of each object.
+        counts: number of objects of each clip, B numbers.
         labeled: bool (B, T) on the CPU, frames with truth.
     """
 
@@ -35,10 +32,10 @@ class TargetBatch:
 
     @classmethod
     def pack(cls, targets: list[dict[str, Tensor]], device: torch.device) -> "TargetBatch":
-        """Gather a list of B target dicts ("labels" (N,), "masks" (N, T, H, W), "labeled" (T,)).
+        """Concatenate B target dicts ("labels" (G,), "masks" (G, T, H, W), "labeled" (T,)).
 
         Raises:
-            ValueError: a dict holds different numbers of labels and masks.
+            ValueError: a dict has different numbers of labels and masks.
         """
         counts = tuple(len(t["masks"]) for t in targets)
         labels = tuple(len(t["labels"]) for t in targets)
@@ -56,89 +53,48 @@ class TargetBatch:
         )
 
     def first_object(self) -> list[int]:
-        """Position in the list of each clip's first object: B numbers."""
+        """Index of each clip's first object: B numbers."""
         return [sum(self.counts[:b]) for b in range(len(self.counts))]
-
-
-def mask_cost(logits: Tensor, probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy of every query with every object, summed over points.
-
-    Args:
-        logits: (B, Q, P).
-        probabilities: their sigmoid.
-        targets: (B, N, P), in [0, 1].
-
-    Returns:
-        (B, Q, N).
-    """
-    # BCE(x, t) = softplus(x) - x t: the sum of products over points is one matrix product. Softplus
-    # is x - log(sigmoid(x)), and 0 where the sigmoid leaves the range of floats.
-    smallest = torch.finfo(probabilities.dtype).tiny
-    softplus = (logits - probabilities.clamp(min=smallest).log_()).relu_()
-    return softplus.sum(-1, keepdim=True) - _products(logits, targets)
 
 
 def dice_cost(overlap: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
     """Dice distance of every query to every object, with +1 smoothing.
 
     Args:
-        overlap: (B, Q, N), products of probabilities and targets, summed over points.
+        overlap: (B, Q, G), products of probabilities and targets, summed over points.
         predicted: (B, Q, 1), probabilities summed over points.
-        true: (B, 1, N), targets summed over points.
+        true: (B, 1, G), targets summed over points.
 
     Returns:
-        (B, Q, N).
+        (B, Q, G).
     """
     return 1 - (2 * overlap + 1) / (predicted + true + 1)
 
 
-def sums_over_points(logits: Tensor, targets: Tensor) -> list[Tensor]:
-    """`mask_cost` of logits (B, Q, P) and targets (B, N, P), and what `dice_cost` takes.
-
-    On a CPU a block of points at a time, which then need not be read from memory again.
-    """
-    size = max(1, POINTS_AT_ONCE // len(logits)) if logits.device.type == "cpu" else logits.shape[2]
-    blocks = zip(logits.split(size, dim=2), targets.split(size, dim=2), strict=True)
-    return [sum(parts) for parts in zip(*(_sums(*block) for block in blocks), strict=True)]
-
-
-def _sums(logits, targets):
-    probabilities = logits.sigmoid()
-    return (
-        mask_cost(logits, probabilities, targets),
-        _products(probabilities, targets),
-        probabilities.sum(2, keepdim=True),
-        targets.sum(2)[:, None],
-    )
-
-
-def _products(queries: Tensor, objects: Tensor) -> Tensor:
-    """(B, Q, P) and (B, N, P) -> (B, Q, N); fast for queries whose points lie apart in memory."""
-    return (objects @ queries.transpose(1, 2)).transpose(1, 2)
-
-
 def _over_labeled_frames(sums: Tensor, labeled: Tensor) -> Tensor:
-    """(B * T, Q, N) and (B, T) -> (B, Q, N)."""
+    """(N, Q, G) and (B, T) -> (B, Q, G)."""
     sums = sums.unflatten(0, labeled.shape)
     return sums.masked_fill(~labeled[:, :, None, None], 0).sum(1)
 
 
-class HungarianMatcher:
+class HungarianMatcher(nn.Module):
     """Optimal one-to-one assignment under weighted object, mask and dice costs.
 
-    Source: Mask2Former (arXiv 2112.01527), with masks of all frames of a clip compared together.
+    Source: Mask2Former (arXiv 2112.01527), with the masks of all frames of a clip together.
     """
 
     def __init__(self, *, object_weight: float, mask_weight: float, dice_weight: float):
+        super().__init__()
         self.object_weight = object_weight
         self.mask_weight = mask_weight
         self.dice_weight = dice_weight
+        self.sums = MatchingSums()
 
     @torch.no_grad()
-    def __call__(
+    def forward(
         self, predictions: list[dict], targets: TargetBatch, points: list[Tensor]
     ) -> list[list[tuple[Tensor, Tensor]]]:
-        """Match every prediction on its own.
+        """Match every prediction independently.
 
         Args:
             predictions: dicts with "pred_logits" (B, Q, 2) and "pred_masks" (B, Q, T, h, w).
@@ -153,8 +109,8 @@ class HungarianMatcher:
             nothing = torch.zeros(0, dtype=torch.int64)
             return [[(nothing, nothing) for _ in targets.counts] for _ in predictions]
         costs = [self.costs(p, targets, q) for p, q in zip(predictions, points, strict=True)]
-        # One transfer for all predictions. A diverged model's NaN shall reach the loss, which the
-        # trainer checks.
+        # One transfer for all predictions. NaN of a diverged model is no error here: the trainer
+        # checks the loss.
         table = torch.nan_to_num(torch.stack(costs)).cpu().numpy()
         return [
             [self._assign(c[:, :n]) for c, n in zip(cost, targets.counts, strict=True)]
@@ -162,19 +118,18 @@ class HungarianMatcher:
         ]
 
     def costs(self, prediction: dict, targets: TargetBatch, points: Tensor) -> Tensor:
-        """Costs of one prediction at points (B, P, 2); frames without truth take no part.
+        """Costs of one prediction at points (B, P, 2), over the frames with truth.
 
         Returns:
-            (B, Q, N) with N the most objects of a clip; columns past a clip's own number are void.
+            (B, Q, G), G being the largest number of objects in a clip. Other clips use the first
+            columns.
         """
         masks = prediction["pred_masks"].float()
         frames = masks.shape[2]
-        logits = sample_points(
-            masks.transpose(1, 2).flatten(0, 1), points.repeat_interleave(frames, dim=0)
-        )
+        maps = masks.transpose(1, 2).flatten(0, 1)  # (N, Q, h, w)
         truth = self._truth_at(targets, points).transpose(1, 2).flatten(0, 1)
         labeled = targets.labeled.to(masks.device, non_blocking=True)
-        in_frames = sums_over_points(logits, truth)
+        in_frames = self.sums(maps, points.repeat_interleave(frames, dim=0), truth)
         cross_entropy, *shares = (_over_labeled_frames(x, labeled) for x in in_frames)
         num_points = (labeled.sum(1) * points.shape[1]).clamp(min=1)
         is_object = prediction["pred_logits"].float().softmax(-1)[..., :1]
@@ -185,12 +140,12 @@ class HungarianMatcher:
         )
 
     @staticmethod
-    def _truth_at(targets, points):
-        """Objects at their clip's points, padded with empty ones: (B, N, T, P)."""
+    def _truth_at(targets: TargetBatch, points: Tensor) -> Tensor:
+        """Objects at their clip's points, padded with empty ones: (B, G, T, P)."""
         values = sample_points(targets.masks, points[targets.clips])
-        return torch.nn.utils.rnn.pad_sequence(values.split(targets.counts), batch_first=True)
+        return pad_sequence(values.split(targets.counts), batch_first=True)
 
     @staticmethod
-    def _assign(cost):
+    def _assign(cost: np.ndarray) -> tuple[Tensor, Tensor]:
         queries, objects = linear_sum_assignment(cost)
         return torch.as_tensor(queries), torch.as_tensor(objects)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import SetCriterion
-from ovavss_d2.modeling.ops.fast_linear import convolve_linear_layers
+from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
 from ovavss_d2.modeling.windows import split_windows
@@ -86,19 +86,23 @@ class OVAVSS(nn.Module):
         self.register_buffer("training_index", training_index, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-        convolve_linear_layers(self)
 
     @classmethod
     def from_config(cls, cfg):
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
             backbone.compile(dynamic=True)  # clips come in several sizes
-        return {
+        modules: dict[str, nn.Module] = {
             "backbone": backbone,
             "audio_encoder": build_audio_encoder(cfg),
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
             "criterion": SetCriterion(cfg),
             "classifier": OpenVocabularyClassifier(cfg),
+        }
+        if cfg.MODEL.ACCELERATE:
+            accelerate(nn.ModuleDict(modules))
+        return {
+            **modules,
             "postprocessor": PostProcessor(cfg),
             "vocabulary": vocabulary_of(cfg),
             "training_vocabulary": training_vocabulary_of(cfg),

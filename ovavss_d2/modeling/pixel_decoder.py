@@ -1,7 +1,6 @@
 """Pixel decoder: early audio-visual fusion, a deformable encoder, and an FPN step.
 
-Shape letters: N frames (B * T), C channels, A audio channels, M mask channels, V levels,
-L places of all levels (coarsest first), h w places of a map.
+Shape letters: see `modeling/__init__.py`. L are the positions of all levels, coarsest first.
 """
 
 import torch
@@ -15,15 +14,15 @@ from torch.utils.checkpoint import checkpoint
 
 from ovavss_d2.modeling.fusion import AudioVisualFusion
 from ovavss_d2.modeling.ops.deformable_attention import MultiScaleDeformableAttention
-from ovavss_d2.modeling.position_encoding import plane_code
+from ovavss_d2.modeling.position_encoding import encoding_2d
 
 NORM_GROUPS = 32
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's in single precision, under autocast too.
+    """PyTorch's, in single precision under autocast too.
 
-    It takes channels-first memory: on a CPU it is ten times as slow on channels-last.
+    Channels-first memory is ten times as fast as channels-last on a CPU.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -31,14 +30,14 @@ class GroupNorm(nn.GroupNorm):
 
 
 class DeformableEncoderLayer(nn.Module):
-    """Deformable self-attention and a feed-forward net, each with residual and LayerNorm."""
+    """Deformable self-attention and feed-forward network, each with residual and LayerNorm."""
 
     def __init__(self, *, attention: MultiScaleDeformableAttention, dim: int, feedforward_dim: int):
         """
         Args:
             attention: the built attention.
             dim: channels C.
-            feedforward_dim: width of the feed-forward net.
+            feedforward_dim: width of the feed-forward network.
         """
         super().__init__()
         self.self_attn = attention
@@ -50,15 +49,21 @@ class DeformableEncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, tokens: Tensor, position: Tensor, reference: Tensor, shapes) -> Tensor:
-        """Tokens (N, L, C), their position codes (L, C) and places (L, 2) -> (N, L, C)."""
+    def forward(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        shapes: list[tuple[int, int]],
+    ) -> Tensor:
+        """Tokens (N, L, C), position encodings (L, C) and positions (L, 2) -> (N, L, C)."""
         update = self.self_attn(tokens + position, reference, tokens, shapes)
         tokens = self.norm1(tokens + update)
         return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
 
 
 class DeformableEncoder(nn.Module):
-    """Tokens of all levels through early fusion, then through the layers."""
+    """Early fusion and the encoder layers, on the tokens of all levels."""
 
     def __init__(
         self,
@@ -72,10 +77,10 @@ class DeformableEncoder(nn.Module):
         """
         Args:
             layers: built encoder layers.
-            fusion: built early fusion, or None for an encoder that does not hear.
+            fusion: built early fusion, or None for an encoder without audio.
             dim: channels C.
             num_levels: V.
-            checkpointing: in training, layers are computed again for the gradient.
+            checkpointing: gradient checkpointing of the layers.
         """
         super().__init__()
         self.level_embed = nn.Parameter(torch.randn(num_levels, dim))
@@ -91,10 +96,10 @@ class DeformableEncoder(nn.Module):
         Returns:
             The encoded maps in the same shapes, and the audio after fusion (N, A).
         """
-        shapes = [tuple(x.shape[-2:]) for x in maps]
+        shapes = [(x.shape[-2], x.shape[-1]) for x in maps]
         tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         position = self._position(shapes, tokens)
-        reference = torch.cat([_cell_centres(h, w, tokens) for h, w in shapes])
+        reference = torch.cat([_cell_centers(h, w, tokens) for h, w in shapes])
         if self.fusion is not None:
             with torch.autocast(tokens.device.type, enabled=False):  # its scores reach 50,000
                 tokens, audio = self.fusion(tokens.float(), audio.float())
@@ -107,17 +112,17 @@ class DeformableEncoder(nn.Module):
         maps = [x.transpose(1, 2).unflatten(2, s) for x, s in zip(levels, shapes, strict=True)]
         return maps, audio
 
-    def _position(self, shapes, tokens: Tensor) -> Tensor:
-        """Place and level of each token: (L, C)."""
-        codes = [
-            plane_code(h, w, tokens.shape[-1], tokens.device) + embedding
+    def _position(self, shapes: list[tuple[int, int]], tokens: Tensor) -> Tensor:
+        """Encoding of each token's position and level: (L, C)."""
+        encodings = [
+            encoding_2d(h, w, tokens.shape[-1], tokens.device) + embedding
             for (h, w), embedding in zip(shapes, self.level_embed, strict=True)
         ]
-        return torch.cat(codes).to(tokens.dtype)
+        return torch.cat(encodings).to(tokens.dtype)
 
 
-def _cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """(h * w, 2) as (x, y), the map's outer edges being 0 and 1."""
+def _cell_centers(height: int, width: int, like: Tensor) -> Tensor:
+    """(h * w, 2) as (x, y); the map's outer edges are 0 and 1."""
     y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
     x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
     y, x = torch.meshgrid(y, x, indexing="ij")
@@ -142,10 +147,10 @@ class AudioConditionedPixelDecoder(nn.Module):
     ):
         """
         Args:
-            input_shape: the used maps, any order, at least two strides.
-            encoder: built encoder with a level for each map but the finest.
+            input_shape: the maps, in any order, with at least two strides.
+            encoder: built encoder with a level for each map except the finest.
             conv_dim: channels C.
-            mask_dim: channels M of the mask features.
+            mask_dim: channels of the mask features.
         """
         super().__init__()
         by_stride = sorted(input_shape, key=lambda name: input_shape[name].stride)
@@ -207,11 +212,11 @@ class AudioConditionedPixelDecoder(nn.Module):
         """
         Args:
             features: the backbone's maps (N, channels, h, w) by name.
-            audio: (N, A), one embedding a frame.
+            audio: (N, A), one embedding per frame.
 
         Returns:
-            mask features (N, M, h, w) at the finest stride, the encoded maps (N, C, h, w), coarsest
-            first, and the audio after fusion (N, A).
+            mask features (N, mask_dim, h, w) at the finest stride, the encoded maps (N, C, h, w),
+            coarsest first, and the audio after fusion (N, A).
         """
         maps = [
             projection(features[name])

@@ -1,7 +1,10 @@
-"""Random training clips with two rectangular objects."""
+"""Random training clips with two rectangular objects, and a small model for them."""
 
 import torch
 from detectron2.structures import BitMasks, Instances
+
+from tests.helpers.small import small_config
+from tests.helpers.tiny_clip import write_architecture
 
 NAMES = ["red circle", "blue square", "green star"]
 SIZE = (40, 56)
@@ -32,3 +35,14 @@ def make_clip(seed, frames=5, objects=2, labeled=None, loudness=0.1, size=SIZE):
 def losses_of(model, clips):
     model.train()
     return model(clips)
+
+
+def model_config(folder, **changes):
+    """A small model with a tiny CLIP, written to the folder, that paints every mask."""
+    cfg = small_config(FUSION__DROPOUT=0.0, MASK_FORMER__TRAIN_NUM_POINTS=64, **changes)
+    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(folder)
+    cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = ["red circle", "blue triangle"]
+    cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
+    cfg.TEST.SCORE_THRESHOLD = 1e-9
+    return cfg

@@ -5,9 +5,7 @@ import torch
 from detectron2.modeling import build_model
 
 from ovavss_d2.media.audio_pairing import audio_at_times
-from tests.helpers.clips import NAMES, losses_of, make_clip
-from tests.helpers.small import small_config
-from tests.helpers.tiny_clip import write_architecture
+from tests.helpers.clips import losses_of, make_clip, model_config
 
 TOLERANCE = 1e-5  # of the largest number
 ONLY_FIRST = torch.tensor([True, False, False, False, False])  # truth of a v1s clip
@@ -15,20 +13,12 @@ ONLY_FIRST = torch.tensor([True, False, False, False, False])  # truth of a v1s 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    cfg = small_config()
-    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(tmp_path_factory.mktemp("clip"))
-    cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
-    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = ["red circle", "blue triangle"]
-    cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
-    cfg.MODEL.FUSION.DROPOUT = 0.0
-    cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
-    cfg.TEST.SCORE_THRESHOLD = 1e-9
     torch.manual_seed(0)
-    return build_model(cfg)
+    return build_model(model_config(tmp_path_factory.mktemp("clip")))
 
 
 def clips():
-    """Clips of two objects each, so that every normaliser of the batch is the mean of theirs."""
+    """Clips of two objects each, so the batch's divisors are the mean of theirs."""
     return [make_clip(11), make_clip(12, labeled=ONLY_FIRST), make_clip(13)]
 
 

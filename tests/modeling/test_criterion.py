@@ -267,7 +267,7 @@ def test_all_is_compared_on_the_device_of_the_predictions(monkeypatch):
     prediction, targets, seeds = a_batch()
     criterion = a_criterion().to("meta")
     criterion.sampler = PointsElsewhere()
-    criterion.matcher = lambda predictions, batch, points: [
+    criterion.matcher.forward = lambda predictions, batch, points: [
         [(torch.arange(n), torch.arange(n)) for n in batch.counts] for _ in predictions
     ]
     elsewhere = [

@@ -1,14 +1,12 @@
-"""Query head: its attention, its masks of attention, and its freedom in T and B."""
+"""Mask decoder: its attention, its attention masks, and any T and B."""
 
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 
-from ovavss_d2.modeling.mask_decoder import (
-    Attention,
-    AudioConditionedMaskDecoder,
-    AudioVisualHead,
-)
+from ovavss_d2.modeling.mask_decoder import AudioConditionedMaskDecoder, AudioVisualHead
+from ovavss_d2.modeling.ops.accelerate import accelerate
+from ovavss_d2.modeling.ops.attention import Attention, FastAttention
 from tests.helpers.small import small_config
 
 SIZES = [(2, 3), (4, 6), (8, 12)]
@@ -27,16 +25,17 @@ def make_decoder(**changes):
 
 
 @pytest.mark.parametrize("learns", [True, False])
-def test_attention_equals_torchs_with_the_same_parameters(learns):
+@pytest.mark.parametrize("kind", [Attention, FastAttention])
+def test_attention_equals_torchs_with_the_same_parameters(kind, learns):
     theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
     torch.nn.init.normal_(theirs.in_proj_bias)
-    ours = Attention(dim=16, num_heads=4)
+    ours = kind(dim=16, num_heads=4)
     ours.load_state_dict(theirs.state_dict())
     query, key, value = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.randn(2, 7, 16)
-    allowed = torch.rand(2, 1, 3, 7) > 0.5
+    allowed = torch.rand(2, 3, 7) > 0.5
     allowed[..., 0] = True
     for mask in (None, allowed):
-        blocked = None if mask is None else ~mask.expand(2, 4, 3, 7).flatten(0, 1)
+        blocked = None if mask is None else ~mask[:, None].expand(2, 4, 3, 7).flatten(0, 1)
         expected = theirs(query, key, value, attn_mask=blocked)[0]
         with torch.set_grad_enabled(learns):
             torch.testing.assert_close(ours(query, key, value, mask), expected)
@@ -50,7 +49,7 @@ def test_a_clip_may_have_any_length(frames):
     assert outputs["pred_queries"].shape == (2, 6, 32)
 
 
-def test_there_is_a_prediction_before_each_round():
+def test_there_is_a_prediction_before_each_layer():
     outputs = make_decoder()(*make_inputs(), num_clips=2)
     assert len(outputs["aux_outputs"]) == 3
     for prediction in outputs["aux_outputs"]:
@@ -59,8 +58,9 @@ def test_there_is_a_prediction_before_each_round():
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_masks_that_no_loss_looks_at_change_no_gradient(mixed):
+def test_masks_without_loss_change_no_gradient(mixed):
     decoder, (mask_features, *inputs) = make_decoder(), make_inputs()
+    accelerate(decoder)
     mask_features.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         outputs = decoder(mask_features, *inputs, num_clips=2)
@@ -95,7 +95,7 @@ def test_masks_are_products_of_queries_and_mask_features():
     torch.testing.assert_close(outputs["pred_masks"][0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_queries_hear_the_clip():
+def test_queries_depend_on_the_audio():
     decoder, (mask_features, multi_scale, audio) = make_decoder(), make_inputs()
     heard = decoder(mask_features, multi_scale, audio, num_clips=2)
     other = decoder(mask_features, multi_scale, audio.flip(1), num_clips=2)
@@ -104,7 +104,7 @@ def test_queries_hear_the_clip():
     )
 
 
-def test_without_audio_queries_nothing_is_heard_and_nothing_is_built_for_it():
+def test_without_audio_queries_the_audio_has_no_effect_and_no_parameters():
     decoder = make_decoder(MASK_FORMER__AUDIO_QUERIES=False)
     mask_features, multi_scale, audio = make_inputs()
     heard = decoder(mask_features, multi_scale, audio, num_clips=2)
@@ -114,14 +114,12 @@ def test_without_audio_queries_nothing_is_heard_and_nothing_is_built_for_it():
     assert not [name for name in names if "audio" in name or "v2a" in name or "a2a" in name]
 
 
-def test_audio_positions_of_another_length_lie_between_the_learnt_ones():
+def test_audio_positions_of_another_length_are_interpolated():
     decoder = make_decoder()
-    learnt = decoder.audio_query_embed.weight
-    _, nine = decoder._sound(torch.randn(9, 16), num_clips=1)
-    torch.testing.assert_close(nine[::2], learnt)
-    torch.testing.assert_close(nine[1::2], (learnt[1:] + learnt[:-1]) / 2)
-    _, five = decoder._sound(torch.randn(5, 16), num_clips=1)
-    assert torch.equal(five, learnt)
+    learned, nine = decoder.audio_query_embed.weight, decoder._audio_position(9)
+    torch.testing.assert_close(nine[::2], learned)
+    torch.testing.assert_close(nine[1::2], (learned[1:] + learned[:-1]) / 2)
+    assert torch.equal(decoder._audio_position(5), learned)
 
 
 def test_queries_attend_inside_their_masks_over_the_whole_clip():

@@ -4,48 +4,18 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from tests.helpers.clips import NAMES, SIZE, losses_of, make_clip
-from tests.helpers.small import small_config
-from tests.helpers.tiny_clip import write_architecture
+from tests.helpers.clips import NAMES, SIZE, losses_of, make_clip, model_config
 
 
 @pytest.fixture
-def model_config(tmp_path):
-    return config_in(tmp_path)
+def cfg(tmp_path):
+    return model_config(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    cfg = config_in(tmp_path_factory.mktemp("clip"))
     torch.manual_seed(0)
-    return build_model(cfg)
-
-
-def config_in(folder):
-    cfg = small_config()
-    cfg.MODEL.CLIP.ARCHITECTURE = write_architecture(folder)
-    cfg.MODEL.CLASSIFIER.VOCABULARY = NAMES
-    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = ["red circle", "blue triangle"]
-    cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS = 64
-    cfg.MODEL.FUSION.DROPOUT = 0.0
-    cfg.DATASETS.TRAIN = ("toy_ov_train_base",)
-    cfg.TEST.SCORE_THRESHOLD = 1e-9  # random weights are not sure of anything
-    return cfg
-
-
-@torch.no_grad()
-def localised(model, clips):
-    model.eval()
-    return model._localize(model._normalize(clips), clips)
-
-
-def test_a_batch_is_localised_like_its_clips(model):
-    clips = [make_clip(1), make_clip(2)]
-    together = localised(model, clips)
-    for i, clip in enumerate(clips):
-        alone = localised(model, [clip])
-        for key in ("pred_logits", "pred_masks", "pred_queries"):
-            torch.testing.assert_close(together[key][i], alone[key][0], rtol=1e-4, atol=1e-4)
+    return build_model(model_config(tmp_path_factory.mktemp("clip")))
 
 
 @pytest.mark.parametrize("frames", [1, 3, 5, 10, 12])
@@ -110,12 +80,12 @@ def test_an_empty_vocabulary_is_refused(model):
 
 @pytest.mark.parametrize("names", [(), ("nowhere",)])
 @pytest.mark.parametrize("part", ["TRAIN", "TEST"])
-def test_a_data_set_that_is_not_there_is_asked_for_by_its_key(model_config, part, names):
-    model_config.MODEL.CLASSIFIER.VOCABULARY = []
-    model_config.DATASETS.TEST = ("toy_ov_test_all",)
-    model_config.DATASETS[part] = names
+def test_an_unknown_data_set_is_an_error_with_its_key(cfg, part, names):
+    cfg.MODEL.CLASSIFIER.VOCABULARY = []
+    cfg.DATASETS.TEST = ("toy_ov_test_all",)
+    cfg.DATASETS[part] = names
     with pytest.raises(ValueError, match=f"DATASETS.{part}"):
-        build_model(model_config)
+        build_model(cfg)
 
 
 def test_losses_are_finite_and_reach_every_trainable_parameter(model):
@@ -151,20 +121,20 @@ def test_names_outside_the_training_vocabulary_have_no_name_loss(model):
     assert model._targets(clip, SIZE)["labels"].tolist() == [0, -1]
 
 
-def test_compiling_is_asked_of_the_backbone_alone(model_config, monkeypatch):
+def test_only_the_backbone_is_compiled(cfg, monkeypatch):
     asked = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **keys: asked.append((self, keys)))
-    model_config.MODEL.COMPILE = True
-    model = build_model(model_config)
+    cfg.MODEL.COMPILE = True
+    model = build_model(cfg)
     assert asked == [(model.backbone, {"dynamic": True})]
 
 
-def test_checkpointing_changes_no_loss_and_no_gradient(model_config):
+def test_checkpointing_changes_no_loss_and_no_gradient(cfg):
     found = []
     for again in (False, True):
-        model_config.MODEL.CHECKPOINTING = again
+        cfg.MODEL.CHECKPOINTING = again
         torch.manual_seed(0)
-        model = build_model(model_config)
+        model = build_model(cfg)
         losses = losses_of(model, [make_clip(1)])
         sum(losses.values()).backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]

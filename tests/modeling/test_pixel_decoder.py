@@ -5,7 +5,7 @@ import torch
 from detectron2.layers import ShapeSpec
 
 from ovavss_d2.modeling.pixel_decoder import AudioConditionedPixelDecoder
-from ovavss_d2.modeling.position_encoding import plane_code, volume_code
+from ovavss_d2.modeling.position_encoding import encoding_2d, encoding_3d
 from tests.helpers.small import small_config
 
 STRIDES = {"res2": 2, "res3": 4, "res4": 8, "res5": 16}
@@ -75,7 +75,7 @@ def test_channels_that_norm_groups_do_not_divide_are_an_error():
 
 
 def test_positions_have_the_rows_in_the_first_half_and_the_columns_in_the_second():
-    code = plane_code(3, 5, 8).view(3, 5, 8)
+    code = encoding_2d(3, 5, 8).view(3, 5, 8)
     assert torch.equal(code[:, 0, :4], code[:, 4, :4])
     assert torch.equal(code[0, :, 4:], code[2, :, 4:])
     assert not torch.equal(code[0, :, :4], code[2, :, :4])
@@ -86,8 +86,8 @@ def test_positions_have_the_rows_in_the_first_half_and_the_columns_in_the_second
 
 
 def test_positions_in_time_are_added_to_those_in_the_plane():
-    code = volume_code(4, 2, 3, 8).view(4, 6, 8)
-    difference = code - plane_code(2, 3, 8)
+    code = encoding_3d(4, 2, 3, 8).view(4, 6, 8)
+    difference = code - encoding_2d(2, 3, 8)
     torch.testing.assert_close(difference, difference[:, :1].expand(4, 6, 8))
     assert not torch.allclose(difference[0], difference[1])
 

@@ -5,11 +5,13 @@ import torch
 
 from ovavss_d2.modeling.criterion import SetCriterion
 from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
+from ovavss_d2.modeling.ops.accelerate import accelerate
 from tests.helpers import parity
 
 FILES = parity.oracle_files("loss_seed*.npz")
 WEIGHTS = {"loss_object": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
-MATCHER = HungarianMatcher(object_weight=2.0, mask_weight=5.0, dice_weight=5.0)
+MATCHERS = [HungarianMatcher(object_weight=2.0, mask_weight=5.0, dice_weight=5.0) for _ in "12"]
+accelerate(MATCHERS[1])
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
@@ -48,7 +50,7 @@ def inputs_of(path):
 
 def losses_of(outputs, targets, arrays):
     criterion = SetCriterion(
-        matcher=MATCHER,
+        matcher=MATCHERS[1],
         sampler=GivenPoints(arrays),
         num_points=arrays["loss_points"].shape[1],
         no_object_weight=0.1,
@@ -59,10 +61,11 @@ def losses_of(outputs, targets, arrays):
 
 
 @each_file
-def test_matches_equal_the_oracle(path):
+@pytest.mark.parametrize("matcher", MATCHERS, ids=["plain", "fast"])
+def test_matches_equal_the_oracle(path, matcher):
     outputs, targets, arrays = inputs_of(path)
     points = torch.as_tensor(arrays["match_points"])
-    [matches] = MATCHER([outputs], TargetBatch.pack(targets, "cpu"), [points])
+    [matches] = matcher([outputs], TargetBatch.pack(targets, "cpu"), [points])
     for clip, found in enumerate(matches):
         assert torch.stack(found).tolist() == arrays[f"match{clip}"].tolist()
 

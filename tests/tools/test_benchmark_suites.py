@@ -4,12 +4,10 @@ import runpy
 from pathlib import Path
 
 import pytest
-import torch
 
 from ovavss_d2.config import load_config
-from ovavss_d2.modeling.ops.deformable_attention import sampled_attention
 from tests.helpers.tiny_world import CONFIG, ROOT, make_world, tiny_options
-from tools.benchmark import accuracy, growth, sampling, stages, training
+from tools.benchmark import accuracy, growth, stages, training
 from tools.benchmark.models import Variant, build, build_variant
 
 SIZE = (40, 48)
@@ -90,13 +88,6 @@ def test_compiled_training_is_left_out_where_there_is_no_compiler(options, monke
     rows = training.training(CONFIG, options, size=SIZE, clips=1, repeats=1, variants=variants)
     assert [row["variant"] for row in rows] == ["plain"]
     assert "'compiled' is left out" in caplog.text
-
-
-def test_the_plain_attention_is_the_same_function():
-    shapes = [(3, 4), (2, 2)]
-    inputs = sampling.random_inputs(2, shapes, torch.device("cpu"))
-    plain = sampling.plain_attention(inputs[0], shapes, *inputs[1:])
-    torch.testing.assert_close(plain, sampled_attention(inputs[0], shapes, *inputs[1:]))
 
 
 @pytest.mark.parametrize(

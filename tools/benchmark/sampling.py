@@ -1,37 +1,18 @@
-"""Deformable attention alone: the kernel and the PyTorch version beside a plain one.
-
-Shapes: N frames, R asking places, M heads, d channels of a head, V levels, P points, h w places.
-"""
+"""Deformable attention alone: the kernel and the sparse version compared with the plain one."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ovavss_d2.modeling.ops.deformable_attention import kernel_for, sampled_attention
+from ovavss_d2.modeling.ops.deformable_attention import deformable_attention, kernel_for
+from ovavss_d2.modeling.ops.sparse_sampling import sample_sums
 from tools.benchmark.timing import measure
 
 HEADS, DEPTH, POINTS = 8, 32, 4  # of the reference configuration
 STRIDES = (32, 16, 8)
 COPIED = 2**28  # bytes, more than any cache holds
-
-
-def plain_attention(value: Tensor, shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Every sample at once, then the weighted sum: how it is usually written in PyTorch."""
-    n, _, heads, depth = value.shape
-    asking = locations.shape[1]
-    maps = value.split([h * w for h, w in shapes], dim=1)
-    samples = []
-    for level, (h, w) in enumerate(shapes):
-        image = maps[level].permute(0, 2, 3, 1).reshape(n * heads, depth, h, w)
-        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)  # (N M, R, P, 2)
-        samples.append(F.grid_sample(image, grid, align_corners=False))
-    stacked = torch.stack(samples, dim=-2)  # (N M, d, R, V, P)
-    weights = weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)
-    out = (stacked * weights).sum((-2, -1))
-    return out.view(n, heads * depth, asking).transpose(1, 2)
 
 
 def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
@@ -51,7 +32,9 @@ def sampling(*, frames: int, size: tuple[int, int], repeats: int) -> list[dict]:
     shapes = [(-(-size[0] // s), -(-size[1] // s)) for s in STRIDES]
     inputs = random_inputs(frames, shapes, device)
     half = [inputs[0].bfloat16(), *inputs[1:]]
-    versions = {"plain": (plain_attention, inputs), "PyTorch": (sampled_attention, inputs)}
+    versions = {"plain": (deformable_attention, inputs)}
+    if device.type == "cpu":
+        versions["sparse"] = (sample_sums, inputs)
     if (kernel := kernel_for(device)) is not None:
         versions["Triton"] = (kernel.deformable_attention, inputs)
         versions["Triton, bfloat16"] = (kernel.deformable_attention, half)

@@ -30,7 +30,7 @@ VARIANTS = (
     Variant("as configured"),
     Variant("checkpointing", ("MODEL.CHECKPOINTING", True)),
     Variant("16 bits (AMP)", ("SOLVER.AMP.ENABLED", True)),
-    Variant("channels first", ("MODEL.CHANNELS_LAST", False)),
+    Variant("plain PyTorch", ("MODEL.ACCELERATE", False)),
     Variant("compiled", ("MODEL.COMPILE", True)),
     Variant(
         "all together",
@@ -143,7 +143,8 @@ class Step:
         self.model, self.optimizer, self.amp = model, optimizer, amp
         self.watch = Stopwatch()
         criterion, around = model.criterion, self.watch.around
-        criterion.matcher = around("matching", criterion.matcher)
+        matcher = criterion.matcher
+        matcher.forward = around("matching", matcher.forward)  # type: ignore[method-assign]
         for method in ("match_points", "loss_points"):
             counted = around("points", getattr(criterion.sampler, method))
             setattr(criterion.sampler, method, counted)

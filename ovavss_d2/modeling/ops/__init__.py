@@ -1,1 +1,4 @@
-"""Operations that the model is built on, and their faster versions."""
+"""Operations of the model, each in plain PyTorch and in a faster version.
+
+A model is built from the plain modules. `accelerate.accelerate` replaces them by the faster ones.
+"""

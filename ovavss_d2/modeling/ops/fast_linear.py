@@ -1,27 +1,20 @@
 """Linear layers for CPUs: large ones as 1 x 1 convolutions.
 
-PyTorch multiplies float32 matrices on a CPU by MKL and convolves by oneDNN. On AMD's processors
-MKL reaches half to three quarters of what oneDNN does in the same product.
+On a CPU PyTorch multiplies float32 matrices by MKL and convolves by oneDNN. On AMD's processors
+MKL reaches half to three quarters of oneDNN's speed in the same product.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# From here the convolution is the faster one:
-MANY_ROWS = 1 << 9
-MANY_PRODUCTS = 1 << 27  # of single numbers
+# The convolution is faster from these sizes on:
+MIN_ROWS = 1 << 9
+MIN_PRODUCTS = 1 << 27  # multiplications of single numbers
 
 
-def convolve_linear_layers(module: nn.Module) -> None:
-    """Turn the plain linear layers in a module into `Linear`s, in place."""
-    for layer in module.modules():
-        if type(layer) is nn.Linear:
-            layer.__class__ = Linear
-
-
-class Linear(nn.Linear):
-    """PyTorch's with `linear`."""
+class FastLinear(nn.Linear):
+    """`nn.Linear` by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
@@ -32,15 +25,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Args:
         x: (..., C).
-        weight: (D, C).
-        bias: (D,) or None.
+        weight: (output channels, C).
+        bias: (output channels,) or None.
 
     Returns:
-        (..., D), the same up to rounding.
+        (..., output channels), the same up to rounding.
     """
-    if not _is_faster(x, weight):
-        return F.linear(x, weight, bias)
-    return _convolved(x, weight, bias)
+    return _convolve(x, weight, bias) if _is_faster(x, weight) else F.linear(x, weight, bias)
 
 
 def _is_faster(x: Tensor, weight: Tensor) -> bool:
@@ -48,17 +39,17 @@ def _is_faster(x: Tensor, weight: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and x.numel() >= MANY_ROWS * x.shape[-1]
-        and x.numel() * len(weight) >= MANY_PRODUCTS
-        and torch.backends.mkl.is_available()  # as F.linear would take it
+        and x.numel() >= MIN_ROWS * x.shape[-1]
+        and x.numel() * len(weight) >= MIN_PRODUCTS
+        and torch.backends.mkl.is_available()  # which F.linear would use
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )
 
 
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Rows as the places of a map whose channels are innermost."""
-    places = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
-    out = F.conv2d(places, weight[:, :, None, None], bias)
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Rows as the pixels of an image whose channels are innermost in memory."""
+    pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
+    out = F.conv2d(pixels, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))

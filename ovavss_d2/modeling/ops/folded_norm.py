@@ -1,8 +1,10 @@
 """Frozen batch norms as part of the convolutions before them.
 
-A batch norm that does not learn is a scale and a shift per channel. Applied to the weights of the
-convolution before it, they cost nothing per pixel, neither forward nor backward.
+A frozen batch norm is a scale and a shift per channel. Applied to the weights of the convolution
+before it, they cost nothing per pixel, neither forward nor backward.
 """
+
+from itertools import pairwise
 
 import torch
 from timm.models import FeatureListNet
@@ -10,43 +12,54 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-IN_ORDER = (nn.Sequential, FeatureListNet, BasicBlock, Bottleneck)  # they run their parts in order
+from ovavss_d2.modeling.ops.replace import share
+
+SEQUENTIAL = (nn.Sequential, FeatureListNet, BasicBlock, Bottleneck)  # run their modules in order
 
 
-def fold_frozen_norms(net: nn.Module) -> None:
-    """Have each convolution that a frozen batch norm follows do its work, in place.
+def fold_frozen_norms(model: nn.Module) -> None:
+    """Fold each frozen batch norm into the convolution right before it, in place.
 
-    Weights keep their names, places and values. Where timm's network does not show what follows a
-    convolution, everything stays as it is.
+    Parameters keep their names and values. Only timm's networks and `nn.Sequential` are changed,
+    whose modules run in the order in which they are listed.
     """
-    for parent in net.modules():
-        parts = list(parent.children()) if isinstance(parent, IN_ORDER) else []
-        for part, norm in zip(parts, parts[1:], strict=False):
-            convolution = part[-1] if isinstance(part, nn.Sequential) and len(part) else part
-            if type(convolution) is nn.Conv2d and type(norm) is FrozenBatchNorm2d:
-                convolution.__class__, norm.__class__ = NormedConv2d, FoldedNorm
-                convolution.folded = (norm,)  # type: ignore[assignment]  # it is a NormedConv2d now
+    for parent in [x for x in model.modules() if isinstance(x, SEQUENTIAL)]:
+        for (name, module), (norm_name, norm) in pairwise(list(parent.named_children())):
+            owner = parent
+            if isinstance(module, nn.Sequential) and len(module):  # the last of a deep stem
+                owner, (name, module) = module, list(module.named_children())[-1]
+            if type(module) is nn.Conv2d and type(norm) is FrozenBatchNorm2d:
+                folded = share(norm, FoldedNorm)
+                setattr(parent, norm_name, folded)
+                setattr(owner, name, NormedConv2d.of(module, folded))
 
 
 class FoldedNorm(FrozenBatchNorm2d):
-    """Passes on what the convolution before it has normed."""
+    """Holds the parameters of a norm that the convolution before it applies."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """What the norm multiplies by and then adds: (C) each."""
+        """The norm is x * scale + shift: (C) each."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
 
 class NormedConv2d(nn.Conv2d):
-    """A convolution and the frozen batch norm that follows it, of which it is no part."""
+    """A convolution that also applies the frozen batch norm after it."""
 
-    folded: tuple[FoldedNorm]  # in a tuple, as its weights are not this module's
+    norm: tuple[FoldedNorm]  # in a tuple, so that it is not a submodule
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d, norm: FoldedNorm) -> "NormedConv2d":
+        """The convolution, sharing its parameters, together with the norm."""
+        normed = share(convolution, cls)
+        normed.norm = (norm,)
+        return normed
 
     def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.folded[0].scale_and_shift()
+        scale, shift = self.norm[0].scale_and_shift()
         if self.bias is not None:
             shift = torch.addcmul(shift, self.bias, scale)
         return self._conv_forward(x, self.weight * scale[:, None, None, None], shift)

@@ -1,83 +1,95 @@
-"""Mask logits: products of embedded queries with a clip's mask features, and their gradient.
+"""Mask logits: products of mask embeddings with the mask features of a clip.
 
-Shape letters: B clips, T frames of a clip, Q queries, M mask channels, h w places of a map,
-S = T * h * w, R rows (queries of a prediction) whose masks have a gradient.
+Shape letters: see `modeling/__init__.py`. L is T * h * w here.
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ovavss_d2.modeling.ops.fast_linear import linear
 
 
-class MaskProduct:
-    """The products of all predictions with the same features.
+class MaskProduct(nn.Module):
+    """Mask logits of one prediction after the other, in plain PyTorch."""
 
-    Logits lie in memory with the queries innermost, as the features do with their channels: so is
-    each of the products, resizings and samplings that they meet a pass over whole rows.
-    """
-
-    def __init__(self, mask_features: Tensor, num_clips: int):
+    def forward(self, embeddings: Tensor, features: Tensor) -> Tensor:
         """
         Args:
-            mask_features: (B * T, M, h, w).
-            num_clips: B; the frames of a clip follow each other.
+            embeddings: mask embeddings of the queries (B, Q, C).
+            features: mask features (B, T, h, w, C).
+
+        Returns:
+            Logits (B, Q, T, h, w).
         """
-        maps = mask_features.unflatten(0, (num_clips, -1)).movedim(2, 4)  # (B, T, h, w, M)
-        self._shape = maps.shape[1:4]
-        self._features = maps.flatten(1, 3).contiguous()  # (B, S, M)
-        self._embeddings: list[Tensor] = []
-        self._logits: list[Tensor] = []
+        return torch.einsum("bqc,bthwc->bqthw", embeddings, features)
 
-    def add(self, embeddings: Tensor) -> Tensor:
-        """A prediction's embedded queries (B, Q, M) -> its logits (B, Q, T, h, w), no gradient."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._joins_gradients):
-            clips = [linear(*x) for x in zip(self._features, embeddings, strict=True)]
+    def with_gradient(
+        self, logits: list[Tensor], embeddings: list[Tensor], features: Tensor
+    ) -> list[Tensor]:
+        """The logits of all predictions with their gradient, which they already have here.
+
+        Args:
+            logits, embeddings: results and inputs of the calls of `forward`.
+            features: as given to them.
+        """
+        return logits
+
+
+class FastMaskProduct(MaskProduct):
+    """Computes the gradient of all predictions together, on a CPU.
+
+    The queries of a logit tensor are innermost in memory, like the channels of the features. So
+    products, resizing and sampling read and write whole rows.
+    """
+
+    def forward(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        learns = torch.is_grad_enabled() and not self._joins_gradients(features)
+        with torch.set_grad_enabled(learns):
+            clips = [linear(*x) for x in zip(features.flatten(1, 3), embeddings, strict=True)]
             logits = torch.stack(clips) if len(clips) > 1 else clips[0][None]  # without a copy
-        self._embeddings.append(embeddings)
-        self._logits.append(logits.transpose(1, 2))
-        return self._as_maps(self._logits[-1].detach())
+        return logits.transpose(1, 2).unflatten(2, features.shape[1:4])
 
-    def logits(self) -> list[Tensor]:
-        """The logits of all predictions (B, Q, T, h, w), in the order in which they were added."""
-        logits = self._logits
-        if self._joins_gradients:
-            logits = _JoinedGradients.apply(logits, self._features, *self._embeddings)
-        return [self._as_maps(x) for x in logits]
+    def with_gradient(
+        self, logits: list[Tensor], embeddings: list[Tensor], features: Tensor
+    ) -> list[Tensor]:
+        if not self._joins_gradients(features):
+            return logits
+        flat = [x.flatten(2) for x in logits]
+        flat = _JoinedGradients.apply(flat, features.flatten(1, 3), *embeddings)
+        return [x.unflatten(2, features.shape[1:4]) for x in flat]
 
-    @property
-    def _joins_gradients(self) -> bool:
-        """A GPU would have to wait to learn which rows have a gradient."""
-        return self._features.device.type == "cpu"
-
-    def _as_maps(self, logits: Tensor) -> Tensor:
-        return logits.unflatten(2, self._shape)
+    @staticmethod
+    def _joins_gradients(features: Tensor) -> bool:
+        """A GPU would have to wait until it is known which queries have a gradient."""
+        return features.device.type == "cpu"
 
 
 class _JoinedGradients(torch.autograd.Function):
-    """Gives products (B, Q, S) that are known already their gradient, all of them at once.
+    """Adds the gradient to known products (B, Q, L) of several predictions.
 
-    Most queries are matched to nothing, so that no loss looks at their masks: their part of the
-    gradient, which is zero, is left out.
+    Most queries are not matched to an object, so their masks have no loss. The gradient is zero
+    for them and is not computed.
     """
 
     @staticmethod
-    def forward(ctx, products, features, *embeddings):
+    def forward(ctx: Any, products: list[Tensor], features: Tensor, *embeddings: Tensor) -> Any:
         ctx.save_for_backward(features, *embeddings)
         return tuple(products)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         features, *embeddings = ctx.saved_tensors
-        kind = gradients[0].dtype
+        dtype = gradients[0].dtype
         used = [x.any(dim=2).any(dim=0).nonzero()[:, 0] for x in gradients]
         gradient = torch.cat([x[:, q] for x, q in zip(gradients, used, strict=True)], dim=1)
         embedding = torch.cat([x[:, q] for x, q in zip(embeddings, used, strict=True)], dim=1)
-        of_rows = (gradient @ features.to(kind)).to(embedding.dtype)  # (B, R, M)
+        of_used = (gradient @ features.to(dtype)).to(embedding.dtype)  # (B, used queries, C)
         of_embeddings = [torch.zeros_like(x) for x in embeddings]
-        parts = of_rows.split([len(q) for q in used], dim=1)
+        parts = of_used.split([len(q) for q in used], dim=1)
         for of_one, q, part in zip(of_embeddings, used, parts, strict=True):
             of_one[:, q] = part
-        return None, gradient.transpose(1, 2) @ embedding.to(kind), *of_embeddings
+        return None, gradient.transpose(1, 2) @ embedding.to(dtype), *of_embeddings

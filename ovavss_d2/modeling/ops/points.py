@@ -1,23 +1,20 @@
-"""Random points at which masks are compared, and the bilinear look-up at points.
+"""Random points at which masks are compared, and bilinear sampling at points.
 
-Shapes: B clips, P points, R rows (one per matched object and labeled frame), C channels, h w map
-size. Points are (x, y) in [0, 1] x [0, 1] of a map's extent, so that they mean the same at every
-resolution.
+Shape letters: see `modeling/__init__.py`. Points are (x, y) in [0, 1] x [0, 1] of a map's extent,
+so they mean the same at every resolution. The R rows are matched objects in labeled frames.
 """
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovavss_d2.modeling.ops.deformable_attention import sampled_attention
-
-MANY_CHANNELS = 64  # from here on a CPU is faster with all channels of a point at a time
-
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Read maps at points, bilinearly, with zeros outside (`align_corners` false).
+    """Sample maps at points, bilinearly, with zeros outside (`align_corners` false).
 
     Args:
         maps: float (N, C, h, w).
@@ -28,11 +25,6 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     """
     if maps.shape[0] == 0:
         return maps.new_zeros(0, maps.shape[1], points.shape[1])
-    if maps.device.type == "cpu" and maps.shape[1] >= MANY_CHANNELS:
-        values = maps.flatten(2).transpose(1, 2).unsqueeze(2)
-        places = points[:, :, None, None, None]
-        ones, (height, width) = maps.new_ones(places.shape[:-1]), maps.shape[2:]
-        return sampled_attention(values, [(height, width)], places, ones).transpose(1, 2)
     grid = 2 * points.to(maps.dtype).unsqueeze(1) - 1
     return F.grid_sample(maps, grid, mode="bilinear", align_corners=False).squeeze(2)
 
@@ -51,20 +43,22 @@ def most_uncertain(logits: Tensor, count: int) -> Tensor:
 
 
 class PointSampler:
-    """The one source of random points in training.
+    """The only source of random points in training.
 
-    Every draw has its own generator, keyed by (seed, step, clip, prediction, purpose): runs repeat,
-    a clip gets the same points in whatever batch, place or process it is, and nothing else disturbs
-    the sequence. A GPU draws for itself, other points than a CPU or another kind of GPU. Anything
-    with the same two methods can stand in for it, so tests can hand in points.
+    Every draw has its own generator, keyed by (seed, step, clip, prediction, purpose). So runs are
+    reproducible, and a clip gets the same points in any batch and process. A GPU draws other
+    points than a CPU or another kind of GPU.
     """
 
     def __init__(self, *, seed: int, oversample_ratio: float = 3.0, importance_ratio: float = 0.75):
         """
         Args:
-            seed: of the run.
-            oversample_ratio: candidates per wanted point, at least 1 (PointRend's k).
-            importance_ratio: share of points taken by uncertainty, 0 to 1 (PointRend's beta).
+            seed: seed of the run.
+            oversample_ratio: candidates per point, at least 1 (PointRend's k).
+            importance_ratio: share of points chosen by uncertainty, 0 to 1 (PointRend's beta).
+
+        Raises:
+            ValueError: a ratio is out of its range.
         """
         if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
             raise ValueError(
@@ -102,13 +96,13 @@ class PointSampler:
         clip_seeds: list[int],
         prediction: int,
     ) -> Tensor:
-        """Points for the mask losses, most of them where the prediction is uncertain.
+        """Points for the mask losses, most of them at uncertain pixels of the prediction.
 
         Source: PointRend (arXiv 1912.08193, section 3.1).
 
         Args:
             logits: predicted mask logits (R, h, w), clip by clip.
-            rows: how many of the R rows belong to each clip, B numbers.
+            rows: number of rows of each clip, B numbers.
             num_points: points per row.
 
         Returns:
@@ -130,7 +124,9 @@ class PointSampler:
         chosen = most_uncertain(values, important).unsqueeze(-1).expand(-1, -1, 2)
         return torch.cat([points.gather(1, chosen), uniform], dim=1)
 
-    def _generators(self, step, clip_seeds, prediction, purpose, device):
+    def _generators(
+        self, step: int, clip_seeds: list[int], prediction: int, purpose: str, device: Any
+    ) -> Iterator[torch.Generator]:
         for clip_seed in clip_seeds:
             key = f"{self.seed}:{step}:{clip_seed}:{prediction}:{purpose}"
             digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
@@ -138,5 +134,5 @@ class PointSampler:
 
 
 def _uniform(*shape: int, generator: torch.Generator) -> Tensor:
-    """Points (*shape, 2), drawn where the generator is."""
+    """Points (*shape, 2), drawn on the generator's device."""
     return torch.rand(*shape, 2, generator=generator, device=generator.device)

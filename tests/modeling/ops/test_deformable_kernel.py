@@ -1,4 +1,4 @@
-"""Deformable attention's kernel: against the PyTorch version, through Triton's interpreter.
+"""The kernel of deformable attention: against plain PyTorch, through Triton's interpreter.
 
 On a machine with a GPU the same tests run the compiled kernel.
 """
@@ -10,30 +10,36 @@ import torch
 
 from ovavss_d2.modeling.ops import deformable_attention as module
 
-pytest.importorskip("triton", reason="Triton comes with PyTorch on Linux alone")
+pytest.importorskip("triton", reason="Triton comes with PyTorch only on Linux")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = {
-    "odd sizes": {"shapes": [(2, 3), (5, 4), (1, 1)], "n": 2, "asking": 33, "heads": 1, "depth": 5},
-    "one level": {"shapes": [(4, 7)], "n": 1, "asking": 5, "heads": 3, "depth": 8},
-    "one point": {"shapes": [(3, 3), (2, 2)], "n": 1, "asking": 4, "heads": 1, "points": 1},
-    "three points": {"shapes": [(2, 5)], "n": 2, "asking": 9, "heads": 2, "depth": 6, "points": 3},
-    "all outside": {"shapes": [(3, 2)], "n": 1, "asking": 5, "heads": 2, "spread": 1e12},
-    "nobody asks": {"shapes": [(3, 2)], "n": 1, "asking": 0, "heads": 2},
+    "odd sizes": {
+        "shapes": [(2, 3), (5, 4), (1, 1)],
+        "n": 2,
+        "queries": 33,
+        "heads": 1,
+        "depth": 5,
+    },
+    "one level": {"shapes": [(4, 7)], "n": 1, "queries": 5, "heads": 3, "depth": 8},
+    "one point": {"shapes": [(3, 3), (2, 2)], "n": 1, "queries": 4, "heads": 1, "points": 1},
+    "three points": {"shapes": [(2, 5)], "n": 2, "queries": 9, "heads": 2, "depth": 6, "points": 3},
+    "all outside": {"shapes": [(3, 2)], "n": 1, "queries": 5, "heads": 2, "spread": 1e12},
+    "no query": {"shapes": [(3, 2)], "n": 1, "queries": 0, "heads": 2},
 }
 
 
 @pytest.fixture(scope="module")
 def kernel():
-    """The kernel's module; `conftest.py` turns the interpreter on where there is no GPU."""
+    """The kernel's module; `conftest.py` turns the interpreter on if there is no GPU."""
     return importlib.import_module("ovavss_d2.modeling.ops.deformable_kernel")
 
 
-def make_inputs(shapes, n, asking, heads, depth=4, points=2, spread=1.6, dtype=torch.float64):
-    places = sum(h * w for h, w in shapes)
-    size = (n, asking, heads, len(shapes), points)
+def make_inputs(shapes, n, queries, heads, depth=4, points=2, spread=1.6, dtype=torch.float64):
+    positions = sum(h * w for h, w in shapes)
+    size = (n, queries, heads, len(shapes), points)
     inputs = (
-        torch.randn(n, places, heads, depth, dtype=torch.float64),
+        torch.randn(n, positions, heads, depth, dtype=torch.float64),
         0.5 + spread * (torch.rand(*size, 2, dtype=torch.float64) - 0.5),
         torch.rand(size, dtype=torch.float64),
     )
@@ -47,7 +53,7 @@ def value_and_gradients(function, shapes, inputs, upstream):
 
 def reference(shapes, inputs, upstream):
     exact = [x.detach().double().requires_grad_() for x in inputs]
-    return value_and_gradients(module.sampled_attention, shapes, exact, upstream)
+    return value_and_gradients(module.deformable_attention, shapes, exact, upstream)
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -64,7 +70,7 @@ def test_values_and_gradients_equal_the_pytorch_version_in_float64(kernel, kind,
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_as_near_as_its_rounding(kernel, dtype):
+def test_half_precision_is_exact_up_to_its_rounding(kernel, dtype):
     shapes = [(4, 5), (2, 2)]
     value, locations, weights = make_inputs(shapes, 1, 9, 2)
     value = value.detach().to(dtype).requires_grad_()
@@ -76,7 +82,7 @@ def test_half_precision_is_as_near_as_its_rounding(kernel, dtype):
         torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0.02)
 
 
-def test_any_memory_layout_is_read(kernel):
+def test_the_memory_format_does_not_matter(kernel):
     shapes = [(3, 4)]
     inputs = [x.detach() for x in make_inputs(shapes, 2, 5, 2)]
     shuffled = [x.transpose(0, -1).contiguous().transpose(0, -1) for x in inputs]
@@ -85,32 +91,14 @@ def test_any_memory_layout_is_read(kernel):
     assert torch.equal(plain, other)
 
 
-def test_a_layer_gives_the_same_with_and_without_the_kernel(kernel, monkeypatch):
-    layer = module.MultiScaleDeformableAttention(dim=16, num_heads=4, num_levels=2, num_points=3)
-    torch.nn.init.normal_(layer.sampling_offsets.weight)
-    torch.nn.init.normal_(layer.attention_weights.weight)
-    layer.to(DEVICE)
-    shapes = [(2, 3), (4, 5)]
-    query, value = torch.randn(2, 2, 26, 16, device=DEVICE)
-    places = torch.rand(26, 2, device=DEVICE)
-    monkeypatch.setattr(module, "kernel_for", lambda device: kernel)
-    fast = layer(query, places, value, shapes)
-    monkeypatch.setattr(module, "kernel_for", lambda device: None)
-    torch.testing.assert_close(fast, layer(query, places, value, shapes), atol=1e-4, rtol=1e-4)
-
-
-def test_a_kernel_that_fails_is_said_once_and_not_used(kernel, monkeypatch, caplog):
+def test_a_kernel_that_fails_is_logged_once_and_not_used(kernel, monkeypatch, caplog):
     monkeypatch.setattr(kernel, "_launch", None)
     kernel.works_on.cache_clear()
     for _ in range(2):
         assert not kernel.works_on(torch.device(DEVICE))
-    assert len(caplog.records) == 1 and "runs in PyTorch" in caplog.text
+    assert len(caplog.records) == 1 and "uses plain PyTorch" in caplog.text
     kernel.works_on.cache_clear()
 
 
-def test_the_interpreter_passes_the_trial(kernel):
+def test_the_kernel_works_here(kernel):
     assert kernel.works_on(torch.device(DEVICE))
-
-
-def test_without_a_gpu_there_is_no_kernel():
-    assert module.kernel_for(torch.device("cpu")) is None

@@ -1,4 +1,4 @@
-"""Frozen batch norms that the convolutions before them do the work of."""
+"""Frozen batch norms that are folded into the convolutions before them."""
 
 import copy
 
@@ -11,10 +11,10 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from ovavss_d2.modeling.ops.folded_norm import FoldedNorm, fold_frozen_norms
 
-RESNETS = {  # what stands in for the network, and what it is about
+RESNETS = {
     "resnet18": {},  # two convolutions a block
     "resnet50": {},  # three
-    "resnet10t": {"stem_type": "deep", "stem_width": 8},  # a sequence first, and pooled shortcuts
+    "resnet10t": {"stem_type": "deep", "stem_width": 8},  # a deep stem and pooled shortcuts
 }
 
 
@@ -31,7 +31,7 @@ def frozen(name, options):
 
 
 def with_statistics(net):
-    """Norms as a trained network has them."""
+    """Random statistics and weights of the norms, as after training."""
     for module in net.modules():
         if isinstance(module, FrozenBatchNorm2d):
             for values in module.buffers():
@@ -68,7 +68,7 @@ def test_a_folded_network_has_the_same_weights_by_the_same_names_and_can_be_copi
         assert torch.equal(one, other)
 
 
-def test_a_bias_of_the_convolution_is_normed_as_well():
+def test_a_bias_of_the_convolution_is_normalized_too():
     plain = with_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4)))
     folded = copy.deepcopy(plain)
     fold_frozen_norms(folded)
@@ -77,7 +77,7 @@ def test_a_bias_of_the_convolution_is_normed_as_well():
 
 
 class Backwards(nn.Module):
-    """Runs its parts in another order than it lists them."""
+    """Runs its modules in another order than it lists them."""
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ class Backwards(nn.Module):
         return self.convolution(self.norm(x))
 
 
-def test_norms_stay_where_nothing_shows_what_follows_a_convolution():
+def test_norms_are_not_folded_if_the_order_of_modules_is_unknown():
     plain = with_statistics(Backwards())
     folded = copy.deepcopy(plain)
     fold_frozen_norms(folded)
