@@ -1,7 +1,7 @@
-"""The one place for names, prompts, base and novel ids, and colors.
+"""Names, base and novel ids, prompts and the palette, defined once.
 
-An id is a name's place in its list, counted from 1; 0 is background. Everything else reaches these
-lists through `MetadataCatalog`.
+The id of a name is its index in its list plus 1; 0 is the background. Other modules read these
+lists from `MetadataCatalog`.
 """
 
 import os
@@ -28,9 +28,9 @@ AVSBENCH_BASE_IDS = (
 TOY_SHAPES = ("circle", "square", "triangle", "star", "cross")
 TOY_COLORS = ("red", "green", "blue", "yellow", "magenta", "cyan")
 TOY_NAMES = tuple(f"{color} {shape}" for color in TOY_COLORS for shape in TOY_SHAPES)
-# Novel are two diagonals of the (shape, colour) table: shape s in the colours s and s + 3. So each
-# shape is novel in two colours, each colour in one or two shapes, and every shape and colour is
-# known from base classes.
+# The novel classes are two diagonals of the (shape, color) table: shape s in colors s and s + 3.
+# So each shape is novel in two colors, each color in one or two shapes, and every shape and color
+# occurs in base classes.
 _TOY_NOVEL_IDS = tuple(
     1 + color * len(TOY_SHAPES) + shape
     for color in range(len(TOY_COLORS))
@@ -57,14 +57,14 @@ PROMPTS = (
     "There is a large {} in the scene.",
 )
 
-# What a picture shows besides objects: they compete in the classifier and are never painted.
+# Names that compete in the classifier and are never in the results.
 BACKGROUND_NAMES = (
     "background", "wall", "floor", "ceiling", "sky", "ground", "grass", "road", "water",
     "furniture",
 )  # fmt: skip
 
 PRESETS = ("avsbench", "toy", "everyday")
-SYNONYM_MARK = "|"
+SYNONYM_SEPARATOR = "|"
 
 
 def novel_ids(names: Iterable[str], base_ids: Iterable[int]) -> tuple[int, ...]:
@@ -74,19 +74,19 @@ def novel_ids(names: Iterable[str], base_ids: Iterable[int]) -> tuple[int, ...]:
 
 
 def voc_palette(n: int) -> np.ndarray:
-    """Return the first `n` colours of the Pascal VOC palette.
+    """Return the first `n` colors of the Pascal VOC palette.
 
     Bits 0, 3, 6, ... of an index become red's bits from the highest down, bits 1, 4, 7, ...
     green's, bits 2, 5, 8, ... blue's.
 
     Args:
-        n: 1 to 256 colours; the first one is black.
+        n: 1 to 256 colors; the first one is black.
 
     Returns:
         uint8 array (n, 3), RGB.
     """
     if not 1 <= n <= 256:
-        raise ValueError(f"the palette has 1 to 256 colours, {n} were asked for")
+        raise ValueError(f"{n} colors requested, expected 1 to 256")
     index = np.arange(n)
     palette = np.zeros((n, 3), np.uint8)
     for bit in range(8):
@@ -96,12 +96,12 @@ def voc_palette(n: int) -> np.ndarray:
 
 
 def synonyms_of(name: str) -> tuple[str, ...]:
-    """The words of a class: "car|automobile" has two."""
-    return tuple(name.split(SYNONYM_MARK))
+    """The synonyms of a class: two for "car|automobile"."""
+    return tuple(name.split(SYNONYM_SEPARATOR))
 
 
 def display_name(name: str) -> str:
-    """What people read for a class: the first of its synonyms."""
+    """The name of a class in results: the first of its synonyms."""
     return synonyms_of(name)[0]
 
 
@@ -109,17 +109,16 @@ def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
     """Read names from a preset, a text file or the text itself.
 
     Args:
-        source: "avsbench", "toy" or "everyday" (240 things that make sounds); the path of a
-            file; text with names separated by commas or lines, where "#" starts a comment; or the
-            names themselves. "car|automobile" is one class with two words, shown as "car".
-            Duplicates are dropped, the order is kept.
+        source: "avsbench", "toy" or "everyday" (objects that make sounds); the path of a file; text
+            with names separated by commas or lines, where "#" starts a comment; or the names
+            themselves. "car|automobile" is one class with two synonyms, called "car" in results.
 
     Returns:
-        The names, at least one, synonyms joined by "|".
+        The names, at least one, in their order and without duplicates; synonyms are joined by "|".
 
     Raises:
-        ValueError: no name is left, a word stands in two classes, the file is not text, or there is
-            no file where a path was meant.
+        ValueError: there is no name, a word belongs to two classes, the file is not text, or what
+            looks like a path is not a file.
     """
     if not isinstance(source, str):
         return _unique(source, origin="the list")
@@ -129,8 +128,11 @@ def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
     text = source
     if "\n" not in source and os.path.isfile(source):
         text = _read_text(source, origin)
-    elif _looks_like_a_file(source):
-        raise ValueError(f"the vocabulary {origin} is no file, nor a list of names")
+    elif _looks_like_a_path(source):
+        raise ValueError(
+            f"the vocabulary {origin} looks like a path, but there is no such file; give the path "
+            "of a file, or names separated by commas"
+        )
     return _unique(_split(text), origin=origin)
 
 
@@ -149,7 +151,7 @@ def _read_text(path: str, origin: str) -> str:
         raise ValueError(f"{origin}: not a UTF-8 text file of names ({error.reason})") from error
 
 
-def _looks_like_a_file(text: str) -> bool:
+def _looks_like_a_path(text: str) -> bool:
     return text.strip().endswith(".txt") or (os.sep in text and "," not in text)
 
 
@@ -159,20 +161,20 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _unique(names: Iterable[str], origin: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(filter(None, map(_tidy, names))))
+    names = tuple(dict.fromkeys(filter(None, map(_normalized, names))))
     if not names:
         raise ValueError(
-            f"the vocabulary {origin} has no name; give names separated by commas, "
-            f"a file with one name a line, or one of {', '.join(PRESETS)}"
+            f"the vocabulary {origin} has no names; give names separated by commas, "
+            f"a file with one name per line, or one of {', '.join(PRESETS)}"
         )
     words = [word for name in names for word in synonyms_of(name)]
-    twice = next((word for word in words if words.count(word) > 1), None)
-    if twice:
-        raise ValueError(f"the vocabulary {origin} has '{twice}' in two classes; keep one of them")
+    repeated = next((word for word in words if words.count(word) > 1), None)
+    if repeated:
+        raise ValueError(f"the vocabulary {origin} has '{repeated}' in two classes; remove one")
     return names
 
 
-def _tidy(name: str) -> str:
-    """A class with single spaces, without empty and repeated synonyms."""
-    words = (" ".join(word.split()) for word in name.split(SYNONYM_MARK))
-    return SYNONYM_MARK.join(dict.fromkeys(filter(None, words)))
+def _normalized(name: str) -> str:
+    """A class with single spaces, and without empty and repeated synonyms."""
+    words = (" ".join(word.split()) for word in name.split(SYNONYM_SEPARATOR))
+    return SYNONYM_SEPARATOR.join(dict.fromkeys(filter(None, words)))

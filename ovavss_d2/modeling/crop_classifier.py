@@ -1,6 +1,7 @@
 """Classification of masks by CLIP on image crops (arXiv 2407.21721)."""
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -30,7 +31,7 @@ class CropClassifier:
         self.max_frames = max_frames
 
     @classmethod
-    def from_config(cls, cfg, clip: FrozenClip) -> "CropClassifier":
+    def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> "CropClassifier":
         """Read MODEL.CLIP.BATCH and MODEL.CLIP.CROP_FRAMES."""
         keys = cfg.MODEL.CLIP
         return cls(clip=clip, batch_size=keys.BATCH, max_frames=keys.CROP_FRAMES)

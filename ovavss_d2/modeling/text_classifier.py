@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
@@ -85,7 +85,7 @@ class TextEmbeddingHead(nn.Module):
     """
 
     @configurable
-    def __init__(self, *, query_dim: int, text_dim: int):
+    def __init__(self, *, query_dim: int, text_dim: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(query_dim, query_dim),
@@ -95,7 +95,7 @@ class TextEmbeddingHead(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
 
     @classmethod
-    def from_config(cls, cfg, text_dim: int) -> dict[str, int]:
+    def from_config(cls, cfg: CfgNode, text_dim: int) -> dict[str, int]:
         """Read MODEL.MASK_FORMER.HIDDEN_DIM."""
         return {"query_dim": cfg.MODEL.MASK_FORMER.HIDDEN_DIM, "text_dim": text_dim}
 
@@ -131,7 +131,7 @@ class OpenVocabularyClassifier(nn.Module):
         background_names: Sequence[str],
         weight_seen: float,
         weight_unseen: float,
-    ):
+    ) -> None:
         """
         Args:
             clip: frozen image and text encoders.
@@ -162,7 +162,7 @@ class OpenVocabularyClassifier(nn.Module):
         self.use(choice)
 
     @classmethod
-    def from_config(cls, cfg) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Read MODEL.CLIP and MODEL.CLASSIFIER."""
         keys = cfg.MODEL.CLASSIFIER
         clip = FrozenClip(cfg)

@@ -1,47 +1,47 @@
-"""One pass of CLIP per frame: what a mask sees of it."""
+"""One pass of CLIP per frame, pooled under each mask."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ovavss_d2.modeling.clip import FrozenClip, build_clip
-from ovavss_d2.modeling.dense_classifier import DenseClassifier, pooling_of, resized_places
+from ovavss_d2.modeling.dense_classifier import DenseClassifier, build_pooling, resize_positions
 from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
 
-TOWERS = {
+ENCODERS = {
     "transformer": {**ARCHITECTURE["vision_cfg"], "layers": 2},
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
 }
 NAMES = ("cat", "dog")
 
 
-@pytest.fixture(params=TOWERS)
+@pytest.fixture(params=ENCODERS)
 def clip(request, tmp_path):
     torch.manual_seed(0)
-    path = write_architecture(tmp_path, vision_cfg=TOWERS[request.param])
+    path = write_architecture(tmp_path, vision_cfg=ENCODERS[request.param])
     model, tokenizer = build_clip(path)
     return FrozenClip(model=model, tokenizer=tokenizer, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
-def a_window(clip, queries=3, frames=2):
+def random_inputs(clip, queries=3, frames=2):
     size = clip.image_size
     logits = 6 * F.interpolate(torch.randn(queries, frames, 4, 4), (size, size), mode="bilinear")
     return logits, torch.randint(0, 256, (frames, 3, size, size), dtype=torch.uint8)
 
 
 @torch.no_grad()
-def test_a_mask_of_everything_gives_clips_own_embedding(clip):
-    _, frames = a_window(clip)
+def test_a_mask_of_the_whole_frame_gives_the_embedding_of_clip(clip):
+    _, frames = random_inputs(clip)
     images = frames.float() / 255
-    pool = pooling_of(clip.model.visual)
+    pool = build_pooling(clip.model.visual)
     tokens = pool.tokens((images - clip.mean) / clip.std)
-    shares = torch.ones(2, 1, len(tokens.places[0]))
-    ours = F.normalize(pool.embed(tokens, shares)[:, 0], dim=-1)
+    coverage = torch.ones(2, 1, len(tokens.map[0]))
+    ours = F.normalize(pool.embed(tokens, coverage)[:, 0], dim=-1)
     torch.testing.assert_close(ours, clip.encode_images(images), atol=1e-5, rtol=1e-4)
 
 
 def test_logits_are_scaled_cosines_averaged_over_visible_frames(clip):
-    logits, frames = a_window(clip, queries=1)
+    logits, frames = random_inputs(clip, queries=1)
     text = clip.encode_text(NAMES)
     dense = DenseClassifier(clip=clip, cover=False)
     whole = torch.full_like(logits, 30.0)
@@ -56,18 +56,20 @@ def test_logits_are_scaled_cosines_averaged_over_visible_frames(clip):
 
 
 @torch.no_grad()
-def test_places_outside_a_mask_do_not_matter_in_the_last_attention(clip):
-    pool = pooling_of(clip.model.visual)
+def test_positions_outside_a_mask_do_not_affect_the_last_attention(clip):
+    pool = build_pooling(clip.model.visual)
     tokens = pool.tokens(torch.randn(1, 3, 64, 96))
-    shares = torch.zeros(1, 1, len(tokens.places[0]))
-    shares[..., :2] = 1
-    changed = tokens._replace(places=tokens.places.clone())
-    changed.places[:, 2:] += torch.randn_like(changed.places[:, 2:])
+    coverage = torch.zeros(1, 1, len(tokens.map[0]))
+    coverage[..., :2] = 1
+    changed = tokens._replace(map=tokens.map.clone())
+    changed.map[:, 2:] += torch.randn_like(changed.map[:, 2:])
     torch.testing.assert_close(
-        pool.embed(tokens, shares), pool.embed(changed, shares), atol=1e-3, rtol=1e-3
+        pool.embed(tokens, coverage), pool.embed(changed, coverage), atol=1e-3, rtol=1e-3
     )
-    changed.places[:, :2] += torch.randn_like(changed.places[:, :2])
-    assert not torch.allclose(pool.embed(tokens, shares), pool.embed(changed, shares), atol=1e-3)
+    changed.map[:, :2] += torch.randn_like(changed.map[:, :2])
+    assert not torch.allclose(
+        pool.embed(tokens, coverage), pool.embed(changed, coverage), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("cover", [True, False])
@@ -79,7 +81,7 @@ def test_any_frame_size_tiny_masks_and_no_masks_work(clip, cover, size):
     logits = torch.full((3, 2, 64, 96), -40.0)
     logits[0, 0, 10, 10] = 9
     logits[1, :, 20:40, 20:80] = 9
-    logits[2, :, 55:, 91:] = 9  # in the padding alone
+    logits[2, :, 55:, 91:] = 9  # only in the padding
     found, visible = dense(logits, frames, text)
     assert torch.isfinite(found).all() and visible.tolist() == [True, True, False]
     found, visible = dense(logits[:0], frames, text)
@@ -87,7 +89,7 @@ def test_any_frame_size_tiny_masks_and_no_masks_work(clip, cover, size):
 
 
 def test_without_cover_a_mask_does_not_depend_on_the_others(clip):
-    logits, frames = a_window(clip)
+    logits, frames = random_inputs(clip)
     text = clip.encode_text(NAMES)
     alone = DenseClassifier(clip=clip, cover=False)
     together, _ = alone(logits, frames, text)
@@ -99,20 +101,20 @@ def test_without_cover_a_mask_does_not_depend_on_the_others(clip):
     assert not torch.allclose(together[1:2], one, atol=1e-3)
 
 
-def test_place_codes_of_the_same_size_stay_and_of_another_are_interpolated():
-    codes = torch.randn(9, 4)
-    assert resized_places(codes, (3, 3)) is codes
-    assert resized_places(codes, (2, 5)).shape == (10, 4)
+def test_position_embeddings_are_interpolated_for_maps_of_another_shape():
+    embeddings = torch.randn(9, 4)
+    assert resize_positions(embeddings, (3, 3)) is embeddings
+    assert resize_positions(embeddings, (2, 5)).shape == (10, 4)
     flat = torch.ones(4, 3)
-    torch.testing.assert_close(resized_places(flat, (3, 5)), torch.ones(15, 3))
+    torch.testing.assert_close(resize_positions(flat, (3, 5)), torch.ones(15, 3))
 
 
-def test_other_towers_and_negative_sizes_get_one_clear_line(tmp_path):
+def test_other_encoders_and_negative_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'dense' cannot use a Linear"):
-        pooling_of(torch.nn.Linear(1, 1))
+        build_pooling(torch.nn.Linear(1, 1))
     clip = tiny_clip(tmp_path)
     clip.model.visual.pool_type = "avg"
     with pytest.raises(ValueError, match="expected a CLIP with a ResNet or a vision transformer"):
-        pooling_of(clip.model.visual)
+        build_pooling(clip.model.visual)
     with pytest.raises(ValueError, match="DENSE_SIZE is -1"):
         DenseClassifier(clip=clip, short_side=-1)
