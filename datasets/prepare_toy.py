@@ -1,84 +1,89 @@
 #!/usr/bin/env python3
-"""Write the toy world: clips, their split, videos, a stand-in for CLIP, and start weights.
+"""Write the toy world: clips, split lists, videos, the CLIP stand-in and start weights.
 
     python datasets/prepare_toy.py [--root DIR] [--train N --val N --test N] [--seed S]
 
-Everything comes from the seed. A run that was broken off goes on where it was. See
-datasets/README.md.
+Everything depends on the seed alone. An interrupted run resumes. See datasets/README.md.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ovavss_d2.config import load_config
+from ovavss_d2.data.avsbench import SPLITS
 from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.split_lists import write_derived_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
-from ovavss_d2.toy.dataset import SPLITS, toy_root, write_toy
+from ovavss_d2.toy.dataset import toy_root, write_toy
 from ovavss_d2.toy.scene import TOY_SIZE
-from ovavss_d2.toy.start_weights import PICTURE_STEPS, train_toy_start
+from ovavss_d2.toy.start_weights import LOCALIZER_STEPS, train_start_weights
 from ovavss_d2.toy.videos import write_toy_videos
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 CONFIG = Path(__file__).parent.parent / "configs" / "ovavss_toy.yaml"
 
 
-def parse_arguments(arguments=None):
-    """The command line."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default=datasets_root(), help="default: DETECTRON2_DATASETS")
     parser.add_argument("--train", type=_count, default=3200, help="training clips")
     parser.add_argument("--val", type=_count, default=60, help="validation clips")
-    parser.add_argument("--test", type=_count, default=720, help="test clips, a third a view")
-    parser.add_argument("--size", type=_side, nargs=2, default=TOY_SIZE, metavar=("H", "W"))
+    parser.add_argument("--test", type=_count, default=720, help="test clips, a third per view")
+    parser.add_argument("--size", type=_positive, nargs=2, default=TOY_SIZE, metavar=("H", "W"))
     parser.add_argument("--seed", type=_count, default=0)
-    parser.add_argument("--workers", type=_side, default=2, help="processes")
-    parser.add_argument("--clip-steps", type=_side, default=STEPS, help="training of the toy CLIP")
+    parser.add_argument("--workers", type=_positive, default=2, help="processes")
     parser.add_argument(
-        "--start-steps", type=_side, default=PICTURE_STEPS, help="training of the start weights"
+        "--clip-steps", type=_positive, default=STEPS, help="training steps of the CLIP stand-in"
+    )
+    parser.add_argument(
+        "--start-steps",
+        type=_positive,
+        default=LOCALIZER_STEPS,
+        help="training steps of the start weights",
     )
     return parser.parse_args(arguments)
 
 
-def _count(text):
+def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
 
 
-def _side(text):
+def _positive(text: str) -> int:
     if _count(text) == 0:
-        raise argparse.ArgumentTypeError("0 is too few")
+        raise argparse.ArgumentTypeError("got 0, expected at least 1")
     return int(text)
 
 
 @one_line_errors()
-def main(arguments=None):
-    """Make what is missing."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write everything that does not exist yet."""
     args = parse_arguments(arguments)
-    home = toy_root(args.root)
+    toy = toy_root(args.root)
     counts = {split: getattr(args, split) for split in SPLITS}
     semantic = write_toy(
         args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
     )
-    report = write_derived_lists(
-        semantic, home / "split_lists", TOY_NAMES, TOY_BASE_IDS, args.workers
-    )
-    print(report)
+    lists = toy / "split_lists"
+    print(write_derived_lists(semantic, lists, TOY_NAMES, TOY_BASE_IDS, args.workers))
     write_toy_videos(args.root, seed=args.seed)
-    train_toy_clip(home / "clip", seed=args.seed, steps=args.clip_steps)
-    start = home / "start" / "toy_start.pth"
-    train_toy_start(start, _deaf_model(home), seed=args.seed, steps=args.start_steps)
-    print(f"The toy world is in {home}")
+    train_toy_clip(toy / "clip", seed=args.seed, steps=args.clip_steps)
+    start = toy / "start" / "toy_start.pth"
+    train_start_weights(start, _silent_model(toy), seed=args.seed, steps=args.start_steps)
+    print(f"The toy world is in {toy}")
 
 
-def _deaf_model(home: Path):
-    """The toy configuration's model without what joins sound and sight."""
-    clip = home / "clip" / "toy_clip"
+def _silent_model(toy: Path) -> nn.Module:
+    """The toy configuration's model without early fusion and query audio."""
+    clip = toy / "clip" / "toy_clip"
     settings = {
         "MODEL.DEVICE": "cpu",
         "MODEL.WEIGHTS": "",

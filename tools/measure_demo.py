@@ -23,7 +23,7 @@ from ovavss_d2.media.audio import AudioTrack
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.segmenter import Segmenter
-from ovavss_d2.toy.audio import draw_soundtrack
+from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.dataset import write_wav
 from ovavss_d2.toy.scene import draw_scene, render
 from ovavss_d2.vocabulary import TOY_NAMES
@@ -45,7 +45,7 @@ def draw_clip(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         sounding += [tuple(chosen.tolist())] * int(rng.integers(4, 12))
     sounding = sounding[:CLIP_SECONDS]
     truth = [np.where(np.isin(x, sounding[i // FRAME_RATE]), x, 0) for i, x in enumerate(labels)]
-    return frames, draw_soundtrack(rng, sounding), np.stack(truth)
+    return frames, draw_audio(rng, sounding), np.stack(truth)
 
 
 def mean_iou(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -87,7 +87,7 @@ def write_minute(path: Path, rate: int) -> Path:
     schedule: list[tuple[int, ...]] = [(), (1,), (12, 23)]
     sounding = [schedule[second // 5 % 3] for second in range(60)]
     wav = path.with_suffix(".wav")
-    write_wav(wav, draw_soundtrack(rng, sounding))
+    write_wav(wav, draw_audio(rng, sounding))
     with VideoWriter(path, rate=rate, audio_track=AudioTrack(str(wav))) as writer:
         for image in frames:
             writer.write(image)

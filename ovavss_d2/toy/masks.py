@@ -1,4 +1,4 @@
-"""Masks as a segmenter makes them: coarse, eroded, dilated, shifted, noisy, partly cut off.
+"""Imperfect masks like those of a segmenter: coarse, eroded, dilated, shifted, noisy, cut.
 
 Shapes: N masks, H W pixels. Masks are float in [0, 1].
 """
@@ -7,50 +7,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PERFECT = 0.2  # share that stays as it is
-CUT = 0.25  # share that loses a part
-FEWEST = 12  # pixels above 0.5 that must be left
+PERFECT = 0.2  # share of masks that are not changed
+CUT = 0.25  # share of masks that lose a part
+MIN_PIXELS = 12  # above 0.5, of a result
 _STRIDES = (4, 8)  # of the coarse versions that are mixed in
 
 
 def rough_masks(masks: Tensor) -> Tensor:
-    """Spoil perfect masks at random (torch's global generator).
+    """Degrade perfect masks at random (with torch's global generator).
 
     Args:
         masks: (N, H, W), 0 or 1.
 
     Returns:
-        (N, H, W); a mask of which too little would be left stays as it is.
+        (N, H, W); masks that would have too few pixels are not changed.
     """
     count = len(masks)
-    soft = _displaced(_coarse(masks))
+    soft = _displace(_coarsen(masks))
     shift = _uniform(count, -0.32, 0.32)
     soft = torch.sigmoid(_uniform(count, 6, 30) * (soft - 0.5 - shift))
     soft = torch.where(_chance(count, CUT), soft * _half_planes(masks), soft)
-    keep = _chance(count, PERFECT) | ((soft > 0.5).sum((1, 2)) < FEWEST)[:, None, None]
+    keep = _chance(count, PERFECT) | ((soft > 0.5).sum((1, 2)) < MIN_PIXELS)[:, None, None]
     return torch.where(keep, masks, soft)
 
 
-def bare_masks(masks: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    """Move masks elsewhere, onto the background alone.
+def background_masks(masks: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """Move masks to a random position, and keep only their pixels on the background.
 
     Args:
         masks: (N, H, W).
-        background: bool (N, H, W), where no object is.
+        background: bool (N, H, W), pixels without an object.
 
     Returns:
-        (N, H, W) and bool (N,), where enough background was found.
+        (N, H, W), and bool (N,), whether enough pixels are left.
     """
     _, height, width = masks.shape
     rows = (torch.arange(height) + torch.randint(height, (len(masks), 1))) % height
     columns = (torch.arange(width) + torch.randint(width, (len(masks), 1))) % width
     moved = masks[torch.arange(len(masks))[:, None, None], rows[:, :, None], columns[:, None]]
     moved = moved * background
-    return moved, (moved > 0.5).sum((1, 2)) >= FEWEST
+    return moved, (moved > 0.5).sum((1, 2)) >= MIN_PIXELS
 
 
-def _coarse(masks: Tensor) -> Tensor:
-    """Mix with versions at larger strides, to which noise was added."""
+def _coarsen(masks: Tensor) -> Tensor:
+    """Mix with noisy versions at larger strides."""
     size = masks.shape[-2:]
     mixed, total = masks, torch.ones(len(masks), 1, 1)
     for stride in _STRIDES:
@@ -62,7 +62,7 @@ def _coarse(masks: Tensor) -> Tensor:
     return mixed / total
 
 
-def _displaced(masks: Tensor) -> Tensor:
+def _displace(masks: Tensor) -> Tensor:
     """Shift by up to 4% of the frame and scale by up to 6%, bilinear."""
     count = len(masks)
     theta = torch.zeros(count, 2, 3)
@@ -73,15 +73,15 @@ def _displaced(masks: Tensor) -> Tensor:
 
 
 def _half_planes(masks: Tensor) -> Tensor:
-    """Soft half planes that keep each mask's centre and a random part around it."""
+    """Soft half planes that keep each mask's center and a random part around it."""
     count, height, width = masks.shape
     y, x = torch.arange(height).float()[:, None], torch.arange(width).float()
     area = masks.sum((1, 2)).clamp(min=1)
     center_y = ((masks.sum(2) @ y[:, 0]) / area)[:, None, None]
     center_x = ((masks.sum(1) @ x) / area)[:, None, None]
-    turn = _uniform(count, 0, 2 * torch.pi)
+    angle = _uniform(count, 0, 2 * torch.pi)
     margin = _uniform(count, 0, 0.8) * (area / torch.pi).sqrt()[:, None, None]
-    return torch.sigmoid((x - center_x) * turn.cos() + (y - center_y) * turn.sin() + margin)
+    return torch.sigmoid((x - center_x) * angle.cos() + (y - center_y) * angle.sin() + margin)
 
 
 def _uniform(count: int, low: float, high: float) -> Tensor:

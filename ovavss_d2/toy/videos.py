@@ -1,4 +1,4 @@
-"""A handful of MP4 videos of the toy world with sound, each with a small story, for the demo."""
+"""A few MP4 videos of the toy world with audio, for the demo."""
 
 import tempfile
 from dataclasses import dataclass
@@ -10,50 +10,50 @@ from tqdm import tqdm
 from ovavss_d2.files import write_json
 from ovavss_d2.media.audio import AudioTrack
 from ovavss_d2.media.video_writer import VideoWriter
-from ovavss_d2.toy.audio import draw_soundtrack
+from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.dataset import toy_root, write_wav
 from ovavss_d2.toy.scene import draw_scene, render
 from ovavss_d2.vocabulary import TOY_NAMES
 
 SIZE = (192, 256)
 FRAME_RATE = 12
-_STREAM = 98  # of random numbers, apart from the data set's
+_STREAM = 98  # of random numbers, separate from the data set's
 
 
 @dataclass(frozen=True)
-class Story:
-    """What is to be seen, and what is to be heard: names for so many seconds, one after the other.
+class ToyVideo:
+    """The visible names, and the sounding names of successive periods (seconds, names).
 
-    A name that is not among the visible ones sounds outside the frame.
+    A sounding name that is not visible sounds outside the frame.
     """
 
     visible: tuple[str, ...]
-    heard: tuple[tuple[int, tuple[str, ...]], ...]
+    periods: tuple[tuple[int, tuple[str, ...]], ...]
 
     def sounding(self) -> list[tuple[str, ...]]:
-        """Return the names for each second."""
-        return [names for seconds, names in self.heard for _ in range(seconds)]
+        """The sounding names of each second."""
+        return [names for seconds, names in self.periods for _ in range(seconds)]
 
 
-STORIES = {
-    "look_alikes": Story(
+VIDEOS = {
+    "look_alikes": ToyVideo(
         ("blue circle", "blue square", "green circle"),
         ((3, ("blue circle",)), (2, ()), (3, ("green circle",)), (2, ("blue square",))),
     ),
-    "duet": Story(
+    "duet": ToyVideo(
         ("red square", "cyan star", "red triangle"),
         ((2, ("red square",)), (3, ("red square", "cyan star")), (2, ()), (3, ("red triangle",))),
     ),
-    "off_screen": Story(
+    "off_screen": ToyVideo(
         ("green triangle", "green star"),
         ((3, ("green triangle",)), (2, ("green circle",)), (2, ()), (3, ("green star",))),
     ),
     # yellow star and magenta cross are novel
-    "novel": Story(
+    "novel": ToyVideo(
         ("yellow star", "yellow square", "blue star"),
         ((3, ("yellow star",)), (2, ()), (2, ("blue star",)), (3, ("yellow star",))),
     ),
-    "novel_duet": Story(
+    "novel_duet": ToyVideo(
         ("magenta cross", "cyan circle", "yellow cross", "magenta star"),
         (
             (3, ("magenta cross",)),
@@ -66,32 +66,30 @@ STORIES = {
 
 
 def write_toy_videos(root: str | Path, *, seed: int = 0) -> None:
-    """Write `<root>/toy/videos/*.mp4`, where they are not there yet, and `truth.json` beside them.
+    """Write `<root>/toy/videos/*.mp4`, unless they exist, and `truth.json`.
 
-    It holds for each file `visible`, a list of names, and `sounding`, for each second the list of
-    the names that are heard.
+    `truth.json` has for each file `visible`, a list of names, and `sounding`, a list of names for
+    each second.
     """
     folder = toy_root(root) / "videos"
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (name, story) in enumerate(tqdm(STORIES.items(), desc="toy videos", unit="video")):
+    truth = {}
+    for number, (name, video) in enumerate(tqdm(VIDEOS.items(), desc="toy videos", unit="video")):
         path = folder / f"{name}.mp4"
         if not path.exists():
-            _write_video(path, story, np.random.default_rng([seed, _STREAM, number]))
-    truth = {
-        f"{name}.mp4": {"visible": story.visible, "sounding": story.sounding()}
-        for name, story in STORIES.items()
-    }
+            _write_video(path, video, np.random.default_rng([seed, _STREAM, number]))
+        truth[path.name] = {"visible": video.visible, "sounding": video.sounding()}
     write_json(folder / "truth.json", truth)
 
 
-def _write_video(path: Path, story: Story, rng: np.random.Generator) -> None:
-    sounding = [_ids(names) for names in story.sounding()]
+def _write_video(path: Path, video: ToyVideo, rng: np.random.Generator) -> None:
+    sounding = [_ids(names) for names in video.sounding()]
     seconds = len(sounding)
-    scene = draw_scene(rng, list(_ids(story.visible)), SIZE, seconds)
+    scene = draw_scene(rng, _ids(video.visible), SIZE, seconds)
     frames, _ = render(scene, np.arange(seconds * FRAME_RATE) / FRAME_RATE)
     with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "sound.wav"
-        write_wav(wav, draw_soundtrack(rng, sounding))
+        wav = Path(folder) / "audio.wav"
+        write_wav(wav, draw_audio(rng, sounding))
         with VideoWriter(path, rate=FRAME_RATE, audio_track=AudioTrack(str(wav))) as writer:
             for frame in frames:
                 writer.write(frame)

@@ -1,4 +1,4 @@
-"""The scripts that make the toy world and measure its no-sound reference."""
+"""The scripts that write the toy world and measure its no-sound reference."""
 
 import importlib.util
 import json
@@ -10,7 +10,8 @@ import pytest
 from ovavss_d2.data.catalog import DatasetCatalog
 from ovavss_d2.toy import videos
 from ovavss_d2.toy.dataset import ToyClip
-from ovavss_d2.toy.schedule import BASE_IDS, NOVEL_IDS
+from ovavss_d2.toy.schedule import NOVEL_IDS
+from ovavss_d2.vocabulary import TOY_BASE_IDS
 from tests.helpers.paths import REPOSITORY
 
 COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
@@ -27,17 +28,17 @@ def load(script):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """What `prepare_toy.py` makes; to be read only."""
+    """Read-only output of `prepare_toy.py`."""
     folder = tmp_path_factory.mktemp("datasets")
-    story = videos.Story(("red square", "blue star"), ((1, ("red square",)),))
+    video = videos.ToyVideo(("red square", "blue star"), ((1, ("red square",)),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(videos, "STORIES", {"short": story})
+        patch.setattr(videos, "VIDEOS", {"short": video})
         patch.setattr(videos, "SIZE", (48, 64))
         load("datasets/prepare_toy.py").main(["--root", str(folder), *OPTIONS])
     return folder
 
 
-def test_one_command_makes_everything(root):
+def test_one_command_writes_everything(root):
     found = {str(path.relative_to(root / "toy")) for path in root.glob("toy/*/*")}
     assert {
         "AVSBench-semantic/metadata.csv",
@@ -66,7 +67,7 @@ def test_wrong_numbers_are_refused(option, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_another_seed_in_the_same_folder_ends_in_one_line(root, capsys):
+def test_another_seed_in_the_same_folder_gives_one_line(root, capsys):
     arguments = ["--root", str(root), *OPTIONS, "--seed", "1"]
     with pytest.raises(SystemExit) as caught:
         load("datasets/prepare_toy.py").main(arguments)
@@ -74,18 +75,18 @@ def test_another_seed_in_the_same_folder_ends_in_one_line(root, capsys):
     assert "give another --root" in capsys.readouterr().err.splitlines()[-1]
 
 
-def brute_force_reference(home):
+def brute_force_reference(toy):
     """Base and novel mIoU in per cent, at the frames' own size."""
     hits, union = np.zeros(31), np.zeros(31)
-    for uid in json.loads((home / "views.json").read_text()):
+    for uid in json.loads((toy / "views.json").read_text()):
         clip = ToyClip(0, "test", int(uid[5:10]))
-        with np.load(home / "visible" / f"{uid}.npz") as file:
-            for ids, now in zip(file["ids"], clip.cast().sounding, strict=True):
+        with np.load(toy / "visible" / f"{uid}.npz") as file:
+            for ids, now in zip(file["ids"], clip.schedule().sounding, strict=True):
                 for i in range(1, 31):
-                    seen = (ids == i).sum()
-                    union[i] += seen
-                    hits[i] += seen * (i in now)
-    groups = ([i for i in ids if union[i]] for ids in (BASE_IDS, NOVEL_IDS))
+                    visible = (ids == i).sum()
+                    union[i] += visible
+                    hits[i] += visible * (i in now)
+    groups = ([i for i in ids if union[i]] for ids in (TOY_BASE_IDS, NOVEL_IDS))
     return [100 * np.mean(hits[g] / union[g]) for g in groups]
 
 

@@ -1,4 +1,4 @@
-"""Start weights of the toy model: base classes alone, the same from the same seed."""
+"""Start weights of the toy model: base classes alone, reproducible from the seed."""
 
 import cv2
 import numpy as np
@@ -10,13 +10,13 @@ from torch import nn
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy import start_weights
 from ovavss_d2.toy.audio import PITCHES
-from ovavss_d2.toy.clip_model import draw_pictures
+from ovavss_d2.toy.clip_model import draw_scenes
 from ovavss_d2.toy.scene import color_of, shape_of
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 
 class Encoder(nn.Module):
-    """Loudness to three numbers."""
+    """Maps loudness to three numbers."""
 
     output_dim = 3
 
@@ -41,12 +41,12 @@ class Backbone(nn.Module):
     def output_shape(self):
         return {"res2": ShapeSpec(channels=4, stride=8)}
 
-    def forward(self, pictures):
-        return {"res2": self.stem(pictures)}
+    def forward(self, images):
+        return {"res2": self.stem(images)}
 
 
 class Model(nn.Module):
-    """Takes clips, returns losses, and notes what it was shown."""
+    """Records its clips and returns losses."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ class Model(nn.Module):
 def train(path):
     torch.manual_seed(0)
     model = Model()
-    start_weights.train_toy_start(path, model, steps=2)
+    start_weights.train_start_weights(path, model, steps=2)
     return model
 
 
@@ -88,67 +88,58 @@ def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
-def test_what_counts_as_an_object_and_frozen_parts_are_left_out(trained):
+def test_objectness_and_frozen_parts_are_not_saved(trained):
     parts = {key.rsplit(".", 1)[0] for key in load(trained[0])}
     assert parts == {"backbone.stem", "sem_seg_head.mask_embed", "audio_encoder.linear"}
 
 
-def test_weights_that_are_there_are_kept(trained):
+def test_existing_weights_are_kept(trained):
     before = trained[0].stat().st_mtime_ns
     assert not train(trained[0]).clips
     assert trained[0].stat().st_mtime_ns == before
 
 
-def test_no_novel_class_is_ever_shown(trained):
-    shown = torch.cat([clip["instances"][0].gt_classes for clip in trained[1].clips]) + 1
-    assert set(shown.tolist()) <= set(TOY_BASE_IDS)
-
-
-def test_masks_lie_where_the_objects_are(trained):
+def test_no_novel_class_is_visible_and_masks_are_disjoint(trained):
     for clip in trained[1].clips:
+        assert set((clip["instances"][0].gt_classes + 1).tolist()) <= set(TOY_BASE_IDS)
         masks = clip["instances"][0].gt_masks.tensor
         assert masks.any((1, 2)).all()
         assert masks.sum(0).max() == 1
         assert masks.shape[1:] == clip["image"].shape[2:]
 
 
-def test_sounds_are_those_of_base_classes_and_silence():
+def test_only_base_classes_and_silence_are_audible():
     sounds, truths = start_weights._draw_sounds(np.random.default_rng(0), clips=5)
     shapes, colors = truths.split([len(TOY_SHAPES), len(TOY_COLORS)], 1)
     silent = truths.sum(1) == 0
     base = {(shape_of(i), color_of(i)) for i in TOY_BASE_IDS}
     alone = (shapes.sum(1) == 1) & (colors.sum(1) == 1)
-    heard = {
+    audible = {
         (TOY_SHAPES[s], TOY_COLORS[c])
         for s, c in zip(shapes[alone].argmax(1), colors[alone].argmax(1), strict=True)
     }
     assert sounds.shape == (len(truths), SAMPLE_RATE)
     assert 0 < silent.float().mean() < 0.5
     assert sounds[silent].square().mean() < 0.02 * sounds[~silent].square().mean()
-    assert heard <= base
+    assert audible <= base
 
 
-def test_cells_are_told_apart_by_shape_and_colour():
+def test_cell_loss_is_zero_for_the_correct_shape_and_color_and_shape_loss_ignores_colors():
     ids = torch.tensor([[[0, 1], [7, 30]]])  # background, red circle, green square, cyan cross
     logits = torch.full((1, 13, 2, 2), -20.0)
     for (y, x), shape, color in (((0, 0), 0, 0), ((0, 1), 1, 1), ((1, 0), 2, 2), ((1, 1), 5, 6)):
         logits[0, shape, y, x] = logits[0, 6 + color, y, x] = 20.0
     assert start_weights.cell_loss(logits, ids) == pytest.approx(0, abs=1e-6)
-
-
-def test_in_other_hues_cells_are_told_apart_by_shape_alone():
-    ids = torch.tensor([[[0, 7]]])  # background, green square
-    logits = torch.randn(1, 13, 1, 2)
-    logits[:, :6] = 0
-    logits[:, 0, :, 0] = logits[:, 2, :, 1] = 20.0
+    logits[:, 6:] = torch.randn(1, 7, 2, 2)
+    assert start_weights.cell_loss(logits, ids) > 0.1
     assert start_weights.shape_loss(logits, ids) == pytest.approx(0, abs=1e-6)
 
 
-def test_other_hues_lie_halfway_between_those_of_the_classes():
-    pictures = draw_pictures(np.random.default_rng(0), 24, TOY_BASE_IDS)
-    turned = start_weights._turn_hues(pictures.frames, np.random.default_rng(0))
+def test_shifted_hues_are_halfway_between_those_of_the_classes():
+    scenes = draw_scenes(np.random.default_rng(0), 24, TOY_BASE_IDS)
+    shifted = start_weights._shift_hues(scenes.frames, np.random.default_rng(0))
     found = set()
-    for frame, ids in zip(turned, pictures.ids, strict=True):
+    for frame, ids in zip(shifted, scenes.ids, strict=True):
         for class_id in ids.unique()[1:]:
             inside = cv2.erode((ids == class_id).numpy().astype(np.uint8), np.ones((5, 5))) > 0
             hues = cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2HSV)[..., 0][inside]
@@ -156,18 +147,18 @@ def test_other_hues_lie_halfway_between_those_of_the_classes():
                 steps = np.median(hues) / start_weights.HUE_STEP
                 assert abs(steps % 1 - 0.5) < 0.25
                 found.add((shape_of(int(class_id)), int(steps)))
-    assert len(found) > len(TOY_BASE_IDS)  # shapes also where two colours have them as novel
+    assert len(found) > len(TOY_BASE_IDS)  # including shapes of novel classes
 
 
-def test_other_pitches_lie_halfway_between_those_of_the_classes(monkeypatch):
+def test_shifted_pitches_are_halfway_between_those_of_the_classes(monkeypatch):
     factors = set()
-    draw = start_weights.draw_soundtrack
+    draw = start_weights.draw_audio
     monkeypatch.setattr(
         start_weights,
-        "draw_soundtrack",
-        lambda rng, heard, f: factors.add(f) or draw(rng, heard, f),
+        "draw_audio",
+        lambda rng, audible, f: factors.add(f) or draw(rng, audible, f),
     )
-    sounds, truths = start_weights._draw_sounds(np.random.default_rng(0), clips=8, transposed=True)
+    sounds, truths = start_weights._draw_sounds(np.random.default_rng(0), clips=8, shift_pitch=True)
     steps = np.log(PITCHES["green"] / PITCHES["red"])
     assert sorted(np.log(list(factors)) / steps) == pytest.approx([-1.5, -0.5])
     assert sounds.isfinite().all() and len(sounds) == len(truths)

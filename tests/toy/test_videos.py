@@ -10,13 +10,13 @@ from ovavss_d2.toy import videos
 from ovavss_d2.toy.schedule import NOVEL_IDS
 from ovavss_d2.vocabulary import TOY_NAMES
 
-STORY = videos.Story(
+SHORT = videos.ToyVideo(
     ("red square", "blue star"), ((1, ("red square",)), (1, ()), (1, ("blue star",)))
 )
 
 
-def test_videos_have_pictures_and_the_sound_of_their_story(tmp_path, monkeypatch):
-    monkeypatch.setattr(videos, "STORIES", {"short": STORY})
+def test_videos_have_frames_and_the_planned_audio_and_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(videos, "VIDEOS", {"short": SHORT})
     monkeypatch.setattr(videos, "SIZE", (48, 64))
     videos.write_toy_videos(tmp_path)
     folder = tmp_path / "toy" / "videos"
@@ -30,28 +30,19 @@ def test_videos_have_pictures_and_the_sound_of_their_story(tmp_path, monkeypatch
     loud = np.sqrt((middle**2).mean(1))
     assert loud[1] < 0.2 * min(loud[0], loud[2])
 
-
-def test_a_video_that_is_there_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(videos, "STORIES", {"short": STORY})
-    path = tmp_path / "toy" / "videos" / "short.mp4"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"mine")
+    (folder / "short.mp4").write_bytes(b"existing")
     videos.write_toy_videos(tmp_path)
-    assert path.read_bytes() == b"mine"
+    assert (folder / "short.mp4").read_bytes() == b"existing"
 
 
-def test_the_stories_hold_silence_a_look_alike_a_novel_sound_and_one_from_outside():
+def test_videos_have_silence_look_alikes_novel_and_off_screen_sounds():
     novel = {TOY_NAMES[i - 1] for i in NOVEL_IDS}
-    for story in videos.STORIES.values():
-        assert len(story.sounding()) == 10
-        assert () in story.sounding()
-        words = [word for name in story.visible for word in name.split()]
+    for video in videos.VIDEOS.values():
+        assert len(video.sounding()) == 10
+        assert () in video.sounding()
+        words = [word for name in video.visible for word in name.split()]
         assert len(set(words)) < len(words)
-        assert {name for names in story.sounding() for name in names} <= set(TOY_NAMES)
-    heard = {name for story in videos.STORIES.values() for now in story.sounding() for name in now}
-    assert heard & novel
-    assert any(
-        not set(now) <= set(story.visible)
-        for story in videos.STORIES.values()
-        for now in story.sounding()
-    )
+        assert {name for names in video.sounding() for name in names} <= set(TOY_NAMES)
+    sounds = [(v.visible, now) for v in videos.VIDEOS.values() for now in v.sounding()]
+    assert any(novel & set(now) for _, now in sounds)
+    assert any(not set(now) <= set(visible) for visible, now in sounds)
