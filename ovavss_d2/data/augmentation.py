@@ -36,10 +36,6 @@ class ColorTransform(T.Transform):
         """Points do not move."""
         return coords
 
-    def inverse(self) -> T.Transform:
-        """Clipped colors cannot be restored."""
-        return T.NoOpTransform()
-
 
 class RandomColor(T.Augmentation):
     """Draw a `ColorTransform` with factors from 1 - strength to 1 + strength.

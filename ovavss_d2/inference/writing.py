@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +162,7 @@ class PartialOutputs:
             path,
             rate=source.rate,
             audio_track=source.audio_track,
-            aspect=getattr(source, "aspect", Fraction(1)),
+            aspect=source.aspect,
             keep_partial_as=path,
         )
         with (

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ovavss_d2.media.audio import AudioTrack, open_audio
-from ovavss_d2.media.video import TIME_TOLERANCE, open_video
+from ovavss_d2.media.video import TIME_TOLERANCE, Source, open_video
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac")
@@ -20,63 +19,21 @@ STILL_RATE = 10.0  # frames per second of the video that is made of one image
 STILL_SECONDS = 1.0  # duration of an image without audio
 
 
-class Source(Protocol):
-    """Frames with times, and audio on the same clock: a `Video` or `ImageFiles`.
+@dataclass(frozen=True, kw_only=True)
+class ImageFiles(Source):
+    """Image files displayed one after the other.
 
     Attributes:
-        path: the input.
-        height, width: of its frames.
-        rate: frames per second, on average.
-        duration: seconds; 0 if unknown.
-        audio_track: its audio, None if it has none.
-    """
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def rate(self) -> float: ...
-
-    @property
-    def duration(self) -> float: ...
-
-    @property
-    def audio_track(self) -> AudioTrack | None: ...
-
-    def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]: ...
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Image files displayed one after the other; a `Source`.
-
-    Attributes:
-        path: the folder or the file.
-        files: the images; image i is displayed from i * display_seconds on.
+        files: the images; image i is displayed from i * display_seconds on. The first one sets the
+            size, others are resized to it.
         display_seconds: for which each is displayed.
-        height, width: of the first one; others are resized to it.
-        rate: frames per second if every frame is wanted.
-        duration: seconds.
-        audio_track: its audio, None if it has none.
     """
 
-    path: str
     files: tuple[str, ...]
     display_seconds: float
-    height: int
-    width: int
-    rate: float
-    duration: float
-    audio_track: AudioTrack | None = None
 
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
-        """Read the images that are displayed at the times k / fps (None: k / rate); see `Video`."""
+        """Read the images that are displayed at the times k / fps (None: k / rate)."""
         rate = self.rate if fps is None else fps
         current, image = -1, np.zeros(0)
         for k in range(max(1, round(self.duration * rate))):

@@ -5,6 +5,7 @@ A video's clock starts at the presentation time of its first frame.
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,17 +26,16 @@ logger = logging.getLogger(__name__)
 TIME_TOLERANCE = 0.0005
 
 
-@dataclass(frozen=True)
-class Video:
-    """A video file; a `Source`.
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """Frames with times, and audio on the same clock: a `Video` or `ImageFiles`.
 
     Attributes:
-        path: the file.
-        height, width: of the upright frames.
+        path: the input.
+        height, width: of its upright frames.
         rate: frames per second, on average.
         duration: seconds, as stated in the file; 0 if unknown.
-        origin: time of the first frame on the file's own clock.
-        audio_track: its audio, on the same clock; None if it has none.
+        audio_track: its audio, None if it has none.
         aspect: width of a pixel relative to its height.
     """
 
@@ -44,12 +44,12 @@ class Video:
     width: int
     rate: float
     duration: float
-    origin: float
     audio_track: AudioTrack | None = None
     aspect: Fraction = Fraction(1)
 
+    @abstractmethod
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
-        """Decode the frames, upright.
+        """Read the frames, upright.
 
         Args:
             fps: frames per second: at each time k / fps, the frame that is displayed then.
@@ -59,8 +59,22 @@ class Video:
             The time in seconds since the first frame, and the frame, uint8 (height, width, 3) RGB.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: a file is damaged.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video(Source):
+    """A video file.
+
+    Attributes:
+        origin: time of the first frame on the file's own clock.
+    """
+
+    origin: float
+
+    def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        """Decode the frames."""
         with open_container(self.path, "video") as container:
             frames = self._timed_frames(container)
             for time, frame in frames if fps is None else _at_rate(frames, fps):

@@ -49,7 +49,7 @@ def write_flash(
         video.codec_context.time_base = Fraction(1, 1000)
         if turn:
             video.set_display_rotation(turn)
-        streams = [(add_audio(container, **dict(track)), dict(track)) for track in tracks]
+        streams = [(add_audio(container, **track), track) for track in map(dict, tracks)]
         for time in times:
             image = frame_image(first <= time < first + 0.15, size)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")

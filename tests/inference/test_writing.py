@@ -1,7 +1,7 @@
 """A video's results on disk: all or none, with its times and audio, in bounded memory."""
 
 import tracemalloc
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -10,7 +10,7 @@ import pytest
 
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, output_paths, write_results
-from ovavss_d2.media.source import open_source
+from ovavss_d2.media.source import Source, open_source
 from tests.helpers.flash_videos import write_flash
 
 NAMES = ("cat", "dog")
@@ -92,16 +92,8 @@ def test_unknown_outputs_and_overwritten_inputs_are_errors(tmp_path):
         output_paths(source, tmp_path)
 
 
-@dataclass
-class Endless:
+class Endless(Source):
     """A source of any length without a file."""
-
-    duration: float
-    path: str = "endless.mp4"
-    height: int = 48
-    width: int = 64
-    rate: float = 2.0
-    audio_track: None = None
 
     def frames(self, fps=None):
         shade = np.zeros((self.height, self.width, 3), np.uint8)
@@ -111,8 +103,9 @@ class Endless:
 
 def test_memory_does_not_grow_with_the_video(tmp_path):
     def peak(seconds):
+        source = Endless(path="endless.mp4", height=48, width=64, rate=2.0, duration=seconds)
         tracemalloc.start()
-        write(Endless(seconds), tmp_path / str(seconds))
+        write(source, tmp_path / str(seconds))
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used

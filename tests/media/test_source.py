@@ -123,7 +123,6 @@ def test_images_become_upright_and_sizes_may_differ(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: (p / "in").mkdir(), "contains no images"),
         (lambda p: (p / "in").write_bytes(b"?" * 50), "not a readable video file"),
         (lambda p: write_images(p / "in", 0, 0), "contains no images"),
         (lambda p: ((p / "in").mkdir(), (p / "in" / "a.png").write_bytes(b"?")), "not a readable"),
