@@ -1,3 +1,5 @@
+"""Names, base and novel classes, the palette, and reading of vocabularies."""
+
 import numpy as np
 import pytest
 
@@ -84,27 +86,27 @@ def test_synonyms_are_one_class_named_by_the_first():
     assert [display_name(name) for name in names] == ["car", "dog", "cat"]
 
 
-def test_a_word_in_two_classes_is_refused():
-    with pytest.raises(ValueError, match="has 'auto' in two classes"):
-        parse_vocabulary("car|auto,auto")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("car|auto,auto", "has 'auto' in two classes"),
+        ("names.txt", "no such file"),
+        ("folder/names", "no such file"),
+        ("/nowhere/names.txt", "no such file"),
+        ("", "has no names"),
+        (" , ,\n", "has no names"),
+        ("# nothing", "has no names"),
+        ([], "has no names"),
+    ],
+)
+def test_wrong_vocabularies_are_refused_in_one_line(source, message):
+    with pytest.raises(ValueError, match=message) as error:
+        parse_vocabulary(source)
+    assert "\n" not in str(error.value).replace(str(source), "")
 
 
-@pytest.mark.parametrize("text", ["names.txt", "folder/names", "/nowhere/names.txt"])
-def test_a_missing_vocabulary_file_is_refused(text):
-    with pytest.raises(ValueError, match="no such file"):
-        parse_vocabulary(text)
-
-
-@pytest.mark.parametrize("text", ["", " , ,\n", "# nothing", []])
-def test_an_empty_vocabulary_is_refused(text):
-    with pytest.raises(ValueError, match="has no names") as error:
-        parse_vocabulary(text)
-    assert "\n" not in str(error.value)
-
-
-def test_a_binary_vocabulary_is_refused(tmp_path):
+def test_a_binary_vocabulary_file_is_refused(tmp_path):
     file = tmp_path / "names.bin"
     file.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ValueError, match="not a UTF-8 text file") as error:
+    with pytest.raises(ValueError, match="not a UTF-8 text file"):
         parse_vocabulary(str(file))
-    assert "\n" not in str(error.value)

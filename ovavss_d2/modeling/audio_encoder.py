@@ -78,10 +78,6 @@ class AudioEncoder(nn.Module):
         self.cache: EmbeddingCache | None = None
         self._cache_key: tuple[tuple, str] = (), ""  # state of the weights, and their fingerprint
 
-    def freeze(self) -> None:
-        """Exclude all weights from training."""
-        self.requires_grad_(False)
-
     @property
     def frozen(self) -> bool:
         """Whether no weight is trained."""
@@ -158,8 +154,7 @@ class VGGish(AudioEncoder):
             size = width
         self.embeddings = nn.Sequential(*embeddings)
         _use_he_initialization(self)
-        if freeze:
-            self.freeze()
+        self.requires_grad_(not freeze)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
@@ -232,8 +227,7 @@ class LogMelEncoder(AudioEncoder):
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.get_parameter("bias"))
-        if freeze:
-            self.freeze()
+        self.requires_grad_(not freeze)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:

@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 CHOICES = ("crop", "query", "ensemble", "dense")
 PIXEL_CLASSIFIERS = ("crop", "dense")  # they need no text head
-INITIAL_LOG_SCALE = math.log(1 / 0.07)
 
 
 class ClassVocabulary(NamedTuple):
@@ -92,7 +91,7 @@ class TextEmbeddingHead(nn.Module):
             nn.ReLU(),
             nn.Linear(query_dim, text_dim),
         )
-        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, text_dim: int) -> dict[str, int]:
@@ -112,11 +111,6 @@ class OpenVocabularyClassifier(nn.Module):
     "crop" and "dense" compare the pixels of a mask with the names, "query" its query, and
     "ensemble" combines "query" with one of the other two. Background names compete in the softmax
     and are never returned.
-
-    Attributes:
-        clip: `FrozenClip`.
-        text_head: `TextEmbeddingHead` or None.
-        choice: "crop", "query", "ensemble" or "dense"; set by `use`.
     """
 
     @configurable
