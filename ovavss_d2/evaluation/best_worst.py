@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_present
+from ovavss_d2.evaluation.confusion import (
+    intersection_over_union,
+    mean_over_present,
+    pixel_counts,
+)
 from ovavss_d2.evaluation.previews import CELL, evenly_spaced
 from ovavss_d2.files import atomic_path
 from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, stack, text_box
@@ -49,7 +53,7 @@ def make_example(
     """
     indices = [list(truths)[i] for i in evenly_spaced(len(truths), MAX_FRAMES)]
     return VideoExample(
-        score=mean_over_present(intersection_over_union(matrix)[1:]),
+        score=float(mean_over_present(intersection_over_union(pixel_counts(matrix))[1:])),
         video_id=str(video["video_id"]),
         files=[video["file_names"][i] for i in indices],
         truths=[truths[i] for i in indices],

@@ -1,7 +1,6 @@
-"""The evaluator of a data set of videos: streams over them, merges over processes, reports by
-protocol.
+"""The evaluator of a data set of videos, for the AVSBench-OV and AVSS protocols.
 
-Shape letters: L frames of a video, K classes with background, H W pixels of a frame.
+Shape letters: L frames of a video, K classes including background, H W pixels of a frame.
 """
 
 import logging
@@ -15,26 +14,24 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovavss_d2.data.label_maps import write_label_map
+from ovavss_d2.data.label_maps import resize_labels, write_label_map
 from ovavss_d2.evaluation import report
 from ovavss_d2.evaluation.best_worst import BestWorstVideos, make_example, write_best_worst
 from ovavss_d2.evaluation.charts import write_charts
-from ovavss_d2.evaluation.confusion import StreamingMetrics
+from ovavss_d2.evaluation.metrics import PROTOCOLS, StreamingMetrics
 from ovavss_d2.evaluation.truth import named_ids, true_frames
 from ovavss_d2.vocabulary import synonyms_of
 
 logger = logging.getLogger(__name__)
 
-SIZE = 224  # both protocols compare at 224 x 224
+SIZE = 224  # the protocols compare at 224 x 224
 
 
 class AVSSEvaluator(DatasetEvaluator):
-    """The AVSBench-OV and AVSS protocols in one pass, in memory that does not grow with the data
-    set."""
+    """All protocols in one pass over the videos, in constant memory."""
 
     def __init__(
         self,
@@ -45,11 +42,10 @@ class AVSSEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: a registered data set; its names, groups and colours come from
-                `MetadataCatalog`.
-            output_dir: where the reports (see `report.write`) and `predictions/` go; nothing is
-                written without it.
-            save_predictions: write every label map as an indexed PNG, in the data set's ids.
+            dataset_name: a registered data set.
+            output_dir: folder for the reports (see `report.write`) and `predictions/`; None:
+                nothing is written.
+            save_predictions: write every label map as an indexed PNG of the data set's ids.
         """
         if save_predictions and output_dir is None:
             raise ValueError("save_predictions needs an output_dir")
@@ -60,18 +56,17 @@ class AVSSEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forget every frame."""
+        """Remove all videos."""
         self._by_subset: dict[str, StreamingMetrics] = {}
         self._best_worst = BestWorstVideos()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Take in the model's outputs for some videos.
+        """Add the model's outputs for some videos.
 
         Args:
-            inputs: as the mapper makes them: `subset`, `names` of the sounding objects,
-                `label_files` or `annotations`, `file_names`.
-            outputs: as the model makes them: `label_map` (L, H, W) and the `names` behind its
-                labels.
+            inputs: the mapper's videos, with `subset`, `names` of the sounding objects,
+                `label_files` or `annotations`, and `file_names`.
+            outputs: the model's, with `label_map` (L, H, W) and the `names` of its labels.
         """
         for video, output in zip(inputs, outputs, strict=True):
             ids = ids_of_labels(output["names"], self._metadata.names)
@@ -80,7 +75,7 @@ class AVSSEvaluator(DatasetEvaluator):
             self._compare(video, ids[resize_prediction(output["label_map"]).numpy()])
 
     def _compare(self, video: dict, predictions: np.ndarray) -> None:
-        """Take in a video's predicted ids (L, 224, 224)."""
+        """Add a video's predicted ids (L, 224, 224)."""
         named = named_ids(video.get("names"), self._metadata)
         truths = {i: resize_truth(ids) for i, ids in true_frames(video, self._metadata)}
         subset = self._by_subset.setdefault(video.get("subset") or "all", self._new_metrics())
@@ -91,14 +86,13 @@ class AVSSEvaluator(DatasetEvaluator):
         self._best_worst.add(make_example(video, matrix, counted, predictions))
 
     def evaluate(self) -> OrderedDict | None:
-        """Merge over processes and report.
+        """Merge the processes and report.
 
         Returns:
-            On the main process: figures in per cent by protocol (`avsbench_ov`, `avss`,
-            `avss_released`); else None.
+            In the main process, figures in percent by protocol (`PROTOCOLS`); otherwise None.
 
         Raises:
-            ValueError: no frame had truth.
+            ValueError: no frame has ground truth.
         """
         comm.synchronize()
         gathered = comm.gather((self._by_subset, self._best_worst), dst=0)
@@ -107,8 +101,8 @@ class AVSSEvaluator(DatasetEvaluator):
         by_subset, total, best_worst = self._merged(gathered)
         if not total.frames:
             raise ValueError(
-                f"no frame of '{self._dataset_name}' has truth to compare with; "
-                "its records need label_files (AVSBench-semantic's labels_rgb) or annotations"
+                f"no frame of '{self._dataset_name}' has ground truth; "
+                "its records need label_files or annotations"
             )
         results = report.results(total, by_subset, self._dataset_name, self._metadata)
         report.log(results)
@@ -117,7 +111,7 @@ class AVSSEvaluator(DatasetEvaluator):
             write_charts(total.matrix, results, self._output_dir)
             write_best_worst(best_worst, self._metadata, self._output_dir)
             logger.info("Results are in %s", self._output_dir)
-        return OrderedDict((protocol, dict(results[protocol])) for protocol in report.PROTOCOLS)
+        return OrderedDict((protocol, dict(results[protocol])) for protocol in PROTOCOLS)
 
     def _new_metrics(self) -> StreamingMetrics:
         return StreamingMetrics(1 + len(self._metadata.names))
@@ -125,7 +119,7 @@ class AVSSEvaluator(DatasetEvaluator):
     def _merged(
         self, gathered: list[tuple[dict[str, StreamingMetrics], BestWorstVideos]]
     ) -> tuple[dict[str, StreamingMetrics], StreamingMetrics, BestWorstVideos]:
-        """What all processes have seen: by subset, all of it, and the best and worst videos."""
+        """Merge the processes: metrics by subset, of the data set, and best and worst videos."""
         merged: dict[str, StreamingMetrics] = {}
         total, best_worst = self._new_metrics(), BestWorstVideos()
         for by_subset, videos in gathered:
@@ -144,44 +138,45 @@ class AVSSEvaluator(DatasetEvaluator):
 
 
 def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.ndarray:
-    """Ids of the data set for the labels 0 (background), 1, 2, ... that stand for `names`.
+    """Map labels, 0 (background) and 1 to len(names), to the data set's ids.
 
     Returns:
-        int64 (1 + len(names),); 0 for a name that the data set does not have. Of synonyms joined by
-        "|" the first that it has counts.
+        int64 (1 + len(names),); 0 for a name that the data set does not have. Of synonyms ("a|b"),
+        the first one that it has is used.
     """
-    places = {name: place for place, name in enumerate(dataset_names, start=1)}
-    found = ((places[word] for word in synonyms_of(name) if word in places) for name in names)
+    indices = {name: i for i, name in enumerate(dataset_names, start=1)}
+    found = ((indices[word] for word in synonyms_of(name) if word in indices) for name in names)
     return np.array([0, *(next(ids, 0) for ids in found)], np.int64)
 
 
 def resize_prediction(label_map: Tensor) -> Tensor:
-    """Label maps (L, H, W) at 224 x 224, nearest as torch does it (the left upper pixel); int64 on
-    the CPU."""
+    """Resize label maps (L, H, W) to 224 x 224 by torch's nearest neighbor (top-left pixel).
+
+    Returns:
+        int64 (L, 224, 224) on the CPU.
+    """
     maps = label_map[:, None].to(torch.float32)  # exact for labels below 2^24
     return F.interpolate(maps, size=(SIZE, SIZE), mode="nearest")[:, 0].long().cpu()
 
 
 def resize_truth(ids: np.ndarray) -> np.ndarray:
-    """Ids (H, W), 0..255, at 224 x 224, nearest as PIL does it (the pixel at the centre)."""
-    image = Image.fromarray(ids.astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.NEAREST)
-    return np.asarray(image)
+    """Resize ids (H, W), 0..255, to 224 x 224 by Pillow's nearest neighbor (center pixel)."""
+    return resize_labels(ids.astype(np.uint8), (SIZE, SIZE))
 
 
 def per_frame(
     video: dict, output: dict, dataset_names: tuple[str, ...] | None = None
 ) -> Iterator[tuple[dict, dict]]:
-    """Turn one video's input and output into those of its images, as stock Detectron2 tools take
-    them.
+    """Convert a video's input and output to per-image ones for Detectron2's own tools.
 
     Args:
         video: the model's input.
-        output: the model's output for it.
-        dataset_names: names behind the classes 1, 2, ...; those of the output if not given.
+        output: the model's output.
+        dataset_names: names of the classes 1, 2, ...; default: those of the output.
 
     Yields:
         For each frame ({"file_name", "image_id", "height", "width"}, {"sem_seg": uint8 (K, H, W),
-        one-hot}), fit for `SemSegEvaluator.process([input], [output])`.
+        one-hot}), the arguments of `SemSegEvaluator.process([input], [output])`.
     """
     names = output["names"] if dataset_names is None else dataset_names
     ids = torch.from_numpy(ids_of_labels(output["names"], names))

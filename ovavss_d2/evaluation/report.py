@@ -1,6 +1,6 @@
-"""What an evaluation leaves: tables in the log, and as JSON, CSV and Markdown.
+"""Reports of an evaluation: tables in the log, and JSON, CSV and Markdown files.
 
-All figures here are in per cent.
+All figures here are in percent.
 """
 
 import csv
@@ -13,21 +13,19 @@ import numpy as np
 from tabulate import tabulate
 
 from ovavss_d2.evaluation.bootstrap import LEVEL, REPLICATES
-from ovavss_d2.evaluation.confusion import StreamingMetrics, intersection_over_union
+from ovavss_d2.evaluation.confusion import intersection_over_union, pixel_counts
+from ovavss_d2.evaluation.metrics import FIGURES, PROTOCOLS, StreamingMetrics
 from ovavss_d2.files import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
 
-PROTOCOLS = ("avsbench_ov", "avss", "avss_released")
-FIGURES = ("mIoU", "base", "novel", "harmonic", "F")
-ALL_SUBSETS = "all"
-_AVSS_TITLES = {
+_TITLES = {  # the first one is the data set's `protocol_name`
     "avss": "AVSS (TPAVI): per frame, background is a class",
     "avss_released": "AVSS, variant of the released OV-AVSS: true background ignored",
 }
+_CLASS_KEYS = ("id", "name", "group", "iou", "avss_iou", "f", "frames")
 INTERVAL_NOTE = (
-    f"In brackets: {LEVEL:.0%} interval over videos "
-    f"(Poisson bootstrap keyed by the video's name, {REPLICATES} replicates)."
+    f"In brackets: {LEVEL:.0%} interval over videos (Poisson bootstrap, {REPLICATES} replicates)."
 )
 
 
@@ -37,19 +35,19 @@ def results(
     dataset_name: str,
     metadata: Any,
 ) -> dict[str, Any]:
-    """Collect everything that is reported.
+    """Collect all reported figures.
 
     Args:
         total: metrics of the whole data set.
-        by_subset: the same by subset.
-        dataset_name: the data set's registered name.
-        metadata: its entry of `MetadataCatalog`.
+        by_subset: metrics of each subset.
+        dataset_name: registered name of the data set.
+        metadata: its entry in `MetadataCatalog`.
 
     Returns:
-        `dataset`, `protocol_name`, and of the whole: `videos`, `frames`; figures by protocol
-        (`PROTOCOLS`); `intervals` of AVSBench-OV's (pairs low, high); `per_class`: a list of dicts
-        (`id`, `name`, `group`; `iou` by AVSBench-OV; `avss_iou`, `f` by AVSS; `frames` with the
-        class in their truth); `per_subset`: the same of each subset.
+        `dataset`, `protocol_name`; for the whole data set `videos`, `frames`, the figures by
+        protocol (`PROTOCOLS`), `intervals` (low, high) of AVSBench-OV's figures, and `per_class`: a
+        list of dicts (`id`, `name`, `group`; `iou` by AVSBench-OV; `avss_iou`, `f` by AVSS;
+        `frames` with the class in their truth); `per_subset`: the same for each subset.
     """
     return {
         "dataset": dataset_name,
@@ -60,7 +58,7 @@ def results(
 
 
 def _section(metrics: StreamingMetrics, metadata: Any) -> dict[str, Any]:
-    groups = (tuple(metadata.base_ids), tuple(metadata.novel_ids))
+    groups = tuple(metadata.base_ids), tuple(metadata.novel_ids)
     figures = {
         protocol: {name: 100 * value for name, value in values.items()}
         for protocol, values in metrics.figures(*groups).items()
@@ -70,143 +68,134 @@ def _section(metrics: StreamingMetrics, metadata: Any) -> dict[str, Any]:
         "videos": metrics.videos,
         "frames": metrics.frames,
         **figures,
-        "intervals": {name: [100 * end for end in ends] for name, ends in intervals.items()},
+        "intervals": {name: [100 * low, 100 * high] for name, (low, high) in intervals.items()},
         "per_class": _per_class(metrics, metadata),
     }
 
 
 def _per_class(metrics: StreamingMetrics, metadata: Any) -> list[dict[str, Any]]:
-    iou = intersection_over_union(metrics.matrix)
+    iou = intersection_over_union(pixel_counts(metrics.matrix))
     absent = metrics.avss.frames == 0
     avss_iou, f = (np.where(absent, np.nan, values) for values in metrics.avss.per_class())
-    base = set(metadata.base_ids)
-    return [
-        {
-            "id": i,
-            "name": name,
-            "group": "background" if i == 0 else "base" if i in base else "novel",
-            "iou": 100 * float(iou[i]),
-            "avss_iou": 100 * float(avss_iou[i]),
-            "f": 100 * float(f[i]),
-            "frames": int(metrics.true_frames[i]),
-        }
-        for i, name in enumerate(("background", *metadata.names))
-    ]
+    rows = []
+    for i, name in enumerate(("background", *metadata.names)):
+        group = "background" if i == 0 else "base" if i in metadata.base_ids else "novel"
+        ratios = (100 * float(values[i]) for values in (iou, avss_iou, f))
+        values = (i, name, group, *ratios, int(metrics.true_frames[i]))
+        rows.append(dict(zip(_CLASS_KEYS, values, strict=True)))
+    return rows
 
 
 def log(results: dict[str, Any]) -> None:
     """Log the tables."""
     logger.info("Per class on %s:\n%s", results["dataset"], class_table(results))
     logger.info("Per subset on %s:\n%s", results["dataset"], subset_table(results))
-    logger.info(
-        "%s: %d videos, %d frames, in per cent\n%s\n%s",
-        results["dataset"],
-        results["videos"],
-        results["frames"],
-        summary_table(results),
-        INTERVAL_NOTE,
-    )
-
-
-def summary_table(results: dict[str, Any]) -> str:
-    """One row per protocol, each under its own name: they are not comparable. Markdown."""
-    titles = {"avsbench_ov": results["protocol_name"], **_AVSS_TITLES}
-    rows = [[titles[protocol], *_cells(results, protocol)] for protocol in PROTOCOLS]
-    return _table(rows, ("protocol", *FIGURES), words=1)
-
-
-def subset_table(results: dict[str, Any]) -> str:
-    """One row per subset and protocol. Markdown."""
-    titles = {"avsbench_ov": results["protocol_name"], **_AVSS_TITLES}
-    rows = [
-        [subset, titles[protocol], part["videos"], part["frames"], *_cells(part, protocol)]
-        for subset, part in results["per_subset"].items()
-        for protocol in PROTOCOLS
-    ]
-    return _table(rows, ("subset", "protocol", "videos", "frames", *FIGURES), words=2)
-
-
-def _cells(section: dict[str, Any], protocol: str) -> list[str]:
-    """A protocol's figures, those of AVSBench-OV with their intervals."""
-    intervals = section["intervals"] if protocol == "avsbench_ov" else {}
-    cells = []
-    for name in FIGURES:
-        cell = _cell(section[protocol].get(name))
-        if name in intervals and cell != "-":
-            low, high = map(_cell, intervals[name])
-            cell += f" [{low}, {high}]"
-        cells.append(cell)
-    return cells
-
-
-def class_table(results: dict[str, Any]) -> str:
-    """One row per class: IoU of the AVSBench-OV protocol, IoU and F of the AVSS protocol, frames
-    with the class. Markdown."""
-    rows = [
-        [
-            row["name"],
-            row["group"],
-            *(_cell(row[key]) for key in ("iou", "avss_iou", "f")),
-            row["frames"],
-        ]
-        for row in results["per_class"]
-    ]
-    return _table(rows, ("class", "group", "IoU", "AVSS IoU", "AVSS F", "frames"), words=2)
-
-
-def _table(rows: list[list], header: Sequence[str], words: int) -> str:
-    """A Markdown table whose columns after the first `words` hold numbers."""
-    align = ["left"] * words + ["right"] * (len(header) - words)
-    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.2f}"
+    logger.info("%s:\n%s\n%s", _title(results), summary_table(results), INTERVAL_NOTE)
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write `results.json`, `results.md`, `figures.csv` and `per_class.csv` into `folder`, each
-    whole or not at all."""
+    """Write `results.json`, `results.md`, `figures.csv` and `per_class.csv` to `folder`."""
     write_json(folder / "results.json", results)
     with atomic_path(folder / "results.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
-    sections = {ALL_SUBSETS: results, **results["per_subset"]}
+    sections = {"all": results, **results["per_subset"]}
     _write_csv(folder / "figures.csv", _figure_rows(sections))
     _write_csv(folder / "per_class.csv", _class_rows(sections))
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The tables with headings, ready to paste."""
-    title = f"## {results['dataset']}: {results['videos']} videos, {results['frames']} frames"
+    """The tables with headings."""
     parts = (
-        f"{title}\n\n{summary_table(results)}\n\nIn per cent. {INTERVAL_NOTE}",
+        f"## {_title(results)}\n\n{summary_table(results)}\n\n{INTERVAL_NOTE}",
         f"### By subset\n\n{subset_table(results)}",
         f"### By class\n\n{class_table(results)}",
     )
     return "\n\n".join(parts) + "\n"
 
 
+def _title(results: dict[str, Any]) -> str:
+    return (
+        f"{results['dataset']}: {results['videos']} videos, {results['frames']} frames, in percent"
+    )
+
+
+def summary_table(results: dict[str, Any]) -> str:
+    """A Markdown table with one row per protocol."""
+    return _table(_protocol_rows(results, results), ("protocol", *FIGURES), text_columns=1)
+
+
+def subset_table(results: dict[str, Any]) -> str:
+    """A Markdown table with one row per subset and protocol."""
+    rows = [
+        [subset, title, part["videos"], part["frames"], *cells]
+        for subset, part in results["per_subset"].items()
+        for title, *cells in _protocol_rows(part, results)
+    ]
+    header = ("subset", "protocol", "videos", "frames", *FIGURES)
+    return _table(rows, header, text_columns=2)
+
+
+def _protocol_rows(section: dict[str, Any], results: dict[str, Any]) -> list[list[str]]:
+    titles = {"avsbench_ov": results["protocol_name"], **_TITLES}
+    return [[titles[protocol], *_cells(section, protocol)] for protocol in PROTOCOLS]
+
+
+def _cells(section: dict[str, Any], protocol: str) -> list[str]:
+    """A protocol's figures, with their intervals if it has any."""
+    cells = []
+    for name in FIGURES:
+        cell = _cell(section[protocol].get(name))
+        interval = _intervals(section, protocol).get(name)
+        if interval and cell != "-":
+            cell += " [{}, {}]".format(*map(_cell, interval))
+        cells.append(cell)
+    return cells
+
+
+def _intervals(section: dict[str, Any], protocol: str) -> dict[str, Sequence[float]]:
+    return section["intervals"] if protocol == "avsbench_ov" else {}
+
+
+def class_table(results: dict[str, Any]) -> str:
+    """A Markdown table with one row per class."""
+    rows = [
+        [row["name"], row["group"], *map(_cell, (row["iou"], row["avss_iou"], row["f"]))]
+        + [row["frames"]]
+        for row in results["per_class"]
+    ]
+    header = ("class", "group", "IoU", "AVSS IoU", "AVSS F", "frames")
+    return _table(rows, header, text_columns=2)
+
+
+def _table(rows: list[list], header: Sequence[str], text_columns: int) -> str:
+    align = ["left"] * text_columns + ["right"] * (len(header) - text_columns)
+    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or np.isnan(value) else f"{value:.2f}"
+
+
 def _figure_rows(sections: dict[str, dict]) -> Iterable[Sequence]:
-    """A header, then a row per subset, protocol and figure; empty where it is undefined."""
+    """A header, then one row per subset, protocol and figure."""
     yield "subset", "videos", "frames", "protocol", "figure", "value", "low", "high"
     for subset, part in sections.items():
         for protocol in PROTOCOLS:
-            intervals = part["intervals"] if protocol == "avsbench_ov" else {}
             for name, value in part[protocol].items():
-                ends = intervals.get(name, (None, None))
-                yield subset, part["videos"], part["frames"], protocol, name, value, *ends
+                interval = _intervals(part, protocol).get(name, (None, None))
+                yield subset, part["videos"], part["frames"], protocol, name, value, *interval
 
 
 def _class_rows(sections: dict[str, dict]) -> Iterable[Sequence]:
-    """A header, then a row per subset and class; empty where a figure is undefined."""
-    keys = ("id", "name", "group", "iou", "avss_iou", "f", "frames")
-    yield "subset", *keys
+    """A header, then one row per subset and class."""
+    yield "subset", *_CLASS_KEYS
     for subset, part in sections.items():
         for row in part["per_class"]:
-            yield subset, *(row[key] for key in keys)
+            yield subset, *(row[key] for key in _CLASS_KEYS)
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence]) -> None:
+    """Write rows; cells that are None or NaN are empty."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         for row in rows:

@@ -1,4 +1,4 @@
-"""The evaluator: truth and predictions brought together, processes merged, results written."""
+"""The evaluator: compares truth and predictions, merges processes, writes reports."""
 
 import json
 import pickle
@@ -81,6 +81,11 @@ def truth():
     return ids
 
 
+@pytest.fixture
+def video(tmp_path, truth):
+    return make_video(tmp_path / "a", truth)
+
+
 def evaluate(videos, outputs, **options):
     evaluator = AVSSEvaluator(DATASET, **options)
     for pair in zip(videos, outputs, strict=True):
@@ -88,66 +93,62 @@ def evaluate(videos, outputs, **options):
     return evaluator.evaluate()
 
 
-def test_perfect_predictions_score_100(tmp_path, truth):
-    results = evaluate([make_video(tmp_path / "a", truth)], [output_of(truth)])
+def test_perfect_predictions_score_100(video, truth):
+    results = evaluate([video], [output_of(truth)])
     assert list(results) == ["avsbench_ov", "avss", "avss_released"]
     assert results["avsbench_ov"] == {"mIoU": 100, "base": 100, "novel": 100, "harmonic": 100}
-    assert results["avss"] == {"mIoU": 80, "F": 80}  # one of five classes occurs nowhere
+    assert results["avss"] == {"mIoU": 80, "F": 80}  # one of five classes does not occur
 
 
-def test_names_map_to_the_data_sets_and_unknown_ones_are_background(tmp_path, truth):
-    vocabulary = ("piano", "horn", "cat", "bird")
+def test_names_and_synonyms_map_to_the_data_sets_and_others_are_background(video, truth):
     translated = np.choose(truth, [0, 3, 0, 4, 2])
-    translated[truth == 0] = 1  # a piano, of which the data set knows nothing
-    video = make_video(tmp_path / "a", truth)
+    translated[truth == 0] = 1  # a piano, which the data set does not have
+    vocabulary = ("piano", "horn|klaxon", "kitten|cat", "bird")
     results = evaluate([video], [output_of(translated, vocabulary)])
     assert results["avsbench_ov"]["mIoU"] == 100
 
 
-def test_synonyms_stand_for_the_data_sets_name(tmp_path, truth):
-    video = make_video(tmp_path / "a", truth)
-    vocabulary = ("kitten|cat", "dog", "bird", "klaxon|horn")
-    assert evaluate([video], [output_of(truth, vocabulary)])["avsbench_ov"]["mIoU"] == 100
-
-
-def test_truth_outside_the_videos_names_is_background_for_avsbench_ov_alone(tmp_path, truth):
-    video = make_video(tmp_path / "a", truth, names=["cat", "bird"])
+def test_only_avsbench_ov_ignores_truth_outside_the_videos_names(video, truth):
+    video["names"] = ["cat", "bird"]
     without_horn = evaluate([video], [output_of(np.where(truth == 4, 0, truth))])
     assert without_horn["avsbench_ov"]["mIoU"] == 100
     assert without_horn["avss"]["mIoU"] < 80
     assert evaluate([video], [output_of(truth)])["avss"]["mIoU"] == 80
 
 
-def test_annotations_that_say_nothing_are_silence(tmp_path, truth):
-    video = make_video(tmp_path / "a", truth)
+def test_empty_annotations_are_silence(video, truth):
     silent = {**video, "video_id": "b", "label_files": None, "annotations": []}
-    quiet, loud = output_of(np.zeros_like(truth)), output_of(np.where(truth == 0, 0, 2))
-    outputs = [output_of(truth), quiet]
+    outputs = [output_of(truth), output_of(np.zeros_like(truth))]
     assert evaluate([video, silent], outputs)["avsbench_ov"]["mIoU"] == 100
-    assert evaluate([video, silent], [outputs[0], loud])["avsbench_ov"]["base"] == 50
+    outputs[1] = output_of(np.where(truth == 0, 0, 2))
+    assert evaluate([video, silent], outputs)["avsbench_ov"]["base"] == 50
 
 
-def test_the_best_and_the_worst_videos_are_kept_whatever_the_order(tmp_path, truth):
-    videos = [make_video(tmp_path / f"v{i:02}", truth) for i in range(15)]
-    spoilt = [truth.copy() for _ in videos]
-    for i, ids in enumerate(spoilt):
-        ids[:, : 8 * i] = 0
+def test_frames_without_truth_are_skipped(video, truth):
+    video["label_files"][1] = None
+    results = evaluate([video], [output_of(np.stack([truth[0], np.ones_like(truth[0])]))])
+    assert results["avsbench_ov"]["mIoU"] == 100
+    with pytest.raises(ValueError, match="no frame of 'evaluator_test' has ground truth"):
+        evaluate([{**video, "label_files": None}], [output_of(truth)])
+
+
+def test_best_and_worst_videos_do_not_depend_on_the_order(video, truth):
+    names = [f"v{i:02}" for i in range(15)]
     kept = []
     for order in (1, -1):
         evaluator = AVSSEvaluator(DATASET)
-        for video, ids in list(zip(videos, spoilt, strict=True))[::order]:
-            evaluator.process([video], [output_of(ids)])
+        for i in range(15)[::order]:
+            prediction = truth.copy()
+            prediction[:, : 8 * i] = 0
+            evaluator.process([{**video, "video_id": names[i]}], [output_of(prediction)])
         ends = evaluator._best_worst
         kept.append([[case.video_id for case in end] for end in (ends.best, ends.worst)])
-    assert kept[0] == kept[1]
-    assert kept[0][0] == [f"v{i:02}" for i in range(6)]
-    assert kept[0][1] == [f"v{i:02}" for i in range(14, 8, -1)]
+    assert kept[0] == kept[1] == [names[:6], names[:8:-1]]
     page = draw_best_worst(ends, MetadataCatalog.get(DATASET))
     assert page.shape[2] == 3 and page.shape[0] > 6 * 2 * 96
 
 
-def test_memory_does_not_grow_with_the_number_of_videos(tmp_path, truth):
-    video = make_video(tmp_path / "a", truth)
+def test_memory_is_constant(video, truth):
     evaluator, sizes = AVSSEvaluator(DATASET), []
     for i in range(60):
         evaluator.process([{**video, "video_id": f"{i:03}"}], [output_of(truth)])
@@ -173,15 +174,6 @@ def test_stock_visualizer_draws_the_output(truth):
         np.testing.assert_allclose(picture[row - 9, column - 30], color, atol=12)
 
 
-def test_frames_without_truth_are_skipped(tmp_path, truth):
-    video = make_video(tmp_path / "a", truth)
-    video["label_files"][1] = None
-    results = evaluate([video], [output_of(np.stack([truth[0], np.ones_like(truth[0])]))])
-    assert results["avsbench_ov"]["mIoU"] == 100
-    with pytest.raises(ValueError, match="no frame of 'evaluator_test' has truth"):
-        evaluate([{**video, "label_files": None}], [output_of(truth)])
-
-
 def test_annotations_serve_as_truth(truth):
     def encoded(frame, category):
         return rle.encode(np.asfortranarray(frame == category, np.uint8))
@@ -199,14 +191,14 @@ def test_annotations_serve_as_truth(truth):
     np.testing.assert_array_equal([ids for _, ids in frames], truth)
 
 
-def test_sizes_are_reduced_as_torch_and_pil_do_it():
+def test_resizing_follows_torch_and_pillow():
     columns = np.broadcast_to(np.arange(448) % 256, (448, 448))
     predicted = resize_prediction(torch.as_tensor(columns.copy())[None])[0]
     np.testing.assert_array_equal(predicted[0], columns[0, ::2])  # floor
-    np.testing.assert_array_equal(resize_truth(columns)[0], columns[0, 1::2])  # centre
+    np.testing.assert_array_equal(resize_truth(columns)[0], columns[0, 1::2])  # center
 
 
-def test_processes_merge_to_the_figures_of_one(tmp_path, truth, monkeypatch):
+def test_processes_write_the_same_bytes_as_one(tmp_path, truth, monkeypatch):
     rng = np.random.default_rng(0)
     videos = [
         make_video(tmp_path / f"{i}", truth, subset=s) for i, s in enumerate(["v1m", "v2", "v2"])
@@ -232,7 +224,7 @@ def test_other_processes_return_nothing(monkeypatch):
     assert AVSSEvaluator(DATASET).evaluate() is None
 
 
-def test_results_chart_and_predictions_are_written(tmp_path, truth):
+def test_results_charts_and_predictions_are_written(tmp_path, truth):
     without_horn = np.where(truth == 4, 0, truth)
     videos = [make_video(tmp_path / "a", without_horn), make_video(tmp_path / "b", without_horn)]
     out = tmp_path / "out"
@@ -258,16 +250,15 @@ def test_results_chart_and_predictions_are_written(tmp_path, truth):
     assert not list(out.rglob("*.partial*"))
 
 
-def test_silent_prediction_scores_zero_and_tables_hold(tmp_path, truth, caplog):
+def test_silent_predictions_score_zero_and_tables_are_logged(video, truth, caplog):
     caplog.set_level("INFO", logger="ovavss_d2")
-    results = evaluate([make_video(tmp_path / "a", truth)], [output_of(np.zeros_like(truth))])
+    results = evaluate([video], [output_of(np.zeros_like(truth))])
     assert results["avsbench_ov"]["harmonic"] == 0
     assert results["avss_released"]["mIoU"] == 0
     assert "| a split for tests" in caplog.text and "| horn" in caplog.text
 
 
-def test_stock_evaluator_takes_the_output_frame_by_frame(tmp_path, truth):
-    video = make_video(tmp_path / "a", truth)
+def test_stock_evaluator_takes_the_output_frame_by_frame(video, truth):
     output = output_of(np.choose(truth, [0, 2, 0, 1, 3]), ("bird", "cat", "horn"))
     by_file = dict(zip(video["file_names"], truth, strict=True))
     records = [{"file_name": name, "sem_seg_file_name": name} for name in by_file]

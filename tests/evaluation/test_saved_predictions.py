@@ -1,4 +1,4 @@
-"""Saved label maps score as the model that made them, in any number of processes."""
+"""Saved label maps give the same reports as their model, in any number of processes."""
 
 import importlib
 import json
@@ -23,7 +23,7 @@ DATASET = "avsbench_derived_test_all"
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A folder of data sets, to be read only."""
+    """Read-only data sets."""
     with pytest.MonkeyPatch.context() as patch:
         folder = prepare(tmp_path_factory.mktemp("datasets"))
         patch.setenv("DETECTRON2_DATASETS", str(folder))
@@ -32,7 +32,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictions(prepared, tmp_path_factory):
-    """Wrong label maps for every frame, as a model's evaluation saves them, and its reports."""
+    """An evaluation's reports and saved label maps, random ones."""
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("model")
     evaluator = AVSSEvaluator(DATASET, output_dir=folder, save_predictions=True)
     for record in DatasetCatalog.get(DATASET):
@@ -48,17 +48,17 @@ def reports(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_saved_maps_score_as_the_model_that_made_them(predictions, tmp_path):
+def test_saved_maps_give_the_same_reports(predictions, tmp_path):
     score_saved(DATASET, predictions / "predictions", tmp_path / "scored")
     assert reports(tmp_path / "scored") == reports(predictions)
 
 
-def test_two_processes_leave_the_same_bytes_as_one(predictions, tmp_path):
+def test_two_processes_write_the_same_bytes(predictions, tmp_path):
     launch(score_saved, 2, args=(DATASET, predictions / "predictions", tmp_path / "two"))
     assert reports(tmp_path / "two") == reports(predictions)
 
 
-def test_the_command_line_scores_without_a_model(predictions, tmp_path):
+def test_the_command_line_needs_no_model(predictions, tmp_path):
     script = importlib.import_module("train_net")
     arguments = ["--config-file", f"{ROOT}/configs/ovavss_R50.yaml", "--eval-only"]
     keys = {
@@ -70,7 +70,7 @@ def test_the_command_line_scores_without_a_model(predictions, tmp_path):
     assert reports(tmp_path / "out" / "scored" / DATASET) == reports(predictions)
 
 
-def test_a_closed_set_is_scored_without_novel_names(predictions, prepared, tmp_path):
+def test_a_closed_set_has_no_novel_figures(predictions, prepared, tmp_path):
     write_lists(
         prepared / "AVSBench-semantic", closed_lists(prepared / "AVSBench-closed"), AVSBENCH_NAMES
     )
@@ -82,7 +82,7 @@ def test_a_closed_set_is_scored_without_novel_names(predictions, prepared, tmp_p
     assert "closed set" in (tmp_path / "closed" / "results.md").read_text()
 
 
-def test_missing_maps_are_counted_before_anything_is_scored(predictions, tmp_path):
+def test_missing_maps_are_reported_first(predictions, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(predictions / "predictions", folder)
     for name in ("0.png", "3.png"):
@@ -90,40 +90,40 @@ def test_missing_maps_are_counted_before_anything_is_scored(predictions, tmp_pat
     with pytest.raises(FileNotFoundError, match="lacks 2 of 20 label maps, the first is") as error:
         score_saved(DATASET, folder, tmp_path / "scored")
     assert "\n" not in str(error.value) and not (tmp_path / "scored").exists()
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="does not exist; give a folder"):
         score_saved(DATASET, tmp_path / "nowhere", None)
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "P", "RGB", "RGBA"])
-def test_pictures_of_other_systems_are_read_by_value_or_colour(tmp_path, mode):
+def test_gray_values_and_colors_are_read_as_ids(tmp_path, mode):
     ids = np.arange(70).reshape(7, 10)
     if mode in ("P", "RGB", "RGBA"):
-        picture = Image.fromarray(voc_palette(71)[ids])
-        picture = picture.quantize(256) if mode == "P" else picture.convert(mode)
+        image = Image.fromarray(voc_palette(71)[ids])
+        image = image.quantize(256) if mode == "P" else image.convert(mode)
     else:
         types = {"L": np.uint8, "I;16": np.uint16}
-        picture = Image.fromarray(ids.astype(types[mode]))
-    picture.save(tmp_path / "a.png")
+        image = Image.fromarray(ids.astype(types[mode]))
+    image.save(tmp_path / "a.png")
     assert (read_label_map(tmp_path / "a.png", 71) == ids).all()
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
-        (np.full((2, 2), 200, np.uint8), "holds ids from 200 to 200, expected 0 to 70"),
-        (np.full((2, 2, 3), 7, np.uint8), "4 pixels have none of the data set's 71 colours"),
+        (np.full((2, 2), 200, np.uint8), "the ids are 200 to 200, expected 0 to 70"),
+        (np.full((2, 2, 3), 7, np.uint8), "4 pixels have none of the data set's 71 colors"),
         (None, "broken label map"),
     ],
 )
-def test_wrong_pictures_are_one_line(tmp_path, content, message):
+def test_wrong_images_give_one_line(tmp_path, content, message):
     path = tmp_path / "a.png"
-    path.write_bytes(b"no picture") if content is None else Image.fromarray(content).save(path)
+    path.write_bytes(b"no image") if content is None else Image.fromarray(content).save(path)
     with pytest.raises(ValueError, match=message) as error:
         read_label_map(path, 71)
     assert "\n" not in str(error.value)
 
 
-def test_results_say_what_they_are(predictions):
+def test_reports_have_all_subsets_protocols_and_intervals(predictions):
     results = json.loads((predictions / "results.json").read_text())
     low, high = results["intervals"]["base"]
     assert low <= results["avsbench_ov"]["base"] <= high

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ovavss_d2.evaluation.confusion import StreamingMetrics
+from ovavss_d2.evaluation.metrics import StreamingMetrics
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, novel_ids
 from tests.helpers.parity import load_arrays, oracle_files
 
