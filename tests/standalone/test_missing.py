@@ -16,6 +16,7 @@ from tests.helpers.runtime import standalone_only
 @pytest.mark.parametrize(
     "name",
     [
+        "detectron2.data.detection_utils",
         "detectron2.model_zoo",
         "detectron2.modeling.roi_heads",
         "detectron2.modeling.roi_heads.fast_rcnn",
@@ -47,7 +48,6 @@ def test_standalone_missing_module_says_to_install_detectron2(name):
         ("detectron2.structures", "PolygonMasks"),
         ("detectron2.utils.logger", "log_first_n"),
         ("detectron2.config", "LazyConfig"),
-        ("detectron2.data.detection_utils", "transform_proposals"),
         ("detectron2.layers.wrappers", "paste_masks_in_image"),
     ],
 )

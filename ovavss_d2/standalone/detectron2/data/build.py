@@ -89,9 +89,6 @@ def build_batch_data_loader(
     collate_fn: Callable | None = None,
     drop_last: bool = True,
     single_gpu_batch_size: int | None = None,
-    prefetch_factor: int | None = 2,
-    persistent_workers: bool = False,
-    pin_memory: bool = False,
     seed: int | None = None,
     **kwargs: Any,
 ) -> Iterable:
@@ -107,9 +104,8 @@ def build_batch_data_loader(
         collate_fn: applied to each batch; None keeps the list of elements.
         drop_last: drop an incomplete last batch.
         single_gpu_batch_size: elements of a batch of this process.
-        prefetch_factor, persistent_workers, pin_memory: as in `torch.utils.data.DataLoader`.
         seed: of the loader's generator, which seeds the workers.
-        **kwargs: further arguments of the DataLoader.
+        **kwargs: further arguments of `torch.utils.data.DataLoader`.
 
     Returns:
         An iterable of batches.
@@ -118,12 +114,9 @@ def build_batch_data_loader(
     logger.info(f"Making batched data loader with batch_size={batch_size}")
     if not _is_iterable(dataset, sampler):
         dataset = ToIterableDataset(dataset, sampler, shard_chunk_size=batch_size)
-    options = {
+    options: dict[str, Any] = {
         "num_workers": num_workers,
-        "pin_memory": pin_memory,
         "worker_init_fn": worker_init_reset_seed,
-        "prefetch_factor": prefetch_factor if num_workers else None,
-        "persistent_workers": persistent_workers,
         "generator": None if seed is None else torch.Generator().manual_seed(seed),
         **kwargs,
     }
