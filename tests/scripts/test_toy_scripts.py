@@ -1,8 +1,6 @@
 """The scripts that write the toy world and measure its no-sound reference."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +10,11 @@ from ovavss_d2.toy import videos
 from ovavss_d2.toy.dataset import ToyClip
 from ovavss_d2.toy.schedule import NOVEL_IDS
 from ovavss_d2.vocabulary import TOY_BASE_IDS
-from tests.helpers.paths import REPOSITORY
+from tests.helpers.scripts import load_script
 
 COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
 STEPS = ["--clip-steps", "2", "--start-steps", "2"]
 OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", *STEPS]
-
-
-def load(script):
-    spec = importlib.util.spec_from_file_location(Path(script).stem, REPOSITORY / script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +25,7 @@ def root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(videos, "VIDEOS", {"short": video})
         patch.setattr(videos, "SIZE", (48, 64))
-        load("datasets/prepare_toy.py").main(["--root", str(folder), *OPTIONS])
+        load_script("datasets/prepare_toy.py").main(["--root", str(folder), *OPTIONS])
     return folder
 
 
@@ -61,7 +52,7 @@ def test_the_registered_data_sets_load(root, monkeypatch):
 @pytest.mark.parametrize("option", [["--train", "-1"], ["--workers", "0"], ["--size", "9", "x"]])
 def test_wrong_numbers_are_refused(option, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
-        load("datasets/prepare_toy.py").main(["--root", str(tmp_path), *option])
+        load_script("datasets/prepare_toy.py").main(["--root", str(tmp_path), *option])
     assert caught.value.code != 0
     assert option[0] in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -70,7 +61,7 @@ def test_wrong_numbers_are_refused(option, tmp_path, capsys):
 def test_another_seed_in_the_same_folder_gives_one_line(root, capsys):
     arguments = ["--root", str(root), *OPTIONS, "--seed", "1"]
     with pytest.raises(SystemExit) as caught:
-        load("datasets/prepare_toy.py").main(arguments)
+        load_script("datasets/prepare_toy.py").main(arguments)
     assert caught.value.code == 1
     assert "give another --root" in capsys.readouterr().err.splitlines()[-1]
 
@@ -92,7 +83,7 @@ def brute_force_reference(toy):
 
 def test_the_no_sound_reference_paints_every_visible_object(root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
-    figures = load("tools/no_sound_reference.py").reference("toy_ov_test_all")
+    figures = load_script("tools/no_sound_reference.py").reference("toy_ov_test_all")
     expected = brute_force_reference(root / "toy")
     assert [figures["base"], figures["novel"]] == pytest.approx(expected, abs=1.5)
     assert figures["novel"] > 0

@@ -1,6 +1,5 @@
 """The ablation script: each row once, resumable, a table that can be pasted."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,15 +8,13 @@ import pytest
 
 from ovavss_d2.files import write_json
 from ovavss_d2.vocabulary import TOY_NAMES
-from tests.helpers.paths import REPOSITORY
+from tests.helpers.scripts import load_script
 
 
 @pytest.fixture
 def script(monkeypatch):
     """The script with a stand-in for train_net.py: base follows from the options' length."""
-    spec = importlib.util.spec_from_file_location("ablations", REPOSITORY / "tools/ablations.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("tools/ablations.py")
     calls = []
 
     def run(command, **kwargs):

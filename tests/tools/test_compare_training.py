@@ -1,6 +1,5 @@
 """The script that times a training step of several checkouts."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -8,16 +7,10 @@ import torch
 
 from ovavss_d2.modeling.ops.deformable_attention import MultiScaleDeformableAttention
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.scripts import load_script
 from tests.helpers.tiny_world import make_world, tiny_options
 
 SCRIPT = REPOSITORY / "tools/compare_training.py"
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("compare_training", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_equal_checkouts_have_equal_losses(tmp_path, capsys):
@@ -25,14 +18,14 @@ def test_equal_checkouts_have_equal_losses(tmp_path, capsys):
     arguments = ["--size", "40", "48", "--steps", "1", "--turns", "1", "--opts"]
     arguments += tiny_options(world)
     here = str(REPOSITORY)
-    load_script().main([here, here, *arguments])
+    load_script(SCRIPT).main([here, here, *arguments])
     *_, first, second = capsys.readouterr().out.splitlines()
     assert first.split("|")[5:7] == second.split("|")[5:7]
     assert float(first.split("|")[5]) > 0
 
 
 def test_checkouts_can_start_from_the_weights_of_the_first(tmp_path):
-    script, path = load_script(), tmp_path / "start.pth"
+    script, path = load_script(SCRIPT), tmp_path / "start.pth"
     first, second = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
     script.start_from(path, first)
     script.start_from(path, second)
@@ -41,13 +34,13 @@ def test_checkouts_can_start_from_the_weights_of_the_first(tmp_path):
 
 def test_a_shared_start_samples_between_the_centres_of_cells(tmp_path):
     layer = MultiScaleDeformableAttention(dim=16, num_heads=2, num_levels=1, num_points=2)
-    load_script().start_from(tmp_path / "start.pth", layer)
+    load_script(SCRIPT).start_from(tmp_path / "start.pth", layer)
     bias = layer.sampling_offsets.bias
     assert (bias - bias.round()).abs().min() > 0.2
 
 
 def test_checkouts_take_turns(monkeypatch, capsys):
-    script, order = load_script(), []
+    script, order = load_script(SCRIPT), []
 
     def turn(checkout):
         order.append(checkout)
@@ -70,7 +63,7 @@ def test_a_folder_that_is_no_checkout_is_one_line(tmp_path):
 
 
 def test_the_middle_of_all_turns_counts(monkeypatch, capsys):
-    script = load_script()
+    script = load_script(SCRIPT)
     turns = iter(([9, 4], [5, 1]))
     monkeypatch.setattr(script, "in_checkout", lambda *_: {"ms": next(turns), "losses": [2.0]})
     script.main([str(REPOSITORY), "--turns", "2"])

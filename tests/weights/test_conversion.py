@@ -1,6 +1,5 @@
 """Weight files change their layout and not a bit of their numbers."""
 
-import importlib.util
 import pickle
 
 from tests.helpers import full_size
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers.small_weights import config_with, differing, make_model, released_state
-from tests.helpers.tiny_world import ROOT
+from tests.helpers.scripts import load_script
 
 from ovavss_d2.weights.checkpoint import load_weights
 from ovavss_d2.weights.conversion import Weights, convert_file
@@ -17,10 +16,7 @@ from ovavss_d2.weights.files import read_weights
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("tool", f"{ROOT}/tools/convert_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/convert_checkpoint.py")
 
 
 def assert_bit_identical(first, second):

@@ -1,11 +1,11 @@
 """What a download is, and whether it is whole, is said before anything is built."""
 
-import importlib.util
 import shutil
 
 from tests.helpers import full_size
 import pytest
 import torch
+from tests.helpers.scripts import load_script
 from tests.helpers.tiny_world import ROOT
 
 from ovavss_d2.weights.files import PUBLISHED
@@ -15,10 +15,7 @@ from ovavss_d2.weights.report import Report, check_file, identify_models, sha256
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("check", f"{ROOT}/tools/check_weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/check_weights.py")
 
 
 def vggish():
