@@ -17,7 +17,7 @@ def make_world(root):
     counts = {"train": 10, "val": 2, "test": 3}
     semantic = write_toy(root, counts, size=(40, 48), workers=1)
     write_derived_lists(semantic, root / "toy" / "split_lists", TOY_NAMES, TOY_BASE_IDS, 1)
-    train_toy_clip(root / "toy" / "clip", steps=2, pictures=8)
+    train_toy_clip(root / "toy" / "clip", steps=2, scenes=8)
     return root
 
 
