@@ -1,4 +1,4 @@
-"""A toy world of a few clips and a model that is built in a moment, for tests of the whole."""
+"""A tiny toy world and a tiny model, for end-to-end tests."""
 
 import os
 
@@ -13,7 +13,7 @@ CONFIG = os.path.join(ROOT, "configs", "ovavss_toy.yaml")
 
 
 def make_world(root):
-    """Write data sets of a dozen clips and an all but untrained CLIP below `root`."""
+    """Write data sets of a few clips and a barely trained CLIP stand-in to `root`."""
     counts = {"train": 10, "val": 2, "test": 3}
     semantic = write_toy(root, counts, size=(40, 48), workers=1)
     write_derived_lists(semantic, root / "toy" / "split_lists", TOY_NAMES, TOY_BASE_IDS, 1)
@@ -22,7 +22,7 @@ def make_world(root):
 
 
 def tiny_options(root, **changes):
-    """KEY VALUE pairs that shrink the toy configuration; `changes` are more of them."""
+    """KEY VALUE pairs that shrink the toy configuration, and `changes`."""
     keys = {
         "MODEL.WEIGHTS": "",
         "MODEL.CLIP.ARCHITECTURE": f"{root}/toy/clip/toy_clip.json",
