@@ -43,7 +43,7 @@ class FrameAudio:
         """The audio of the frame at `time` (seconds), which never decreases from call to call.
 
         Returns:
-            float32 (16000,), zeros where there is no audio; and whether it is valid.
+            float32 (16000,), zeros beyond the audio; and whether it is valid.
         """
         if self.pairing == "released":
             second, count = self._second_from(round(time) * EXAMPLE_HOP)

@@ -125,6 +125,13 @@ def test_a_test_clip_is_the_whole_video(cfg, test):
         assert "instances" not in clip
 
 
+def test_frames_of_another_size_are_resized(cfg, test, tmp_path):
+    record = copy.deepcopy(test[0])
+    Image.new("RGB", (64, 50)).save(tmp_path / "x.jpg")
+    record["file_names"][1] = str(tmp_path / "x.jpg")
+    assert AVSClipMapper(cfg, is_train=False, records=test)(record)["image"].shape[2:] == (36, 48)
+
+
 def test_frames_are_paired_with_the_second_at_their_time(cfg, train, wav, tmp_path):
     samples = np.zeros(160000)
     samples[int(3.2 * 16000)] = 16384
