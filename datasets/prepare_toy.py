@@ -16,7 +16,7 @@ from torch import nn
 from ovavss_d2.config import load_config
 from ovavss_d2.data.avsbench import SPLITS
 from ovavss_d2.data.catalog import datasets_root
-from ovavss_d2.data.split_lists import write_derived_lists
+from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     semantic = write_toy(
         args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
     )
-    lists = toy / "split_lists"
-    print(write_derived_lists(semantic, lists, TOY_NAMES, TOY_BASE_IDS, args.workers))
+    lists = derived_lists(toy / "split_lists", TOY_NAMES, TOY_BASE_IDS)
+    print(write_lists(semantic, lists, TOY_NAMES, args.workers))
     write_toy_videos(args.root, seed=args.seed)
     train_toy_clip(toy / "clip", seed=args.seed, steps=args.clip_steps)
     start = toy / "start" / "toy_start.pth"

@@ -12,7 +12,7 @@ from functools import partial
 from ovavss_d2.data.avsbench import VideoInfo, VideoScan, audio_problem, frame_size, scan_video
 from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.data.records import load_records
-from ovavss_d2.data.split_lists import ScanProgress, SplitReport, checked_metadata, write_list
+from ovavss_d2.data.split_lists import SplitReport, checked_metadata, resumable_scan, write_list
 
 PUBLISHED_FILES = {
     "train": "avsbench_ov_train_base.json",
@@ -53,8 +53,7 @@ def add_test_list(
     chosen = [videos[name] for name in found if name in videos]
     path = os.path.join(folder, TEST_FILE)
     scan = partial(_scan_test_video, os.fspath(root), images, tuple(names))
-    with ScanProgress(path, (os.fspath(root), images, tuple(names), chosen)) as progress:
-        scans = progress.scan(chosen, scan, workers, TEST_FILE)
+    with resumable_scan(path, chosen, scan, workers, (os.fspath(root), images, names)) as scans:
         for video in chosen:
             report.add_problems(scans[video].problems)
         report.files[TEST_FILE] = write_list(path, [scans[video] for video in chosen], names)

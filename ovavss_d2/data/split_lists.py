@@ -1,7 +1,7 @@
 """Split lists: YouTube-VIS style JSON files of the videos in a folder like AVSBench-semantic.
 
 AVSBench-OV is published as files, without a rule. For users without these files,
-`write_derived_lists` makes another split: training and validation take the videos of
+`derived_lists` defines another split: training and validation take the videos of
 AVSBench-semantic's training and validation splits whose sounding objects all have base names; the
 test takes its whole test split. Its results are not comparable with published ones, so its files
 and data sets are called "derived".
@@ -13,11 +13,12 @@ import json
 import logging
 import os
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TextIO
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ovavss_d2.data.avsbench import SPLITS, VideoInfo, VideoScan, read_metadata, scan_video
 from ovavss_d2.data.parallel import map_in_processes
@@ -47,26 +48,21 @@ class SplitReport:
 
     Attributes:
         files: file name -> numbers of videos, frames, labeled frames and objects in it.
-        problems: kind -> count.
-        examples: kind -> the first paths.
+        problems: kind -> paths.
     """
 
     files: dict[str, dict[str, int]] = field(default_factory=dict)
-    problems: Counter = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
 
     def add_problems(self, problems: Iterable[tuple[str, str]]) -> None:
-        """Count pairs (kind, path)."""
+        """Add pairs (kind, path)."""
         for kind, path in problems:
-            self.problems[kind] += 1
-            self.examples[kind] = [*self.examples.get(kind, []), path][:_EXAMPLES]
+            self.problems.setdefault(kind, []).append(path)
 
     def merge(self, other: "SplitReport") -> None:
         """Add the content of another report."""
         self.files |= other.files
-        self.problems += other.problems
-        for kind, paths in other.examples.items():
-            self.examples[kind] = [*self.examples.get(kind, []), *paths][:_EXAMPLES]
+        self.add_problems((kind, path) for kind, paths in other.problems.items() for path in paths)
 
     def __str__(self) -> str:
         lines = [
@@ -74,8 +70,8 @@ class SplitReport:
             for name, counts in self.files.items()
         ]
         lines += [
-            f"{self.problems[kind]} x {kind}: " + ", ".join(self.examples[kind])
-            for kind in sorted(self.problems)
+            f"{len(paths)} x {kind}: " + ", ".join(paths[:_EXAMPLES])
+            for kind, paths in sorted(self.problems.items())
         ]
         return "\n".join(lines + ([] if self.problems else ["no problems found"]))
 
@@ -101,17 +97,6 @@ def closed_lists(folder: str | os.PathLike) -> list[SplitList]:
     return [SplitList(os.path.join(folder, CLOSED_FILES[s]), partial(selects, s)) for s in SPLITS]
 
 
-def write_derived_lists(
-    root: str | os.PathLike,
-    folder: str | os.PathLike,
-    names: Sequence[str],
-    base_ids: Sequence[int],
-    workers: int = 0,
-) -> SplitReport:
-    """Write the derived split alone; see `write_lists` and `derived_lists`."""
-    return write_lists(root, derived_lists(folder, names, base_ids), names, workers)
-
-
 def write_lists(
     root: str | os.PathLike, lists: Sequence[SplitList], names: Sequence[str], workers: int = 0
 ) -> SplitReport:
@@ -135,9 +120,9 @@ def write_lists(
     report = SplitReport()
     report.add_problems(_unlisted_folders(root, videos))
     scan = partial(_scan, os.fspath(root), tuple(names))
-    title = os.path.basename(os.path.normpath(root))
-    with ScanProgress(lists[0].path, (os.fspath(root), tuple(names), chosen)) as progress:
-        scans = progress.scan(chosen, scan, workers, title)
+    with resumable_scan(
+        lists[0].path, chosen, scan, workers, key=(os.fspath(root), tuple(names))
+    ) as scans:
         for video in chosen:
             report.add_problems(scans[video].problems)
         for path, selects in lists:
@@ -197,63 +182,44 @@ def write_list(path: str, scans: Sequence[VideoScan], names: Sequence[str]) -> d
     }
 
 
-class ScanProgress:
-    """Saves finished scans beside the result, so that an interrupted run resumes.
+@contextmanager
+def resumable_scan(
+    result: str,
+    videos: Sequence[VideoInfo],
+    scan: Callable[[VideoInfo], VideoScan],
+    workers: int,
+    key: tuple,
+) -> Iterator[dict[VideoInfo, VideoScan]]:
+    """Scan videos, except those that an interrupted run finished without a problem.
 
-    A context manager: the file is removed when the block ends without an exception.
+    Args:
+        result: file that the block writes; the progress is saved beside it, until the block ends.
+        videos: the videos to scan.
+        scan: returns a video's scan.
+        workers: processes; 0 or 1 uses this process.
+        key: everything that the scans depend on; another key uses another file.
     """
-
-    def __init__(self, path: str, key: tuple):
-        """
-        Args:
-            path: of the result.
-            key: everything that the scans depend on; another key uses another file.
-        """
-        self.path = f"{path}.partial-{zlib.crc32(repr(key).encode()):08x}"
-
-    def __enter__(self) -> "ScanProgress":
-        return self
-
-    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        if exception_type is None:
-            os.remove(self.path)
-
-    def scan(
-        self,
-        videos: Sequence[VideoInfo],
-        scan: Callable[[VideoInfo], VideoScan],
-        workers: int,
-        title: str,
-    ) -> dict[VideoInfo, VideoScan]:
-        """Scan videos, except those that an interrupted run finished without a problem."""
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        done = self._read()
-        scans = {video: done[video.uid] for video in videos if video.uid in done}
-        remaining = [video for video in videos if video not in scans]
-        with open(self.path, "w", encoding="utf-8") as file:
-            for video, result in scans.items():
-                _write_line(file, video.uid, result)
-            results = map_in_processes(scan, remaining, workers, title, "video")
-            for video, result in zip(remaining, results, strict=True):
-                scans[video] = result
-                if not result.problems:
-                    _write_line(file, video.uid, result)
-        return scans
-
-    def _read(self) -> dict[str, VideoScan]:
-        done: dict[str, VideoScan] = {}
-        if os.path.isfile(self.path):
-            with open(self.path, encoding="utf-8") as file:
-                for line in file:
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:
-                        break  # the run was interrupted while it wrote this line
-                    done[entry["uid"]] = VideoScan(entry["video"], entry["annotations"])
-            logger.info("Resuming from '%s': %d videos are done.", self.path, len(done))
-        return done
+    path = Path(f"{result}.partial-{zlib.crc32(repr((*key, videos)).encode()):08x}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = _read_progress(path)
+    scans = {video: done[video.uid] for video in videos if video.uid in done}
+    remaining = [video for video in videos if video not in scans]
+    results = map_in_processes(scan, remaining, workers, Path(result).name, "video")
+    with open(path, "a", encoding="utf-8") as file:
+        for video, scanned in zip(remaining, results, strict=True):
+            scans[video] = scanned
+            if not scanned.problems:
+                file.write(json.dumps([video.uid, scanned.video, scanned.annotations]) + "\n")
+    yield scans
+    path.unlink()
 
 
-def _write_line(file: TextIO, uid: str, scan: VideoScan) -> None:
-    entry = {"uid": uid, "video": scan.video, "annotations": scan.annotations}
-    file.write(json.dumps(entry) + "\n")
+def _read_progress(path: Path) -> dict[str, VideoScan]:
+    done: dict[str, VideoScan] = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError):  # a line that the interrupted run did not finish
+            uid, video, annotations = json.loads(line)
+            done[uid] = VideoScan(video, annotations)
+    if done:
+        logger.info("Resuming from '%s': %d videos are done.", path, len(done))
+    return done

@@ -24,7 +24,7 @@ def folder(spoilable):
 def test_a_test_list_is_added(root, folder):
     (folder / "test/JPEGImages/unlisted").mkdir()
     report = add_test_list(folder, root, AVSBENCH_NAMES)
-    assert report.examples["test video missing from metadata.csv"] == ["unlisted"]
+    assert report.problems["test video missing from metadata.csv"] == ["unlisted"]
     written = (folder / "avsbench_ov_test_all.json").read_bytes()
     base, mixed = DatasetCatalog.get("avsbench_ov_test_all")
     assert (base["video_id"], mixed["video_id"]) == ("test_base", "test_mixed")
@@ -59,17 +59,17 @@ def test_listed_files_are_checked(root, folder):
     Image.new("RGB", (9, 9)).save(images / "two/2.jpg")
     (root / "v2/long/audio.wav").unlink()
     assert check_published_lists(folder, root, AVSBENCH_NAMES).problems == {
-        "missing frame": 1,
-        "broken frame": 1,
-        "frame size differs from its list (resized)": 1,
-        "missing audio (silence is used)": 1,
+        "missing frame": [str(images / "half/0.jpg")],
+        "broken frame": [str(images / "two/1.jpg")],
+        "frame size differs from its list (resized)": [str(images / "two/2.jpg")],
+        "missing audio (silence is used)": ["long/audio.wav"],
     }
 
 
 def test_missing_and_broken_lists_are_reported(root, folder):
     (folder / "avsbench_ov_train_base.json").unlink()
     report = check_published_lists(folder, root, AVSBENCH_NAMES)
-    assert report.examples["missing list of AVSBench-OV"] == ["avsbench_ov_train_base.json"]
+    assert report.problems["missing list of AVSBench-OV"] == ["avsbench_ov_train_base.json"]
     (folder / "avsbench_ov_val_base_novel.json").write_text("{")
     with pytest.raises(ValueError, match="val_base_novel.json': broken JSON"):
         check_published_lists(folder, root, AVSBENCH_NAMES)

@@ -10,15 +10,16 @@ from ovavss_d2.data.split_lists import (
     CLOSED_FILES,
     DERIVED_FILES,
     closed_lists,
-    write_derived_lists,
+    derived_lists,
     write_lists,
 )
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES
 from tests.helpers.paths import REPOSITORY
 
 
-def derive(tree, folder, **kwargs):
-    return write_derived_lists(tree.root, folder, AVSBENCH_NAMES, AVSBENCH_BASE_IDS, **kwargs)
+def derive(tree, folder, workers=0):
+    lists = derived_lists(folder, AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
+    return write_lists(tree.root, lists, AVSBENCH_NAMES, workers)
 
 
 def read(folder, files):
@@ -98,15 +99,15 @@ def test_problems_are_counted_with_examples(full_tree, tmp_path):
     shutil.rmtree(full_tree.root / "v2/test_mixed/labels_rgb")
     (full_tree.root / "v2" / "unlisted").mkdir()
     report = derive(full_tree, tmp_path / "out")
-    assert report.problems["missing label"] == 10
-    assert len(report.examples["missing label"]) == 3
-    assert "10 x missing label: v2/test_mixed/labels_rgb/0.png" in str(report)
-    assert report.examples["folder missing from metadata.csv (skipped)"] == ["v2/unlisted"]
+    labels = [f"v2/test_mixed/labels_rgb/{i}.png" for i in range(10)]
+    assert report.problems["missing label"] == labels
+    assert f"10 x missing label: {', '.join(labels[:3])}\n" in str(report) + "\n"
+    assert report.problems["folder missing from metadata.csv (skipped)"] == ["v2/unlisted"]
 
 
 def test_unexpected_names_give_one_line(full_tree, tmp_path):
     with pytest.raises(ValueError, match="label2idx.json': expected 2 names") as error:
-        write_derived_lists(full_tree.root, tmp_path / "out", ("dog", "cat"), (1,))
+        write_lists(full_tree.root, closed_lists(tmp_path / "out"), ("dog", "cat"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET
-from ovavss_d2.data.split_lists import DERIVED_FILES, write_derived_lists
+from ovavss_d2.data.split_lists import DERIVED_FILES, derived_lists, write_lists
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, voc_palette
 
 SIZE = (24, 32)  # height, width
@@ -83,7 +83,8 @@ def fill(tree):
 def prepare(folder):
     """Write such a tree and its derived split to `folder`, a folder of data sets."""
     tree = fill(Tree(folder / "AVSBench-semantic"))
-    write_derived_lists(tree.root, folder / "AVSBench-derived", AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
+    lists = derived_lists(folder / "AVSBench-derived", AVSBENCH_NAMES, AVSBENCH_BASE_IDS)
+    write_lists(tree.root, lists, AVSBENCH_NAMES)
     return folder
 
 

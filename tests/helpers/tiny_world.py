@@ -2,7 +2,7 @@
 
 import os
 
-from ovavss_d2.data.split_lists import write_derived_lists
+from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.toy.clip_model import train_toy_clip
 from ovavss_d2.toy.dataset import write_toy
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
@@ -16,7 +16,8 @@ def make_world(root):
     """Write data sets of a few clips and a barely trained CLIP stand-in to `root`."""
     counts = {"train": 10, "val": 2, "test": 3}
     semantic = write_toy(root, counts, size=(40, 48), workers=1)
-    write_derived_lists(semantic, root / "toy" / "split_lists", TOY_NAMES, TOY_BASE_IDS, 1)
+    lists = derived_lists(root / "toy" / "split_lists", TOY_NAMES, TOY_BASE_IDS)
+    write_lists(semantic, lists, TOY_NAMES)
     train_toy_clip(root / "toy" / "clip", steps=2, scenes=8)
     return root
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ovavss_d2.data.avsbench import SPLITS
 from ovavss_d2.data.label_maps import read_labels
-from ovavss_d2.data.split_lists import write_derived_lists
+from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.dataset import ToyClip, write_clip, write_toy
 from ovavss_d2.toy.schedule import NOVEL_IDS, VIEWS
@@ -76,9 +76,8 @@ def test_metadata_label_ids_and_views_are_complete(toy):
 
 
 def test_the_code_for_the_real_data_splits_it_without_problems(toy, tmp_path):
-    report = write_derived_lists(
-        toy / "AVSBench-semantic", tmp_path, TOY_NAMES, TOY_BASE_IDS, workers=0
-    )
+    lists = derived_lists(tmp_path, TOY_NAMES, TOY_BASE_IDS)
+    report = write_lists(toy / "AVSBench-semantic", lists, TOY_NAMES)
     assert not report.problems
     assert [counts["videos"] for counts in report.files.values()] == list(COUNTS.values())
 
