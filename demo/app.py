@@ -152,7 +152,7 @@ class Page:
     ) -> WrittenResults:
         limits = self.limits
         if not video:
-            raise ValueError("there is no video yet: upload one, or choose a sample")
+            raise ValueError("the video is missing: upload one, or choose a sample")
         vocabulary = parse_vocabulary(names)
         if len(vocabulary) > limits.names:
             raise ValueError(f"{len(vocabulary)} names are too many, the limit is {limits.names}")

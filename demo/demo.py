@@ -68,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def report_error(error: Exception) -> None:
-    """Print a user's mistake in one line; with OVAVSS_DEBUG=1 raise it."""
+    """Print the one-line message of an error; with OVAVSS_DEBUG=1 raise it."""
     if debugging():
         raise error
     sys.stderr.write(f"error: {one_line(error)}\n")
@@ -79,9 +79,6 @@ def open_inputs(args: argparse.Namespace) -> tuple[list[Source], int]:
 
     Returns:
         The inputs, and the number of faulty ones, whose errors are printed.
-
-    Raises:
-        ValueError: two inputs have the same output, or the arguments contradict each other.
     """
     paths = expand_inputs(args.input)
     if args.sound and len(paths) > 1:

@@ -41,7 +41,7 @@ class TimelineStrip:
         self._filled = 0  # columns of the bars
 
     def draw(self, image: np.ndarray, time: float, sounding: Iterable[str]) -> None:
-        """Draw the strip onto a frame, uint8 (H, W, 3) RGB, in place.
+        """Draw the strip onto a frame, uint8 (H, W, 3) RGB.
 
         `sounding` are the names that sound from `time` (seconds) on.
         """

@@ -51,7 +51,7 @@ def output_paths(
     """The paths of a source's outputs.
 
     Raises:
-        ValueError: there is no such output, or it would overwrite its input.
+        ValueError: an output is unknown, or would overwrite an input.
     """
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:

@@ -20,7 +20,7 @@ Color = tuple[int, int, int]
 BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)
 GREEN: Color = (0, 158, 115)
-# Okabe and Ito's colors, which color-blind people can tell apart, and further ones for larger
+# Okabe and Ito's colors, which color-blind people distinguish, and further ones for larger
 # vocabularies.
 OKABE_ITO: tuple[Color, ...] = (
     (230, 159, 0), (86, 180, 233), GREEN, (240, 228, 66), (0, 114, 178), (213, 94, 0),
@@ -81,7 +81,7 @@ def blank(height: int, width: int) -> np.ndarray:
 
 
 def paste(image: np.ndarray, box: np.ndarray, x: int, y: int, opacity: float = 1.0) -> None:
-    """Paste a box (h, w, 3) onto an image (H, W, 3) at (x, y), in place.
+    """Paste a box (h, w, 3) onto an image (H, W, 3) at (x, y).
 
     A box that reaches over the border is moved inside; one larger than the image is cropped.
     """
@@ -121,7 +121,7 @@ def draw_mask(
     opacity: float,
     outlines: Sequence[tuple[Color, int]],
 ) -> None:
-    """Tint the pixels of a mask, bool (H, W), on an image, uint8 (H, W, 3), in place.
+    """Tint the pixels of a mask, bool (H, W), on an image, uint8 (H, W, 3).
 
     Outlines have a color and a thickness in pixels, and are drawn over each other in this order.
     """

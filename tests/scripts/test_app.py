@@ -49,7 +49,7 @@ def test_errors_are_sentences_without_folders_of_the_server(page, tmp_path):
     (tmp_path / "large.mp4").write_bytes(b"?" * 2_000_000)
     long = write_video(tmp_path / "long.mp4", (1,) * 6)
     for request, sentence in [
-        ((None,), "There is no video yet"),
+        ((None,), "The video is missing"),
         ((tmp_path / "broken.mp4",), "broken.mp4: not a readable video file"),
         ((tmp_path / "large.mp4",), "has 2 MB, the limit is 1"),
         ((long,), "lasts 6 s, the limit is 4 s"),
@@ -174,7 +174,7 @@ class Tab:
 
 def test_a_user_uploads_runs_and_corrects_errors_in_a_browser(browser, tmp_path):
     tab = Tab(browser)
-    tab.run("There is no video yet")
+    tab.run("The video is missing")
     tab.upload(write_video(tmp_path / "mine.mp4", (1, 0), size=(120, 160)))
     tab.enter_names("owl|bird, fox")
     tab.run("owl, fox sounded")
