@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from scipy.io import wavfile
 
 from ovavss_d2.inference.mask_propagation import MaskPropagator, assign_results
 from ovavss_d2.media.audio import AudioTrack
@@ -24,7 +25,6 @@ from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.segmenter import Segmenter
 from ovavss_d2.toy.audio import draw_audio
-from ovavss_d2.toy.dataset import write_wav
 from ovavss_d2.toy.scene import draw_scene, render
 from ovavss_d2.vocabulary import TOY_NAMES
 
@@ -84,7 +84,7 @@ def write_minute(path: Path, rate: int) -> Path:
     schedule: list[tuple[int, ...]] = [(), (1,), (12, 23)]
     sounding = [schedule[second // 5 % 3] for second in range(60)]
     wav = path.with_suffix(".wav")
-    write_wav(wav, draw_audio(rng, sounding))
+    wavfile.write(wav, SAMPLE_RATE, draw_audio(rng, sounding))
     with VideoWriter(path, rate=rate, audio_track=AudioTrack(str(wav))) as writer:
         for image in frames:
             writer.write(image)

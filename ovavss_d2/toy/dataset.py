@@ -12,13 +12,13 @@ A clip depends on (seed, split, index) alone. Its folder is renamed when it is c
 import csv
 import json
 import shutil
-import wave
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.io import wavfile
 
 from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET, SPLITS
 from ovavss_d2.data.parallel import map_in_processes
@@ -150,12 +150,11 @@ def write_clip(clip: ToyClip, *, toy: Path, size: tuple[int, int]) -> dict[str, 
     (draft / "frames").mkdir(parents=True)
     (draft / "labels_rgb").mkdir()
     for i, frame in enumerate(frames):
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        _write_image(draft / "frames" / f"{i}.jpg", frame, quality)
-    palette = voc_palette(len(TOY_NAMES) + 1)
+        _write_image(draft / "frames" / f"{i}.jpg", frame)
     for i, label in enumerate(truth[: clip.labeled]):
-        _write_image(draft / "labels_rgb" / f"{i}.png", palette[label], [])
-    write_wav(draft / "audio.wav", draw_audio(clip.rng(2), schedule.audible()))
+        _write_image(draft / "labels_rgb" / f"{i}.png", voc_palette(len(TOY_NAMES) + 1)[label])
+    audio = draw_audio(clip.rng(2), schedule.audible())
+    wavfile.write(draft / "audio.wav", SAMPLE_RATE, audio)
     visible = toy / "visible" / f"{clip.uid}.npz"
     visible.parent.mkdir(exist_ok=True)
     np.savez_compressed(visible, ids=ids)
@@ -163,17 +162,8 @@ def write_clip(clip: ToyClip, *, toy: Path, size: tuple[int, int]) -> dict[str, 
     return row
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write int16 samples as a mono WAV file at `SAMPLE_RATE`."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(samples.astype("<i2").tobytes())
-
-
-def _write_image(path: Path, rgb: np.ndarray, options: list[int]) -> None:
-    if not cv2.imwrite(str(path), rgb[..., ::-1], options):
+def _write_image(path: Path, rgb: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
         raise OSError(f"could not write '{path}'; is the disk full?")
 
 
@@ -185,7 +175,5 @@ def _check_same_world(toy: Path, seed: int, size: tuple[int, int]) -> None:
         write_json(path, requested)
     existing = json.loads(path.read_text())
     if existing != requested:
-        raise ValueError(
-            f"'{toy}' has the toy world {existing}, not {requested}; "
-            "remove it or give another --root"
-        )
+        worlds = f"the toy world {existing}, not {requested}"
+        raise ValueError(f"'{toy}' has {worlds}; remove it or give another --root")

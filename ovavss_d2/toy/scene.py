@@ -67,10 +67,6 @@ class SceneObject:
     rgb: np.ndarray  # 0..255
     shade: np.ndarray  # relative change of brightness per radius along x and y
 
-    def position(self, times: np.ndarray) -> np.ndarray:
-        """Centers (L, 2) at `times` (L,)."""
-        return self.trajectory.position(times)
-
     def outline(self, time: float) -> np.ndarray:
         """Corners (n, 2) at one time."""
         mean, amplitude, phase = self.angle
@@ -78,7 +74,7 @@ class SceneObject:
         angle = mean + amplitude * np.sin(2 * np.pi * time / period + phase)
         rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         corners = _UNIT_SHAPES[shape_of(self.class_id)] @ rotation
-        return corners * self.radius + self.position(np.array([time]))[0]
+        return corners * self.radius + self.trajectory.position(np.array([time]))[0]
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ def _overlaps(
     """Overlap with other objects of each candidate's positions (CANDIDATES, L, 2)."""
     overlap = np.zeros(len(positions))
     for other in others:
-        distance = np.linalg.norm(positions - other.position(times), axis=-1)
+        distance = np.linalg.norm(positions - other.trajectory.position(times), axis=-1)
         overlap += (np.maximum(1.15 * (radius + other.radius) - distance, 0) ** 2).mean(axis=-1)
     return overlap
 
@@ -219,7 +215,7 @@ def _coverage(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _shading(item: SceneObject, time: float, size: tuple[int, int]) -> np.ndarray:
     height, width = size
-    x, y = item.position(np.array([time]))[0]
+    x, y = item.trajectory.position(np.array([time]))[0]
     columns = (np.arange(width, dtype=np.float32) / height - x) * (item.shade[0] / item.radius)
     rows = (np.arange(height, dtype=np.float32) / height - y) * (item.shade[1] / item.radius)
     return np.clip(1 + rows[:, None] + columns, 0.8, 1.2).astype(np.float32)

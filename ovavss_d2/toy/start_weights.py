@@ -1,13 +1,11 @@
 """Pretraining for the toy world, in the role of ImageNet, COCO and VGGish.
 
-The backbone learns the shape and color at each cell of its feature maps. Then the localizer learns
-to segment and name all visible objects. Both use still images without audio. The audio encoder
-learns timbre and pitch without images. All use base classes alone, and none learns which visible
-objects sound.
+The backbone learns the shape and color at each cell of its feature maps, then the localizer learns
+to segment and name all visible objects, both on still images. The audio encoder learns timbre and
+pitch without images. All use base classes alone, and none learns which visible objects sound.
 
-ImageNet and AudioSet cover more than a data set's classes. So backbone and audio encoder also see
-the base classes in other hues and at other pitches, halfway between those of the classes, and learn
-each shape independently of its color and each timbre independently of its pitch.
+As ImageNet and AudioSet cover more than a data set's classes, backbone and audio encoder also see
+the base classes in hues and pitches halfway between those of the classes.
 
 Shapes: N images or sounds, h w size of a feature map, H W pixels, S audio samples of a second.
 """
@@ -72,24 +70,18 @@ def train_start_weights(
         _train_backbone(model, scenes, rng, min(steps, BACKBONE_STEPS))
         _train_localizer(model, scenes, rng, steps)
         _train_audio_encoder(model.audio_encoder, rng, min(steps, AUDIO_STEPS))
-    weights = {
-        key: value
-        for key, value in model.state_dict().items()
-        if key.startswith(_SAVED) and _DROPPED not in key
-    }
+    state = model.state_dict()
+    saved = [key for key in state if key.startswith(_SAVED) and _DROPPED not in key]
     with atomic_path(path) as draft:
-        torch.save({"model": weights}, draft)
+        torch.save({"model": {key: state[key] for key in saved}}, draft)
 
 
 def _train_backbone(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, steps: int) -> None:
     backbone, ids = model.backbone, scenes.ids.long()
     shifted = _shift_hues(scenes.frames, rng)
-    heads = nn.ModuleDict(
-        {
-            name: nn.Conv2d(shape.channels, NUM_SHAPES + NUM_COLORS, 1)
-            for name, shape in backbone.output_shape().items()
-        }
-    )
+    heads = nn.ModuleDict()
+    for name, shape in backbone.output_shape().items():
+        heads[name] = nn.Conv2d(shape.channels, NUM_SHAPES + NUM_COLORS, 1)
 
     def loss() -> Tensor:
         own = torch.randint(len(ids), (BACKBONE_BATCH,))
@@ -97,7 +89,7 @@ def _train_backbone(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, s
         frames = torch.cat([scenes.frames[own], shifted[other]])
         maps = backbone((frames - model.pixel_mean) / model.pixel_std)
         logits = [h(maps[name]).split([BACKBONE_BATCH, SHIFTED_BATCH]) for name, h in heads.items()]
-        losses = [cell_loss(a, ids[own]) + shape_loss(b, ids[other]) for a, b in logits]
+        losses = [sum(cell_losses(a, ids[own])) + cell_losses(b, ids[other])[0] for a, b in logits]
         return sum(losses, start=torch.zeros(()))
 
     backbone.train()
@@ -116,27 +108,18 @@ def _shift_hues(frames: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.stack(shifted)).permute(0, 3, 1, 2).contiguous()
 
 
-def cell_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Cross-entropy of each cell's shape plus that of its color.
+def cell_losses(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the shapes, and of the colors, of all cells.
 
     Args:
         logits: (N, NUM_SHAPES + NUM_COLORS, h, w).
         ids: class ids (N, H, W).
     """
-    cells = _cells(ids, logits)
-    colors = torch.where(cells > 0, (cells - 1) // len(TOY_SHAPES) + 1, 0)
-    return shape_loss(logits, ids) + F.cross_entropy(logits[:, NUM_SHAPES:], colors)
-
-
-def shape_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """The shape term of `cell_loss`."""
-    cells = _cells(ids, logits)
+    cells = F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
     shapes = torch.where(cells > 0, (cells - 1) % len(TOY_SHAPES) + 1, 0)
-    return F.cross_entropy(logits[:, :NUM_SHAPES], shapes)
-
-
-def _cells(ids: Tensor, logits: Tensor) -> Tensor:
-    return F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
+    colors = torch.where(cells > 0, (cells - 1) // len(TOY_SHAPES) + 1, 0)
+    of_shapes, of_colors = logits.split([NUM_SHAPES, NUM_COLORS], 1)
+    return F.cross_entropy(of_shapes, shapes), F.cross_entropy(of_colors, colors)
 
 
 def _train_localizer(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, steps: int) -> None:
@@ -209,15 +192,9 @@ def _train_audio_encoder(encoder: "AudioEncoder", rng: np.random.Generator, step
 def _draw_sounds(
     rng: np.random.Generator, clips: int, shift_pitch: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Draw seconds as they occur in training clips.
+    """Draw the seconds of training clips: (N, S), and (N, shapes + colors), 1 for those that sound.
 
-    Args:
-        rng: random numbers.
-        clips: number of clips.
-        shift_pitch: lower all pitches of a clip by 0.5 or 1.5 steps between two colors.
-
-    Returns:
-        (N, S) waveforms, and (N, shapes + colors), 1 for those that sound.
+    `shift_pitch` lowers all pitches of a clip by 0.5 or 1.5 steps between two colors.
     """
     waveforms, truths = [], []
     for _ in range(clips):

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.io import wavfile
 from tqdm import tqdm
 
 from ovavss_d2.files import write_json
 from ovavss_d2.media.audio import AudioTrack
+from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.toy.audio import draw_audio
-from ovavss_d2.toy.dataset import toy_root, write_wav
+from ovavss_d2.toy.dataset import toy_root
 from ovavss_d2.toy.scene import draw_scene, render
 from ovavss_d2.vocabulary import TOY_NAMES
 
@@ -89,7 +91,7 @@ def _write_video(path: Path, video: ToyVideo, rng: np.random.Generator) -> None:
     frames, _ = render(scene, np.arange(seconds * FRAME_RATE) / FRAME_RATE)
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "audio.wav"
-        write_wav(wav, draw_audio(rng, sounding))
+        wavfile.write(wav, SAMPLE_RATE, draw_audio(rng, sounding))
         with VideoWriter(path, rate=FRAME_RATE, audio_track=AudioTrack(str(wav))) as writer:
             for frame in frames:
                 writer.write(frame)

@@ -3,10 +3,10 @@
 import csv
 import json
 import shutil
-import wave
 
 import numpy as np
 from PIL import Image
+from scipy.io import wavfile
 
 from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET
 from ovavss_d2.data.split_lists import DERIVED_FILES, derived_lists, write_lists
@@ -17,10 +17,7 @@ SIZE = (24, 32)  # height, width
 
 def write_wav(path, samples, rate=16000):
     """Write int16 (S,) or (S, channels)."""
-    samples = np.asarray(samples, "<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1 if samples.ndim == 1 else samples.shape[1], 2, rate, 0, "NONE", ""))
-        file.writeframes(samples.tobytes())
+    wavfile.write(path, rate, np.asarray(samples, np.int16))
 
 
 class Tree:

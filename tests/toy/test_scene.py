@@ -42,10 +42,10 @@ def test_motion_is_slow_and_the_same_at_any_frame_rate():
     times = np.arange(0, 10, 0.1)
     for _, scene in scenes(10):
         for item in scene.objects:
-            path = item.position(times)
+            path = item.trajectory.position(times)
             speed = np.linalg.norm(np.diff(path, axis=0), axis=1) / 0.1
             assert speed.max() < 0.2  # heights per second
-            assert np.array_equal(path[::10], item.position(times[::10]))
+            assert np.array_equal(path[::10], item.trajectory.position(times[::10]))
 
 
 def test_objects_have_the_color_of_their_name_and_the_background_has_none():

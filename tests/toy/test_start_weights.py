@@ -124,15 +124,15 @@ def test_only_base_classes_and_silence_are_audible():
     assert audible <= base
 
 
-def test_cell_loss_is_zero_for_the_correct_shape_and_color_and_shape_loss_ignores_colors():
+def test_cell_losses_are_zero_for_the_correct_shape_and_color():
     ids = torch.tensor([[[0, 1], [7, 30]]])  # background, red circle, green square, cyan cross
     logits = torch.full((1, 13, 2, 2), -20.0)
     for (y, x), shape, color in (((0, 0), 0, 0), ((0, 1), 1, 1), ((1, 0), 2, 2), ((1, 1), 5, 6)):
         logits[0, shape, y, x] = logits[0, 6 + color, y, x] = 20.0
-    assert start_weights.cell_loss(logits, ids) == pytest.approx(0, abs=1e-6)
+    assert start_weights.cell_losses(logits, ids) == pytest.approx((0, 0), abs=1e-6)
     logits[:, 6:] = torch.randn(1, 7, 2, 2)
-    assert start_weights.cell_loss(logits, ids) > 0.1
-    assert start_weights.shape_loss(logits, ids) == pytest.approx(0, abs=1e-6)
+    shape_loss, color_loss = start_weights.cell_losses(logits, ids)
+    assert shape_loss == pytest.approx(0, abs=1e-6) and color_loss > 0.1
 
 
 def test_shifted_hues_are_halfway_between_those_of_the_classes():
