@@ -28,8 +28,6 @@ from ovavss_d2.vocabulary import (
     voc_palette,
 )
 
-_CHECKS: dict[str, Callable[[], None]] = {}  # data set -> raises an error if its files are missing
-
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
@@ -37,20 +35,22 @@ class Split:
 
     Attributes:
         name: for `DATASETS.TRAIN` and `DATASETS.TEST`.
-        json_file, image_root, audio_root: paths in the data sets' folder (or absolute), see
-            `load_records`.
+        json_file: the list of its videos; None: `image_root` is a folder for `load_folder`.
+        image_root, audio_root: see `load_records`. All paths are absolute or in the data sets'
+            folder.
         names, base_ids: the vocabulary.
         protocol_name: title of its results.
         origin: where its files come from, for the message when one is missing.
         training: whether it is for training.
         view: None: all videos; "base", "novel": videos whose names are all of that kind; otherwise
             the videos that have this view in `views_file`.
-        views_file: JSON, video -> view; a path in the data sets' folder.
+        views_file: JSON, video -> view.
         label_images: see `load_records`.
+        frames_per_second: see `load_folder`.
     """
 
     name: str
-    json_file: str
+    json_file: str | None
     image_root: str
     audio_root: str
     names: tuple[str, ...]
@@ -61,6 +61,10 @@ class Split:
     view: str | None = None
     views_file: str | None = None
     label_images: bool = True
+    frames_per_second: float = 1.0
+
+
+_SPLITS: dict[str, Split] = {}
 
 
 def datasets_root() -> str:
@@ -70,9 +74,19 @@ def datasets_root() -> str:
 
 def register_split(split: Split) -> None:
     """Register a data set and its metadata; nothing is read yet."""
+    _SPLITS[split.name] = split
     DatasetCatalog.register(split.name, partial(load_split, split))
-    _set_metadata(split.name, split.names, split.base_ids, split.protocol_name, SUBSETS)
-    _CHECKS[split.name] = partial(check_files, split)
+    MetadataCatalog.get(split.name).set(
+        stuff_classes=["background", *split.names],
+        stuff_colors=[tuple(color) for color in voc_palette(len(split.names) + 1).tolist()],
+        names=list(split.names),
+        base_ids=list(split.base_ids),
+        novel_ids=list(novel_ids(split.names, split.base_ids)),
+        ignore_label=255,
+        evaluator_type="ovavss",
+        protocol_name=split.protocol_name,
+        subsets=["all"] if split.json_file is None else list(SUBSETS),
+    )
 
 
 def register_folder(
@@ -100,7 +114,7 @@ def register_folder(
     Raises:
         ValueError: the name is taken, or there is no name or no such id.
     """
-    names = tuple(names)
+    names, root = tuple(names), os.fspath(folder)
     base_ids = tuple(range(1, len(names) + 1)) if base_ids is None else tuple(base_ids)
     if name in DatasetCatalog.list():
         raise ValueError(f"the data set '{name}' is already registered; choose another name")
@@ -109,48 +123,20 @@ def register_folder(
             f"data set '{name}': base ids {base_ids} for {len(names)} names, expected 1 to "
             f"{len(names)} and at least one name"
         )
-    origin = f"it was registered as the data set '{name}'"
-    if json_file is not None:
-        root = os.fspath(folder)
-        split = Split(
-            name=name, json_file=os.path.join(root, json_file), image_root=root, audio_root=root,
-            names=names, base_ids=base_ids, protocol_name=name, origin=origin, training=training,
-            label_images=False,
-        )  # fmt: skip
-        register_split(split)
-        return
-
-    def load() -> list[dict]:
-        check()
-        return load_folder(_path(folder), names, frames_per_second, training)
-
-    def check() -> None:
-        if not os.path.isdir(_path(folder)):
-            raise FileNotFoundError(f"'{_path(folder)}' is missing: {origin}")
-
-    DatasetCatalog.register(name, load)
-    _set_metadata(name, names, base_ids, name, ("all",))
-    _CHECKS[name] = check
-
-
-def _set_metadata(
-    name: str,
-    names: Sequence[str],
-    base_ids: Sequence[int],
-    protocol_name: str,
-    subsets: Sequence[str],
-) -> None:
-    MetadataCatalog.get(name).set(
-        stuff_classes=["background", *names],
-        stuff_colors=[tuple(color) for color in voc_palette(len(names) + 1).tolist()],
-        names=list(names),
-        base_ids=list(base_ids),
-        novel_ids=list(novel_ids(names, base_ids)),
-        ignore_label=255,
-        evaluator_type="ovavss",
-        protocol_name=protocol_name,
-        subsets=list(subsets),
+    split = Split(
+        name=name,
+        json_file=json_file and os.path.join(root, json_file),
+        image_root=root,
+        audio_root=root,
+        names=names,
+        base_ids=base_ids,
+        protocol_name=name,
+        origin=f"it was registered as the data set '{name}'",
+        training=training,
+        label_images=False,
+        frames_per_second=frames_per_second,
     )
+    register_split(split)
 
 
 def load_split(split: Split) -> list[dict]:
@@ -161,9 +147,12 @@ def load_split(split: Split) -> list[dict]:
         ValueError: a file is broken, or the view is empty.
     """
     check_files(split)
+    root = _path(split.image_root)
+    if split.json_file is None:
+        return load_folder(root, split.names, split.frames_per_second, split.training)
     records = load_records(
         _path(split.json_file),
-        image_root=_path(split.image_root),
+        image_root=root,
         audio_root=_path(split.audio_root),
         names=split.names,
         training=split.training,
@@ -183,9 +172,9 @@ def check_dataset(name: str) -> None:
         ValueError: there is no data set of that name.
     """
     if name not in DatasetCatalog.list():
-        raise ValueError(f"no data set '{name}'; known are {', '.join(sorted(_CHECKS))}")
-    if name in _CHECKS:
-        _CHECKS[name]()
+        raise ValueError(f"no data set '{name}'; known are {', '.join(sorted(_SPLITS))}")
+    if name in _SPLITS:
+        check_files(_SPLITS[name])
 
 
 def check_files(split: Split) -> None:
@@ -195,7 +184,7 @@ def check_files(split: Split) -> None:
             raise FileNotFoundError(f"'{_path(path)}' is missing: {split.origin}")
 
 
-def _path(path: str | os.PathLike) -> str:
+def _path(path: str) -> str:
     return os.path.join(datasets_root(), path)
 
 
