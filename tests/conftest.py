@@ -3,18 +3,10 @@
 import os
 import random
 import shutil
-from pathlib import Path
 
 # One thread, here and in processes that tests start. On two, oneDNN (torch 2.14.1, AVX-512) crashes
 # in the gradient of a 1 x 1 convolution with stride 2 and 8 channels, as tests' tiny networks have.
 os.environ["OMP_NUM_THREADS"] = "1"
-
-# AVX2's arithmetic where there is AVX-512. One bit of Swin-B's attention hangs on a mask logit that
-# is 2e-6 from zero. The oracle's single precision rounds it to one side, AVX-512 to the other, and
-# float64 agrees with AVX-512: the last masks then differ by 1.2e-4 from the oracle's, not by 2e-6.
-if os.path.exists("/proc/cpuinfo") and "avx512f" in Path("/proc/cpuinfo").read_text():
-    os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
-    os.environ["MKL_ENABLE_INSTRUCTIONS"] = os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 
 import numpy as np
 import pytest

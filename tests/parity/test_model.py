@@ -1,7 +1,7 @@
 """Our network gives the released implementation's numbers, stage by stage, from the same weights.
 
 Each stage gets the results of our previous stage, so errors add up. R50 is accelerated, Swin-B is
-plain PyTorch: of one bit of its attention masks, rounding decides (see `conftest.py`).
+plain PyTorch.
 """
 
 import functools
@@ -13,12 +13,15 @@ from torch import nn
 
 from ovavss_d2.modeling.audio_encoder import build_audio_encoder
 from ovavss_d2.modeling.backbone import TimmBackbone
-from ovavss_d2.modeling.mask_decoder import AudioVisualHead
+from ovavss_d2.modeling.mask_decoder import AudioConditionedMaskDecoder, AudioVisualHead
 from ovavss_d2.modeling.ops.accelerate import accelerate
 from tests.helpers import parity
 
 MODELS = parity.oracle_files("ovavss_*_oracle_seed*.npz")
 CHANNELS = 8  # the oracle holds the first channels of each map
+# One logit behind Swin-B's attention masks is less than 5e-6 from zero, so rounding decides its
+# sign, and with it a bit of the mask: processors differ. The next logit is 2e-5 from zero.
+SHIFTS = (0.0, -1e-5, 1e-5)
 each_model = pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 
 
@@ -35,8 +38,8 @@ def _network(path):
 
 @functools.cache
 @torch.no_grad()
-def _stages(path):
-    """{oracle's name: our array} for every stage before the classifier."""
+def _decoder_inputs(path):
+    """The mask decoder's inputs, and {oracle's name: our array} for every stage before it."""
     arrays = parity.load_arrays(path)
     cfg, backbone, head = _network(path)
     stages = _sound(cfg, path, arrays)
@@ -45,7 +48,20 @@ def _stages(path):
     mask_features, multi_scale, audio = head.pixel_decoder(features, stages["vggish"])
     stages |= {"mask_features": mask_features[:, :CHANNELS], "pixdec_audio": audio}
     stages |= {f"multi_scale_{i}": x[:, :CHANNELS] for i, x in enumerate(multi_scale)}
-    outputs = head.predictor(mask_features, multi_scale, audio, num_clips=1)
+    return (mask_features, multi_scale, audio), stages
+
+
+@functools.cache
+@torch.no_grad()
+def _stages(path, shift=0.0):
+    """{oracle's name: our array} for every stage before the classifier.
+
+    The logits that become attention masks are shifted, see `SHIFTS`.
+    """
+    inputs, stages = _decoder_inputs(path)
+    decoder, allowed = _network(path)[2].predictor, AudioConditionedMaskDecoder._allowed
+    decoder._allowed = lambda masks, shape: allowed(masks + shift, shape)
+    outputs = decoder(*inputs, num_clips=1)
     first = outputs["aux_outputs"][0]
     return stages | {
         "aux0_logits": first["pred_logits"],
@@ -62,12 +78,10 @@ def _sound(cfg, path, arrays):
     return {"log_mel": encoder.log_mel(waveforms), "vggish": encoder(waveforms)}
 
 
-def _check(path, names, tolerance=parity.TOLERANCE):
-    stages = _stages(path)
+def _check(path, names, shift=0.0):
+    stages = _stages(path, shift)
     assert set(names) <= set(stages)
-    parity.assert_parity(
-        {name: stages[name] for name in names}, parity.load_arrays(path), tolerance
-    )
+    parity.assert_parity({name: stages[name] for name in names}, parity.load_arrays(path))
 
 
 @each_model
@@ -93,7 +107,13 @@ def test_first_prediction_equals_the_oracle(path):
 
 @each_model
 def test_last_prediction_equals_the_oracle(path):
-    _check(path, ["pred_logits", "pred_masks"])
+    """With one of the signs of the logit that rounding decides."""
+    for shift in SHIFTS[:-1]:
+        try:
+            return _check(path, ["pred_logits", "pred_masks"], shift)
+        except AssertionError:
+            continue
+    _check(path, ["pred_logits", "pred_masks"], SHIFTS[-1])
 
 
 @each_model
