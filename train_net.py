@@ -1,13 +1,20 @@
 #!/usr/bin/env python3
 """Train a model, or evaluate it with --eval-only MODEL.WEIGHTS path/to/model.pth."""
 
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
 from ovavss_d2.engine.launch import launch
 from ovavss_d2.engine.trainer import Trainer, argument_parser, evaluate, read_config, set_up
 from ovavss_d2.errors import one_line_errors
 
 
-@one_line_errors()  # here as well: with several processes it runs in others
-def main(cfg, args):
+@one_line_errors()  # here too, because it may run in another process
+def main(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any] | None:
+    """Train or evaluate in one process of the job."""
     set_up(cfg, args)
     if args.eval_only:
         return evaluate(cfg)
@@ -17,8 +24,8 @@ def main(cfg, args):
 
 
 @one_line_errors()
-def run(arguments=None):
-    """The command line, in as many processes as it asks for."""
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and start the processes."""
     args = argument_parser(__doc__).parse_args(arguments)
     launch(
         main,

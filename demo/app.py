@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from ovavss_d2.engine.memory import keep_freed_memory
-from ovavss_d2.errors import USER_MISTAKES, one_line, one_line_errors
+from ovavss_d2.errors import USER_ERRORS, one_line, one_line_errors
 from ovavss_d2.inference.contact_sheet import format_time
 from ovavss_d2.inference.results import Span
 from ovavss_d2.inference.writing import WrittenResults
@@ -134,7 +134,7 @@ class Page:
         start = time.monotonic()
         try:
             written = self._write(video, names or "", threshold, fps, progress)
-        except USER_MISTAKES as error:
+        except USER_ERRORS as error:
             return f"**Error.** {self._public_message(error)}", None, [], None
         seconds = time.monotonic() - start
         found = ", ".join(dict.fromkeys(span.name for span in written.spans)) or "nothing"

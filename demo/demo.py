@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from ovavss_d2.engine.memory import keep_freed_memory
-from ovavss_d2.errors import USER_MISTAKES, debugging, one_line, one_line_errors
+from ovavss_d2.errors import USER_ERRORS, debugging, one_line, one_line_errors
 from ovavss_d2.inference.writing import OUTPUTS, output_paths
 from ovavss_d2.media.source import Source, expand_inputs, open_source
 from ovavss_d2.segmenter import Segmenter
@@ -94,7 +94,7 @@ def open_inputs(args: argparse.Namespace) -> tuple[list[Source], int]:
                 image_rate=args.picture_rate,
             )
             output = str(next(iter(output_paths(source, args.output, args.outputs).values())))
-        except USER_MISTAKES as error:
+        except USER_ERRORS as error:
             report_error(error)
             failures += 1
             continue
@@ -138,7 +138,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     for source in sources:
         try:
             write(segmenter, source, args)
-        except USER_MISTAKES as error:
+        except USER_ERRORS as error:
             report_error(error)
             failures += 1
     if failures:

@@ -4,15 +4,16 @@ Importing it makes `import detectron2` work and registers the project's models a
 """
 
 import warnings
+from typing import Any
 
-from ovavss_d2.engine.environment import check_torch_family
+from ovavss_d2.engine.environment import check_torch_packages
 from ovavss_d2.standalone import activate
 
 __version__ = "0.1.0"
 
-# fvcore compiles a loss in a way that PyTorch will give up: nothing that a user could change.
+# fvcore compiles a loss with torch.jit.script, which PyTorch deprecates; users cannot change it.
 warnings.filterwarnings("ignore", ".*torch.jit.script.* deprecated", FutureWarning, append=True)
-check_torch_family()
+check_torch_packages()
 activate()
 
 from ovavss_d2 import data, modeling  # noqa: E402  (they import detectron2)
@@ -21,8 +22,8 @@ from ovavss_d2.config import add_ovavss_config, load_config  # noqa: E402
 __all__ = ["Segmenter", "add_ovavss_config", "data", "load_config", "modeling"]
 
 
-def __getattr__(name: str):
-    if name == "Segmenter":  # on demand: it stands at the other end of the package
+def __getattr__(name: str) -> Any:
+    if name == "Segmenter":  # imported on demand, because it imports most of the package
         from ovavss_d2.segmenter import Segmenter
 
         return Segmenter

@@ -1,4 +1,4 @@
-"""How scripts tell a user's mistake: one line on stderr and exit code 1."""
+"""How scripts report a user's mistake: one line on stderr and exit code 1."""
 
 import os
 import pickle
@@ -9,22 +9,21 @@ from contextlib import contextmanager
 import yaml
 
 DEBUG_VARIABLE = "OVAVSS_DEBUG"
-# What the project raises for wrong input (json's and PyAV's errors are among them), and what broken
-# files raise.
-USER_MISTAKES = (ValueError, OSError, EOFError, yaml.YAMLError, pickle.UnpicklingError)
+# Raised for wrong input by the project (json's and PyAV's errors are subclasses), and for broken
+# files by libraries.
+USER_ERRORS = (ValueError, OSError, EOFError, yaml.YAMLError, pickle.UnpicklingError)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a user's mistake into one line on stderr and exit code 1; as `with` or as a decorator.
+    """Report a user's mistake as one line and exit with code 1; for `with` or as a decorator.
 
-    With the environment variable OVAVSS_DEBUG=1 the error goes through with its traceback. Ctrl-C
-    ends with one line and 130, as shells expect. Every other exception is a fault of ours and keeps
-    its traceback.
+    With the environment variable OVAVSS_DEBUG=1 the error keeps its traceback. Ctrl-C exits with
+    code 130. Other exceptions are bugs and keep their traceback.
     """
     try:
         yield
-    except USER_MISTAKES as error:
+    except USER_ERRORS as error:
         if debugging():
             raise
         _exit(f"error: {one_line(error)}", 1)
@@ -38,9 +37,9 @@ def debugging() -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message on one line; its kind where it has none.
+    """The message of an error on one line, or its type if it has no message.
 
-    An error of a loader's worker carries the worker's traceback: its last line is the message.
+    An error in a data loader's worker contains a traceback, whose last line is the message.
     """
     message = str(error)
     if "Traceback (most recent call last)" in message:

@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever seen under a final name."""
+"""Write files atomically: under its final name a file is always complete."""
 
 import json
 import math
@@ -11,11 +11,10 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes the name `path` when the block ends
-    well.
+    """A temporary path in the folder of `path`, renamed to `path` when the block succeeds.
 
-    It keeps the suffix, from which writers tell the format. If the block fails the temporary file
-    is removed, and what lay at `path` before stays.
+    It keeps the suffix, which sets the format for some writers. If the block fails, the temporary
+    file is removed and an existing file at `path` is kept.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +27,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = 2) -> None:
-    """Write strict JSON atomically; what is not a number becomes null."""
+    """Write strict JSON atomically; NaN and infinity become null."""
     with atomic_path(path) as temporary:
         text = json.dumps(_without_nan(content), indent=indent, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

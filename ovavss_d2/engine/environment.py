@@ -1,32 +1,33 @@
-"""Are the installed packages ones that work together?"""
+"""Check that the installed versions of torch, torchvision and torchaudio work together."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+
+TESTED_VERSIONS = "torch==2.14.1 torchvision==0.29.1 torchaudio==2.11.0"
 
 
 class TorchMismatch(ImportError):
-    """torch does not load, or torchvision or torchaudio was built for another one."""
+    """torch cannot be imported, or torchvision or torchaudio was built for another version."""
 
 
-def check_torch_family() -> None:
-    """Import torch, and torchvision and torchaudio, which load only beside the torch they were
-    built for.
+def check_torch_packages() -> None:
+    """Import torch, torchvision and torchaudio, which must be built for each other.
 
     Raises:
-        TorchMismatch: they do not load; a script ends with its one line.
+        TorchMismatch: one cannot be imported; scripts show it as one line.
     """
     try:
         import torch  # noqa: F401
         import torchaudio  # noqa: F401
         import torchvision  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
-        _say_without_traceback()
+        _hide_traceback()
+        installed = ", ".join(map(_installed, ("torch", "torchvision", "torchaudio")))
         reason = (str(error).splitlines() or [""])[0]
         raise TorchMismatch(
-            f"{_installed('torch')}, {_installed('torchvision')} and {_installed('torchaudio')} do "
-            f"not go together ({reason}); "
-            "install the tested set: pip install torch==2.14.1 torchvision==0.29.1 "
-            "torchaudio==2.11.0"
+            f"the installed {installed} do not work together ({reason}); "
+            f"install the tested versions: pip install {TESTED_VERSIONS}"
         ) from None
 
 
@@ -34,17 +35,19 @@ def _installed(package: str) -> str:
     try:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
-        return f"no {package}"
+        return f"{package} (missing)"
 
 
-def _say_without_traceback() -> None:
-    """Scripts show a `TorchMismatch` as one line; other exceptions keep their traceback."""
-    usual = sys.excepthook
+def _hide_traceback() -> None:
+    """Show a `TorchMismatch` that ends the program as one line."""
+    default_hook = sys.excepthook
 
-    def hook(kind, error, traceback):
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
         if issubclass(kind, TorchMismatch):
             sys.stderr.write(f"error: {error}\n")
         else:
-            usual(kind, error, traceback)
+            default_hook(kind, error, traceback)
 
     sys.excepthook = hook

@@ -1,7 +1,7 @@
-"""Start a job's processes: Detectron2's launcher with GPUs, gloo processes on machines without.
+"""Start the processes of a job: with Detectron2's launcher on GPUs, with gloo on CPUs.
 
-Detectron2's own launcher also starts processes on a machine without a GPU, but its trainer then
-asks for one GPU per process. `torchrun`, which starts the processes itself, works as well.
+Detectron2's launcher can start processes on a machine without a GPU, but its trainer then requires
+one GPU per process. Jobs can also be started with `torchrun`.
 """
 
 import functools
@@ -17,7 +17,7 @@ from detectron2 import engine
 from detectron2.engine import defaults
 from detectron2.utils import comm
 
-TORCHRUN_KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
 
 
 def launch(
@@ -28,31 +28,31 @@ def launch(
     dist_url: str = "auto",
     args: tuple = (),
 ) -> Any:
-    """Run `main(*args)` in every process of the job; called once on each machine.
+    """Run `main(*args)` in every process of the job; to be called once on each machine.
+
+    Under torchrun, the environment sets the number of processes and their ranks, and the arguments
+    here are ignored.
 
     Args:
-        main: a function at the top level of a module (processes find it by name).
-        num_gpus: processes per machine; on a machine without a GPU they share its processor.
+        main: a top-level function of a module, so that processes can import it.
+        num_gpus: processes per machine; without a GPU they share the CPU.
         num_machines: machines of the job.
-        machine_rank: this machine's number, from 0.
-        dist_url: where the processes meet, "tcp://HOST:PORT"; "auto" is a free port of this
-            machine.
+        machine_rank: index of this machine, from 0.
+        dist_url: address of the first process, "tcp://HOST:PORT"; "auto": a free port here.
         args: arguments of `main`; they are pickled.
 
-    Under torchrun the four numbers are torchrun's, and what is given here is not looked at.
-
     Returns:
-        What `main` returns if it ran in this process, else None.
+        The result of `main` if it ran in this process, otherwise None.
 
     Raises:
         ValueError: a number is out of range, or several machines have no common address.
-        SystemExit: a process ended with an exit code of its own, which is passed on.
-        torch.multiprocessing.ProcessRaisedException: `main` failed in a process; the message holds
-            its traceback, and the other processes are ended.
+        SystemExit: a process exited with this code.
+        torch.multiprocessing.ProcessRaisedException: `main` raised in a process; the message
+            contains the traceback, and the other processes are stopped.
     """
     if started_by_torchrun(os.environ):
         return _run_under_torchrun(main, args)
-    _check(num_gpus, num_machines, machine_rank, dist_url)
+    _check_arguments(num_gpus, num_machines, machine_rank, dist_url)
     if num_gpus * num_machines == 1:
         return main(*args)
     if dist_url == "auto":
@@ -69,26 +69,26 @@ def launch(
 
 
 def started_by_torchrun(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun, or a launcher like it, has started this process."""
-    return all(key in environment for key in TORCHRUN_KEYS)
+    """Whether torchrun, or a launcher that sets the same variables, started this process."""
+    return all(name in environment for name in TORCHRUN_VARIABLES)
 
 
-def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
+def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
     if num_gpus < 1 or num_machines < 1:
         raise ValueError(
             f"--num-gpus {num_gpus} --num-machines {num_machines}: both must be at least 1"
         )
     if not 0 <= machine_rank < num_machines:
         raise ValueError(
-            f"--machine-rank {machine_rank} must lie between 0 and {num_machines - 1}"
-            f" (--num-machines is {num_machines})"
+            f"--machine-rank {machine_rank} with --num-machines {num_machines}: expected 0 to "
+            f"{num_machines - 1}"
         )
     if num_machines > 1 and dist_url == "auto":
         raise ValueError("--dist-url auto is for one machine: give tcp://HOST:PORT of machine 0")
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on."""
+    """A free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -104,8 +104,8 @@ def _cpu_worker(
     args: tuple,
 ) -> None:
     rank = machine_rank * num_local + local_rank
-    meeting = {"init_method": dist_url, "world_size": num_machines * num_local, "rank": rank}
-    _run_connected("gloo", meeting, num_local, main, args)
+    group = {"init_method": dist_url, "world_size": num_machines * num_local, "rank": rank}
+    _run_in_group("gloo", group, num_local, main, args)
 
 
 def _run_under_torchrun(main: Callable[..., Any], args: tuple) -> Any:
@@ -113,26 +113,21 @@ def _run_under_torchrun(main: Callable[..., Any], args: tuple) -> Any:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     num_local = int(os.environ["LOCAL_WORLD_SIZE"])
-    return _run_connected(backend, {"init_method": "env://"}, num_local, main, args)
+    return _run_in_group(backend, {"init_method": "env://"}, num_local, main, args)
 
 
-def _run_connected(
-    backend: str, meeting: dict[str, Any], num_local: int, main: Callable[..., Any], args: tuple
+def _run_in_group(
+    backend: str, group: dict[str, Any], num_local: int, main: Callable[..., Any], args: tuple
 ) -> Any:
-    """Connect this process with the others of the job, then run `main`."""
+    """Join the process group of the job, then run `main`."""
     if backend == "gloo":
-        _let_trainer_use_cpu()
-        # The processes of a machine share its cores instead of fighting for all of them.
+        # Detectron2's trainer assigns a model to GPU `local_rank` unless `device_ids` is given.
+        defaults.create_ddp_model = functools.partial(defaults.create_ddp_model, device_ids=None)
+        # The processes of a machine share its cores.
         torch.set_num_threads(max(1, torch.get_num_threads() // num_local))
-    dist.init_process_group(backend, **meeting)
+    dist.init_process_group(backend, **group)
     comm.create_local_process_group(num_local)
     result = main(*args)
-    # The first process serves the others' meeting place: it leaves last.
-    comm.synchronize()
+    comm.synchronize()  # the first process serves the group's store, so it must exit last
     dist.destroy_process_group()
     return result
-
-
-def _let_trainer_use_cpu() -> None:
-    """Detectron2's trainer gives a model to GPU `local_rank` unless it is told otherwise."""
-    defaults.create_ddp_model = functools.partial(defaults.create_ddp_model, device_ids=None)

@@ -1,25 +1,25 @@
-"""How the process handles memory that it frees."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
-GROWTH = 64 << 20  # bytes
+TOP_PAD = 64 << 20  # bytes
 
 
 def keep_freed_memory() -> bool:
-    """Have freed memory kept for what is allocated next, instead of handed back to the system.
+    """Keep freed memory in the process for later allocations instead of returning it.
 
-    By default glibc hands large arrays back at once, so that the system has to clear and map pages
-    for the same arrays in each training step. All threads share one arena: what the forward pass
-    frees serves the thread of the backward pass, and the arenas of threads hand back regardless.
+    By default glibc returns large arrays to the system at once, which must clear and map pages for
+    the same arrays in every training step. One arena is shared by all threads, because memory that
+    the forward pass frees is allocated by the backward pass in another thread.
 
     Returns:
-        Whether the C library is one that can be told so.
+        Whether the C library supports it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc
         return False
-    settings = ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, GROWTH))
+    settings = ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD))
     return all([mallopt(key, value) == 1 for key, value in settings])

@@ -1,8 +1,10 @@
 """The optimizer of the reference recipe: parameter groups and full-model gradient clipping."""
 
 import itertools
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
@@ -12,19 +14,19 @@ NORM_TYPES = (
     nn.LayerNorm,
     nn.modules.instancenorm._InstanceNorm,
 )
-# parameters that are embeddings without being an nn.Embedding (Swin's tables)
+# embeddings that are plain parameters (Swin's tables)
 EMBEDDING_NAMES = ("relative_position_bias_table", "absolute_pos_embed")
 OPTIMIZERS = {"ADAMW": torch.optim.AdamW, "SGD": torch.optim.SGD}
 
 
-def parameter_groups(cfg, model: nn.Module) -> list[dict]:
-    """Trainable parameters by learning rate and weight decay.
+def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
+    """Group the trainable parameters by learning rate and weight decay.
 
-    The backbone learns at `SOLVER.BACKBONE_MULTIPLIER` times the rate; norms and embeddings have
-    weight decays of their own (0 in the reference recipe).
+    The backbone has `SOLVER.BACKBONE_MULTIPLIER` times the learning rate; norms and embeddings have
+    separate weight decays (0 in the reference recipe).
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    seen = set()
+    seen: set[nn.Parameter] = set()
     for module_name, module in model.named_modules():
         in_backbone = "backbone" in module_name.split(".")
         for name, parameter in module.named_parameters(recurse=False):
@@ -41,26 +43,28 @@ def parameter_groups(cfg, model: nn.Module) -> list[dict]:
     return [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
 
 
-def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that `SOLVER` describes.
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer that `SOLVER` describes.
 
     Raises:
         ValueError: `SOLVER.OPTIMIZER` is unknown.
     """
     if cfg.SOLVER.OPTIMIZER not in OPTIMIZERS:
         raise ValueError(
-            f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; choose one of {', '.join(OPTIMIZERS)}"
+            f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; expected one of {', '.join(OPTIMIZERS)}"
         )
     optimizer_class = OPTIMIZERS[cfg.SOLVER.OPTIMIZER]
     groups = parameter_groups(cfg, model)
     clip = cfg.SOLVER.CLIP_GRADIENTS
-    whole = clip.ENABLED and clip.CLIP_TYPE == "full_model"
+    full_model = clip.ENABLED and clip.CLIP_TYPE == "full_model"
+    kwargs: dict[str, Any]
     if cfg.SOLVER.OPTIMIZER == "SGD":
         kwargs = {"momentum": cfg.SOLVER.MOMENTUM}
-    else:  # AMP's scaler leaves it to a fused step to undo the scaling: too late for stock clipping
-        clips_scaled = clip.ENABLED and not whole and cfg.SOLVER.AMP.ENABLED
+    else:
+        # With AMP a fused step undoes the gradient scaling, after Detectron2's clipping.
+        clips_scaled = clip.ENABLED and not full_model and cfg.SOLVER.AMP.ENABLED
         kwargs = {"fused": None if clips_scaled else True}
-    if whole:
+    if full_model:
         optimizer_class = with_full_model_clipping(optimizer_class, clip.CLIP_VALUE)
     else:
         optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
@@ -69,25 +73,29 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _keep_fused(optimizer: torch.optim.Optimizer, state: dict) -> dict:
-    """A checkpoint's optimizer state, with how a step is done as it is here: that depends on AMP
-    and on the version, and AMP's scaler relies on it."""
+def _keep_fused(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """The optimizer state of a checkpoint, with this optimizer's `fused` flag.
+
+    The flag depends on AMP and on the version, and AMP's scaler relies on it.
+    """
     fused = optimizer.param_groups[0]["fused"]
     return {**state, "param_groups": [{**g, "fused": fused} for g in state["param_groups"]]}
 
 
-def with_full_model_clipping(optimizer_class: type, max_norm: float) -> type:
-    """A subclass whose step first scales the whole model's gradient to at most `max_norm`.
+def with_full_model_clipping(
+    optimizer_class: type[torch.optim.Optimizer], max_norm: float
+) -> type[torch.optim.Optimizer]:
+    """A subclass that scales the gradient of the whole model to a norm of at most `max_norm`.
 
-    It clips inside `step`, so that AMP's gradient scaler has undone its scaling by then.
+    It clips inside `step`, after AMP's gradient scaler has undone its scaling.
     """
 
-    class FullModelClipping(optimizer_class):
-        def __init__(self, *args, **kwargs):
+    class FullModelClipping(optimizer_class):  # type: ignore[valid-type, misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._step_supports_amp_scaling = False  # a fused one would take scaled gradients
+            self._step_supports_amp_scaling = False  # otherwise it would get scaled gradients
 
-        def step(self, closure=None):
+        def step(self, closure: Any = None) -> Any:
             parameters = itertools.chain(*(group["params"] for group in self.param_groups))
             nn.utils.clip_grad_norm_(list(parameters), max_norm)
             return super().step(closure)

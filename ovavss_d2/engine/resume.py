@@ -1,4 +1,4 @@
-"""What makes an interrupted training end with the weights of one without interruption."""
+"""Exact resume: an interrupted training ends with the same weights as an uninterrupted one."""
 
 import torch
 from detectron2.engine import HookBase
@@ -8,28 +8,29 @@ from ovavss_d2.data.clip_sampler import ClipSampler, seed_of
 
 
 class SeededSteps(HookBase):
-    """Random numbers of a step (dropout, stochastic depth) depend on seed, step and process alone.
+    """Seed the random numbers of each step (dropout, stochastic depth) from seed, step and rank.
 
-    So a resumed training draws what it would have drawn, and an evaluation between two steps
-    changes nothing.
+    A resumed training then draws the same numbers, and an evaluation between two steps does not
+    change them.
     """
 
-    def __init__(self, sampler: ClipSampler):
+    def __init__(self, sampler: ClipSampler) -> None:
         """
         Args:
-            sampler: of the training's clips; it has the run's seed.
+            sampler: the sampler of the training clips, which has the seed of the run.
         """
         self._sampler = sampler
 
     def before_step(self) -> None:
+        """Seed PyTorch."""
         torch.manual_seed(seed_of(self._sampler.seed, self.trainer.iter, comm.get_rank(), "step"))
 
 
-def stream_state(sampler: ClipSampler, steps: int, clips_per_step: int) -> dict[str, int]:
-    """The state of a training's clips after so many steps, for its checkpoint."""
+def sampler_state(sampler: ClipSampler, steps: int, clips_per_step: int) -> dict[str, int]:
+    """State of the clip sampler after a number of steps, for the checkpoint."""
     return {"seed": sampler.seed, "clips": steps * clips_per_step}
 
 
-def restore_stream(sampler: ClipSampler, state: dict[str, int]) -> None:
-    """Undo `stream_state`: go on with the clip after those that were seen."""
+def restore_sampler(sampler: ClipSampler, state: dict[str, int]) -> None:
+    """Continue with the clip after those of a `sampler_state`."""
     sampler.seed, sampler.first = state["seed"], state["clips"]

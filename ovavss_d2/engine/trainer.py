@@ -1,12 +1,22 @@
-"""Detectron2's trainer and command line, wired to this project's data and evaluator."""
+"""Detectron2's trainer and command line with this project's data, optimizer and evaluator."""
 
 import argparse
 import logging
 import os
 import warnings
 import weakref
+from typing import Any
 
-from detectron2.engine import DefaultTrainer, SimpleTrainer, default_argument_parser, default_setup
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.engine import (
+    DefaultTrainer,
+    HookBase,
+    SimpleTrainer,
+    default_argument_parser,
+    default_setup,
+)
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -16,7 +26,7 @@ from ovavss_d2.data.clip_sampler import sampler_of
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.engine.optimizer import build_optimizer
-from ovavss_d2.engine.resume import SeededSteps, restore_stream, stream_state
+from ovavss_d2.engine.resume import SeededSteps, restore_sampler, sampler_state
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved_predictions import score_saved
 from ovavss_d2.modeling.audio_encoder import attach_cache
@@ -32,39 +42,44 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """`DefaultTrainer` for clips with sound."""
+    """`DefaultTrainer` for clips with audio."""
 
-    def __init__(self, cfg):
-        """On a CPU the model itself sees to mixed precision: Detectron2's trainer for it asks for a
+    _trainer: SimpleTrainer
+    checkpointer: DetectionCheckpointer
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """On a CPU the model itself applies mixed precision: Detectron2's `AMPTrainer` requires a
         GPU, and gradients in bfloat16 need no scaling."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*GradScaler is enabled, but CUDA is not available")
             super().__init__(cfg)
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-            mixed = self._trainer
-            self._trainer = SimpleTrainer(mixed.model, mixed.data_loader, mixed.optimizer)
+            amp = self._trainer
+            self._trainer = SimpleTrainer(amp.model, amp.data_loader, amp.optimizer)
 
     @classmethod
-    def build_model(cls, cfg):
+    def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
         model = super().build_model(cfg)
         attach_cache(model.audio_encoder, cfg)
         return model
 
     @classmethod
-    def build_train_loader(cls, cfg):
+    def build_train_loader(cls, cfg: CfgNode) -> torch.utils.data.DataLoader:
         return build_train_loader(cfg)
 
     @classmethod
-    def build_test_loader(cls, cfg, dataset_name):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
-    def build_optimizer(cls, cfg, model):
+    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(cfg, model)
 
     @classmethod
-    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
-        """The first test set reports into `inference/`, further ones into folders below it."""
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> AVSSEvaluator:
+        """Reports of the first test set go to `inference/`, those of others to subfolders."""
         if output_folder is None:
             output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
             if dataset_name != cfg.DATASETS.TEST[0]:
@@ -73,34 +88,34 @@ class Trainer(DefaultTrainer):
             dataset_name, output_dir=output_folder, save_predictions=cfg.TEST.SAVE_PREDICTIONS
         )
 
-    def build_hooks(self):
-        # The hooks keep the checkpointer, so the one that knows all formats is put here.
+    def build_hooks(self) -> list[HookBase]:
+        # Replaced here, before hooks are built that keep a reference to the checkpointer.
         self.checkpointer = OVAVSSCheckpointer(
             self.checkpointer.model, self.cfg.OUTPUT_DIR, cfg=self.cfg, trainer=weakref.proxy(self)
         )
         return [SeededSteps(sampler_of(self.data_loader)), *super().build_hooks()]
 
-    def state_dict(self):
-        clips = stream_state(
+    def state_dict(self) -> dict[str, Any]:
+        clips = sampler_state(
             sampler_of(self.data_loader), self.iter + 1, self.cfg.SOLVER.IMS_PER_BATCH
         )
         return {**super().state_dict(), "clips": clips}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        if "clips" in state_dict:  # those that Detectron2 alone wrote have none
-            restore_stream(sampler_of(self.data_loader), state_dict["clips"])
+        if "clips" in state_dict:  # checkpoints of Detectron2 itself have none
+            restore_sampler(sampler_of(self.data_loader), state_dict["clips"])
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
-    """Detectron2's command line: --config-file, --resume, --eval-only, --num-gpus, KEY VALUE."""
+    """Detectron2's arguments: --config-file, --resume, --eval-only, --num-gpus, KEY VALUE."""
     parser = default_argument_parser(epilog=description)
     parser.description = description
     return parser
 
 
-def read_config(args):
-    """Read the config and look for every file that it needs, before any time is spent.
+def read_config(args: argparse.Namespace) -> CfgNode:
+    """Read the config and check that every file that it needs exists, before any work starts.
 
     Raises:
         FileNotFoundError: the config, a weight file or a data set is missing.
@@ -121,8 +136,8 @@ def read_config(args):
     return cfg
 
 
-def set_up(cfg, args) -> None:
-    """Start the logs of this process; on a CPU, have it keep the memory of a step for the next."""
+def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Set up the logs of this process and, on a CPU, its memory allocator."""
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     default_setup(cfg, args)
@@ -130,7 +145,7 @@ def set_up(cfg, args) -> None:
     logger.info("Runtime: %s", describe())
 
 
-def evaluate(cfg) -> dict:
+def evaluate(cfg: CfgNode) -> dict[str, Any]:
     """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`, or score `TEST.PREDICTIONS`."""
     if cfg.TEST.PREDICTIONS:
         return _score_saved(cfg)
@@ -139,8 +154,8 @@ def evaluate(cfg) -> dict:
     return Trainer.test(cfg, model)
 
 
-def _score_saved(cfg) -> dict:
-    """Figures by data set; the reports go to `scored/`, beside those of the model."""
+def _score_saved(cfg: CfgNode) -> dict[str, Any]:
+    """Results by data set; the reports are written to `OUTPUT_DIR/scored/`."""
     results = {}
     for name in cfg.DATASETS.TEST:
         output_dir = os.path.join(cfg.OUTPUT_DIR, "scored", name)

@@ -1,4 +1,4 @@
-"""Packages that do not go together end a script in one line."""
+"""Packages that do not work together are reported as one line."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def said_with_a_broken(package, tmp_path, error):
 )
 def test_packages_that_do_not_load_are_one_line(package, error, tmp_path):
     (line,) = said_with_a_broken(package, tmp_path, error).splitlines()
-    assert line.startswith("error: ") and "install the tested set" in line
+    assert line.startswith("error: ") and "install the tested versions" in line
     assert error.split("'")[1].split("\\n")[0] in line
 
 
