@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measure what each part of the method brings on the toy world, as one table.
+"""Measure the contribution of each part of the method on the toy world, as one table.
 
     python tools/ablations.py [--output DIR] [--weights FILE] [--rows ROW ...] [--opts ...]
 
-The whole model, and those without a part of it, are trained; other rows evaluate the whole model in
-another way. A run that was broken off goes on where it was; a finished one prints its table at
-once. --opts go to every row (to try it: --opts SOLVER.MAX_ITER 20 SOLVER.STEPS "(15,)").
+The full model and models without a part are trained; the other rows evaluate the full model with
+other settings. An interrupted run resumes; a finished one prints its table again. --opts apply to
+every row (for a quick test: --opts SOLVER.MAX_ITER 20 SOLVER.STEPS "(15,)").
 """
 
 import argparse
@@ -13,8 +13,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -25,29 +26,31 @@ from ovavss_d2.files import atomic_path, write_json
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WHOLE, FIGURES = "whole model", ("base", "novel", "harmonic")
+FULL, FIGURES = "full model", ("base", "novel", "harmonic")
+Figures = Mapping[str, Mapping[str, Any]]
 
 
 class Row(NamedTuple):
-    """One line of the table: its name, what it changes, and whether it is a model of its own."""
+    """A row of the table: its name, the config keys that differ, and whether it is trained."""
 
     name: str
     options: tuple[str, ...] = ()
     trained: bool = False
 
     @property
-    def folder(self):
+    def folder(self) -> str:
+        """Name of its output folder."""
         return "".join(c if c.isalnum() else "_" for c in self.name)
 
 
-def rows_of(names, base_ids):
-    """All rows, the whole model first."""
+def all_rows(names: Sequence[str], base_ids: Sequence[int]) -> list[Row]:
+    """All rows, the full model first."""
     base = tuple(names[i - 1] for i in base_ids)
     classifier, vocabulary = "MODEL.CLASSIFIER.NAME", "MODEL.CLASSIFIER.VOCABULARY"
     fusion_off = ("MODEL.FUSION.ENABLED", "False")
     queries_off = ("MODEL.MASK_FORMER.AUDIO_QUERIES", "False")
     return [
-        Row(WHOLE, trained=True),
+        Row(FULL, trained=True),
         *(Row(f"classifier: {name}", (classifier, name)) for name in ("crop", "query", "ensemble")),
         Row("sound: silence", ("TEST.AUDIO", "silence")),
         Row("sound: another video's", ("TEST.AUDIO", "other")),
@@ -60,65 +63,69 @@ def rows_of(names, base_ids):
     ]
 
 
-def parse_arguments(arguments=None):
-    """The command line."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config-file", default=f"{REPOSITORY}/configs/ovavss_toy.yaml")
-    parser.add_argument("--output", type=Path, default=Path("output/ablations"), help="kept here")
-    parser.add_argument("--rows", nargs="+", help="only these, by name (default: all)")
-    parser.add_argument("--weights", type=Path, help="a trained whole model, to save its training")
+    parser.add_argument("--output", type=Path, default=Path("output/ablations"), help="folder")
+    parser.add_argument("--rows", nargs="+", help="only these rows (default: all)")
+    parser.add_argument("--weights", type=Path, help="a trained full model, to skip its training")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
     return parser.parse_args(arguments)
 
 
-def measure(row, args):
-    """Figures of a row, from its folder if it is done, else by training and evaluating."""
+def measure(row: Row, args: argparse.Namespace) -> Figures:
+    """Results of a row: those in its folder, or by training and evaluating it."""
     folder = args.output / row.folder
     options = [*args.opts, *row.options]
     setting = {"config": str(args.config_file), "options": options}
-    trains = row.trained and not (row.name == WHOLE and args.weights)
+    trains = row.trained and not (row.name == FULL and args.weights)
     if not trains:
-        weights = args.weights or args.output / Row(WHOLE).folder / "model_final.pth"
+        weights = args.weights or args.output / Row(FULL).folder / "model_final.pth"
         options += ["MODEL.WEIGHTS", str(weights)]
         setting["weights"] = [weights.stat().st_size, weights.stat().st_mtime]
-    done = folder / "row.json"
-    if done.is_file():
-        kept = json.loads(done.read_text(encoding="utf-8"))
-        if kept["setting"] == setting:
-            return kept["figures"]
+    finished = folder / "row.json"
+    if finished.is_file():
+        saved = json.loads(finished.read_text(encoding="utf-8"))
+        if saved["setting"] == setting:
+            return saved["figures"]
         if trains:
-            raise ValueError(f"'{folder}' holds a row of other options: give another --output")
-    run(row, folder, ["--resume"] if trains else ["--eval-only"], options, args)
+            raise ValueError(f"'{folder}' has results of other options: give another --output")
+    run(row.name, folder, "--resume" if trains else "--eval-only", options, args.config_file)
     results = json.loads((folder / "inference" / "results.json").read_text(encoding="utf-8"))
     figures = {"values": results["avsbench_ov"], "intervals": results["intervals"]}
-    write_json(done, {"setting": setting, "figures": figures})
+    write_json(finished, {"setting": setting, "figures": figures})
     return figures
 
 
-def run(row, folder, mode, options, args):
-    """Run train_net.py on a row; its log stays beside the results."""
+def run(name: str, folder: Path, mode: str, options: Sequence[str], config_file: str) -> None:
+    """Run train_net.py for a row; its log is written to the folder.
+
+    Raises:
+        ValueError: it failed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(REPOSITORY / "train_net.py"), *mode]
-    command += ["--config-file", str(args.config_file), *options, "OUTPUT_DIR", str(folder)]
+    command = [sys.executable, str(REPOSITORY / "train_net.py"), mode]
+    command += ["--config-file", str(config_file), *options, "OUTPUT_DIR", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    print(f"{row.name}: {'training' if '--resume' in mode else 'evaluating'} ...", flush=True)
+    print(f"{name}: {'training' if mode == '--resume' else 'evaluating'} ...", flush=True)
     with open(folder / "run.log", "a", encoding="utf-8") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
-        raise ValueError(f"row '{row.name}' failed: see '{folder / 'run.log'}'")
+        raise ValueError(f"row '{name}' failed: see '{folder / 'run.log'}'")
 
 
-def table(measured):
-    """Markdown: figures with their intervals, and how far they lie from the whole model's."""
-    whole = measured.get(WHOLE, {"values": {}})["values"]
+def table(measured: Mapping[str, Figures]) -> str:
+    """Markdown table: results with intervals, and differences from the full model."""
+    full = measured.get(FULL, {"values": {}})["values"]
     lines = []
     for name, figures in measured.items():
         cells = [name]
         for figure in FIGURES:
             value, (low, high) = figures["values"][figure], figures["intervals"][figure]
-            cell = "-" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-            change = None if value is None else whole.get(figure)
-            cells += [cell, "" if change is None or name == WHOLE else f"{value - change:+.2f}"]
+            cells.append("-" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]")
+            reference = None if value is None or name == FULL else full.get(figure)
+            cells.append("" if reference is None else f"{value - reference:+.2f}")
         lines.append(cells)
     header = ("row", *(word for figure in FIGURES for word in (figure, "change")))
     align = ("left", *["right"] * (len(header) - 1))
@@ -126,19 +133,20 @@ def table(measured):
 
 
 @one_line_errors()
-def main(arguments=None):
-    """Measure the rows one after the other, and write the table after each."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the rows and write the table after each."""
     args = parse_arguments(arguments)
     metadata = MetadataCatalog.get(first_data_set(load_config(args.config_file, args.opts), "TEST"))
-    rows = rows_of(metadata.names, metadata.base_ids)
+    rows = all_rows(metadata.names, metadata.base_ids)
     unknown = set(args.rows or ()) - {row.name for row in rows}
     if unknown:
-        raise ValueError(f"no row '{min(unknown)}'; there are {', '.join(r.name for r in rows)}")
+        expected = ", ".join(row.name for row in rows)
+        raise ValueError(f"--rows '{min(unknown)}' is unknown, expected some of {expected}")
     if args.weights and not args.weights.is_file():
         raise FileNotFoundError(f"--weights '{args.weights}': no such file")
     measured = {}
     for row in rows:
-        if not args.rows or row.name in (WHOLE, *args.rows):
+        if not args.rows or row.name in (FULL, *args.rows):
             measured[row.name] = measure(row, args)
             with atomic_path(args.output / "ablations.md") as temporary:
                 temporary.write_text(table(measured) + "\n", encoding="utf-8")

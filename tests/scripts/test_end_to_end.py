@@ -9,23 +9,42 @@ import sys
 import pytest
 
 from ovavss_d2.media.video import open_video
+from ovavss_d2.toy.videos import STORIES
 from tests.helpers.stub_model import write_video
-from tests.helpers.tiny_world import CONFIG, ROOT, make_world, tiny_options
+from tests.helpers.tiny_world import CONFIG, ROOT, tiny_options
+
+PREPARE = "--train 10 --val 2 --test 3 --size 40 48 --workers 1 --clip-steps 2 --start-steps 2"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return make_world(tmp_path_factory.mktemp("datasets"))
+def quickstart(tmp_path_factory):
+    """Run the quick start with tiny settings: a call that returns its output."""
+    root = tmp_path_factory.mktemp("quickstart")
+    for name in STORIES:  # existing videos are kept
+        path = root / "toy" / "videos" / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, loud=[True, False], size=(40, 48))
+    command = [sys.executable, "tools/quickstart.py", "--no-install", "--prepare", PREPARE]
+    command += ["--datasets", root, "--output", root / "output", "--opts", *tiny_options(root)]
+
+    def call():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    call.root, call.first_output = root, call()
+    return call
 
 
 @pytest.fixture(scope="module")
-def trained(world):
-    """Output folder of a training from the command line, and what it said."""
-    command = [sys.executable, "train_net.py", "--config-file", CONFIG, *tiny_options(world)]
-    env = {**os.environ, "DETECTRON2_DATASETS": str(world), "PYTHONPATH": ROOT}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return world / "output", done.stdout + done.stderr
+def world(quickstart):
+    return quickstart.root
+
+
+@pytest.fixture(scope="module")
+def trained(quickstart):
+    """Output folder of the training."""
+    return quickstart.root / "output" / "ovavss_toy"
 
 
 @pytest.fixture
@@ -48,24 +67,25 @@ def run(world, monkeypatch, capsys):
     return call
 
 
-def test_training_leaves_checkpoints_curves_and_results(trained):
-    output, said = trained
-    results = json.loads((output / "inference" / "results.json").read_text())
+def test_the_quick_start_leaves_checkpoints_curves_results_and_painted_videos(quickstart, trained):
+    results = json.loads((trained / "inference" / "results.json").read_text())
     assert {"mIoU", "base", "novel", "harmonic"} <= set(results["avsbench_ov"])
-    assert (output / "inference" / "per_class.png").stat().st_size > 0
-    assert (output / "model_0000001.pth").exists() and (output / "model_final.pth").exists()
-    assert list(output.glob("events.out.tfevents*"))
-    assert "Runtime:" in said
+    assert (trained / "inference" / "per_class.png").stat().st_size > 0
+    assert (trained / "model_0000001.pth").exists() and (trained / "model_final.pth").exists()
+    assert list(trained.glob("events.out.tfevents*"))
+    assert "Runtime:" in quickstart.first_output
+    painted = [path.stem for path in (trained.parent / "demo").glob("*.mp4")]
+    assert sorted(painted) == sorted(STORIES)
+    assert "==>" not in quickstart() and "test videos" in quickstart()  # nothing is left to do
 
 
 def test_evaluation_alone_repeats_the_figures_of_training(run, world, trained):
-    output, _ = trained
-    changes = {"MODEL.WEIGHTS": output / "model_final.pth", "OUTPUT_DIR": world / "again"}
+    changes = {"MODEL.WEIGHTS": trained / "model_final.pth", "OUTPUT_DIR": world / "again"}
     code, said = run("train_net", "--config-file", CONFIG, "--eval-only", **changes)
     assert code == 0, said
     first, again = (
         json.loads((folder / "inference" / "results.json").read_text())
-        for folder in (output, world / "again")
+        for folder in (trained, world / "again")
     )
     assert first["avsbench_ov"] == again["avsbench_ov"]
 
@@ -100,7 +120,7 @@ def test_demo_paints_a_video_and_keeps_its_sound(run, trained, tmp_path):
     video = write_video(tmp_path / "clip.mp4", loud=[True, False, True], size=(80, 96))
     code, said = run(
         "demo", "--config-file", CONFIG, "--input", video, "--output", tmp_path / "out",
-        "--vocabulary", "red circle", **{"MODEL.WEIGHTS": trained[0] / "model_final.pth"},
+        "--vocabulary", "red circle", **{"MODEL.WEIGHTS": trained / "model_final.pth"},
     )  # fmt: skip
     assert code == 0, said
     painted = open_video(str(tmp_path / "out" / "clip.mp4"))
@@ -126,7 +146,7 @@ def test_wrong_config_is_one_line_before_anything_is_trained(run, world, key, va
 
 
 def test_checkpoint_of_another_model_is_one_line(run, trained):
-    weights = trained[0] / "model_final.pth"
+    weights = trained / "model_final.pth"
     changes = {"MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 5, "MODEL.WEIGHTS": weights}
     code, said = run("train_net", "--config-file", CONFIG, "--eval-only", **changes)
     assert code == 1 and "another model" in said, said

@@ -1,1 +1,1 @@
-"""How long things take and how much memory they need; `tools/benchmark/` is its command line."""
+"""Measurements of time, memory and accuracy: `python -m tools.benchmark --help`."""

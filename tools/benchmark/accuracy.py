@@ -1,16 +1,18 @@
-"""What each way of naming gains in time and costs in mIoU, on a data set with truth."""
+"""Time and mIoU of the classifiers and of faster settings, on a data set with ground truth."""
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ovavss_d2.config import first_data_set, load_config
 from ovavss_d2.data.mapper import build_test_loader
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from tools.benchmark.models import Variant, build, build_variant
-from tools.benchmark.timing import PeakMemory, Timing, timed
+from tools.benchmark.timing import PeakMemory, timed
 
 NAME, WITH = "MODEL.CLASSIFIER.NAME", "MODEL.CLASSIFIER.ENSEMBLE_WITH"
 CROP_FRAMES = "MODEL.CLIP.CROP_FRAMES"
@@ -20,11 +22,11 @@ RELEASED = ("TEST.SCORING", "released", "MODEL.CLASSIFIER.BACKGROUND_NAMES", "[]
 
 REFERENCE = "reference: every query"
 VARIANTS = (
-    Variant(REFERENCE, every_query=True),
+    Variant(REFERENCE, name_all=True),
     Variant("released scoring, crop", (*RELEASED, NAME, "crop")),
     Variant("ensemble (default)"),
-    Variant("ensemble, 2 crops a query", (CROP_FRAMES, 2)),
-    Variant("ensemble, 1 crop a query", (CROP_FRAMES, 1)),
+    Variant("ensemble, 2 crops per query", (CROP_FRAMES, 2)),
+    Variant("ensemble, 1 crop per query", (CROP_FRAMES, 1)),
     Variant("ensemble, half precision", HALF),
     Variant("crop", (NAME, "crop")),
     Variant("query", (NAME, "query")),
@@ -35,26 +37,34 @@ VARIANTS = (
 )
 
 
-class Contestant:
-    """A variant with what it has cost and found so far."""
+class VariantRun:
+    """A variant with its evaluator, its time, and the number of crops that CLIP encoded."""
 
-    def __init__(self, variant: Variant, model: OVAVSS, dataset: str):
+    def __init__(self, variant: Variant, model: OVAVSS, dataset: str) -> None:
         self.variant, self.model = variant, model
         self.evaluator = AVSSEvaluator(dataset)
-        self.timing, self.crops = Timing(), 0
-        self._encode = model.classifier.clip.encode_images
+        self.seconds = 0.0
+        self.crops = 0
         clip = model.classifier.clip
-        clip.encode_images = self._count  # type: ignore[method-assign]  # of this model alone
+        encode = clip.encode_images
 
-    def _count(self, crops):
-        self.crops += len(crops)
-        return self._encode(crops)
+        def encode_and_count(crops: Tensor) -> Tensor:
+            self.crops += len(crops)
+            return encode(crops)
 
-    def run(self, batch: list[dict]) -> None:
-        """Segment a video, timed, and compare it with the truth, not timed."""
+        clip.encode_images = encode_and_count  # type: ignore[method-assign]
+
+    def run(self, batch: list[dict[str, Any]]) -> None:
+        """Segment a video, timed, and evaluate the result."""
         seconds, outputs = timed(lambda: self.model(batch))
-        self.timing.seconds.append(seconds)
+        self.seconds += seconds
         self.evaluator.process(batch, outputs)
+
+    def figures(self) -> dict[str, float]:
+        """Results of the AVSBench-OV protocol."""
+        results = self.evaluator.evaluate()
+        assert results is not None  # there is one process
+        return results["avsbench_ov"]
 
 
 @torch.no_grad()
@@ -64,56 +74,45 @@ def compare(
     *,
     variants: Sequence[Variant] = VARIANTS,
     videos: int | None = None,
-) -> list[dict]:
-    """Run variants over the first test set, all of them on each video in turn.
+) -> list[dict[str, Any]]:
+    """Run variants over the first test set, taking turns on each video.
 
     Args:
-        config_file, opts: a trained model; random weights say nothing here.
-        variants: the first one is what the speed-ups refer to.
-        videos: stop after as many; None: all.
+        config_file, opts: a trained model.
+        variants: the first one is the reference.
+        videos: number of test videos; None: all.
 
     Returns:
-        A row a variant: `ms` a video, `speed` relative to the first one, `crops` that CLIP saw,
-        `mIoU`, `base`, `novel`, and `cost` in points of mIoU against the default.
+        A row per variant: `ms per video`, `speed` relative to the reference, number of `crops`
+        encoded by CLIP, `mIoU`, `base`, `novel`, and `cost` in points of mIoU.
     """
     cfg = load_config(config_file, [str(x) for x in opts])
     model = build(config_file, opts)
     dataset = first_data_set(cfg, "TEST")
-    contestants = [
-        Contestant(v, build_variant(model, config_file, opts, v), dataset) for v in variants
-    ]
-    batches = build_test_loader(cfg, dataset)
+    runs = [VariantRun(v, build_variant(model, config_file, opts, v), dataset) for v in variants]
+    count = 0
     with PeakMemory() as memory:
-        for number, batch in enumerate(itertools.islice(batches, videos)):
-            if number == 0:
-                for contestant in contestants:
-                    contestant.model(batch)  # warm-up, names are embedded
-                    contestant.crops = 0
-            first = number % len(contestants)
-            for contestant in contestants[first:] + contestants[:first]:
-                contestant.run(batch)
-    return _rows(contestants, memory)
-
-
-def _rows(contestants: list[Contestant], memory: PeakMemory) -> list[dict]:
-    figures = []
-    for contestant in contestants:
-        results = contestant.evaluator.evaluate()
-        assert results is not None  # there is but one process
-        figures.append(results["avsbench_ov"])
-    total = [sum(c.timing.seconds) for c in contestants]
-    exact = figures[0]["mIoU"]
+        for batch in itertools.islice(build_test_loader(cfg, dataset), videos):
+            if count == 0:  # warm up, and embed the names
+                for run in runs:
+                    run.model(batch)
+                    run.crops = 0
+            first = count % len(runs)
+            for run in runs[first:] + runs[:first]:
+                run.run(batch)
+            count += 1
+    figures = [run.figures() for run in runs]
     return [
         {
-            "variant": c.variant.name,
-            "keys": " ".join(str(x) for x in c.variant.opts),
-            "ms a video": 1e3 * seconds / len(c.timing.seconds),
-            "speed": total[0] / seconds,
-            "crops": c.crops,
+            "variant": run.variant.name,
+            "keys": " ".join(str(x) for x in run.variant.opts),
+            "ms per video": 1e3 * run.seconds / count,
+            "speed": runs[0].seconds / run.seconds,
+            "crops": run.crops,
             **{key: figure[key] for key in ("mIoU", "base", "novel")},
-            "cost": exact - figure["mIoU"],
+            "cost": figures[0]["mIoU"] - figure["mIoU"],
             "host MiB": memory.host,
             "GPU MiB": memory.gpu,
         }
-        for c, figure, seconds in zip(contestants, figures, total, strict=True)
+        for run, figure in zip(runs, figures, strict=True)
     ]

@@ -1,10 +1,8 @@
-"""Models to time: variants of one model that share its weights, and clips to feed them.
-
-Shapes: Q queries, T frames, H W pixels.
-"""
+"""Models to time and inputs for them. Shapes: Q queries, T frames, H W pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.modeling import build_model
@@ -20,20 +18,19 @@ class Variant:
     """One way to run the model.
 
     Attributes:
-        name: what the tables say.
-        opts: pairs KEY VALUE that make it out of the config.
-        every_query: CLIP sees every query, as in the released system, not those alone that can be
-            painted.
+        name: label in the tables.
+        opts: pairs KEY VALUE that differ from the config.
+        name_all: CLIP names every query, as in the released system, not only paintable ones.
     """
 
     name: str
     opts: tuple = ()
-    every_query: bool = False
+    name_all: bool = False
 
 
 def build(config_file: str, opts: Sequence = (), *, weights: bool = True) -> OVAVSS:
-    """A model in evaluation mode, without gradients; with its weights, or with random ones."""
-    cfg = load_config(config_file, [str(x) for x in opts])
+    """A model in evaluation mode, without gradients, with its weights or random ones."""
+    cfg = load_config(config_file, [*map(str, opts), "MODEL.EMBEDDING_CACHE", ""])
     torch.manual_seed(0)
     model = build_model(cfg)
     if weights:
@@ -42,34 +39,35 @@ def build(config_file: str, opts: Sequence = (), *, weights: bool = True) -> OVA
 
 
 def build_variant(model: OVAVSS, config_file: str, opts: Sequence, variant: Variant) -> OVAVSS:
-    """A variant of a model that has been built from the same config; it shares all weights."""
+    """A variant of a model built from the same config; it shares all weights."""
     other = build(config_file, [*opts, *variant.opts], weights=False)
     other.backbone, other.audio_encoder = model.backbone, model.audio_encoder
     other.sem_seg_head = model.sem_seg_head
     other.classifier.text_head = model.classifier.text_head
     other.classifier.clip.model = model.classifier.clip.model
     other.set_vocabulary(model.vocabulary)
-    if variant.every_query:
-        keep_every_query(other)
+    if variant.name_all:
+        name_queries(other)
     return other
 
 
-def keep_every_query(model: OVAVSS) -> None:
-    """Have every query named, whether it can be painted or not."""
-    painter = model.postprocessor
+def name_queries(model: OVAVSS, count: int | None = None) -> None:
+    """Make a model name its first queries (None: all), even if they cannot be painted."""
 
     def select_by_objectness(objectness: Tensor) -> Tensor:
-        return torch.ones_like(objectness, dtype=torch.bool)
+        limit = len(objectness) if count is None else count
+        return torch.arange(len(objectness), device=objectness.device) < limit
 
     def select_by_mask(mask_logits: Tensor, has_sound: Tensor) -> Tensor:
         return mask_logits.new_ones(len(mask_logits), dtype=torch.bool)
 
-    painter.select_by_objectness = select_by_objectness  # type: ignore[method-assign]
-    painter.select_by_mask = select_by_mask  # type: ignore[method-assign]
+    processor = model.postprocessor
+    processor.select_by_objectness = select_by_objectness  # type: ignore[method-assign]
+    processor.select_by_mask = select_by_mask  # type: ignore[method-assign]
 
 
-def random_clip(size: tuple[int, int], frames: int, seed: int = 0) -> dict:
-    """Noise to see and to hear, in the mapper's form; noise is as much work as a film."""
+def random_clip(size: tuple[int, int], frames: int, seed: int = 0) -> dict[str, Any]:
+    """A clip of noise, as the mapper returns it; the content does not change the time."""
     generator = torch.Generator().manual_seed(seed)
     return {
         "image": torch.randint(0, 256, (frames, 3, *size), generator=generator).byte(),
@@ -83,13 +81,12 @@ def random_clip(size: tuple[int, int], frames: int, seed: int = 0) -> dict:
 
 
 def discs(queries: int, frames: int, size: tuple[int, int], seed: int = 0) -> Tensor:
-    """Mask logits (Q, T, H, W) of discs that drift, a fifth of the frame's height wide."""
+    """Mask logits (Q, T, H, W) of moving discs with a diameter of a fifth of the height."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
-    radius = height / 10
-    start = torch.rand(queries, 2, generator=generator)
-    drift = 0.1 * (torch.rand(queries, 2, generator=generator) - 0.5)
-    at = (start[:, None] + torch.arange(frames)[:, None] * drift[:, None]).clamp(0, 1)
-    y = torch.arange(height)[:, None] - at[..., 0, None, None] * (height - 1)
-    x = torch.arange(width) - at[..., 1, None, None] * (width - 1)
-    return (radius - (x.square() + y.square()).sqrt()) / 2
+    start = torch.rand(queries, 1, 2, generator=generator)
+    step = 0.1 * (torch.rand(queries, 1, 2, generator=generator) - 0.5)
+    centers = (start + torch.arange(frames)[:, None] * step).clamp(0, 1)
+    y = torch.arange(height)[:, None] - centers[..., 0, None, None] * (height - 1)
+    x = torch.arange(width) - centers[..., 1, None, None] * (width - 1)
+    return (height / 10 - (x.square() + y.square()).sqrt()) / 2

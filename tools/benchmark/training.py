@@ -1,15 +1,13 @@
-"""Where the time of a training step goes.
-
-Shapes: B clips, T frames, N objects, H W pixels.
-"""
+"""Time of the parts of a training step."""
 
 import logging
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
+from typing import Any
 
 import torch
 from detectron2.modeling import build_model
@@ -20,12 +18,12 @@ from ovavss_d2.config import load_config
 from ovavss_d2.engine.optimizer import build_optimizer
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from tools.benchmark.models import Variant, discs, random_clip
-from tools.benchmark.timing import PeakMemory, synchronise
+from tools.benchmark.timing import PeakMemory, synchronize
 
 logger = logging.getLogger(__name__)
 
 OBJECTS = 2
-PARTS = ("forward", "matching", "points", "losses", "backward", "optimiser")
+PARTS = ("forward", "matching", "points", "losses", "backward", "optimizer")
 VARIANTS = (
     Variant("as configured"),
     Variant("checkpointing", ("MODEL.CHECKPOINTING", True)),
@@ -37,43 +35,43 @@ VARIANTS = (
         ("MODEL.CHECKPOINTING", True, "SOLVER.AMP.ENABLED", True, "MODEL.COMPILE", True),
     ),
 )
-COMPILER = "g++"  # torch.compile's, on a CPU
+COMPILER = "g++"  # used by torch.compile on a CPU
 
 
 class Stopwatch:
-    """Seconds by part; a part inside another one is not counted twice."""
+    """Seconds by part; the time of a nested part is not counted for the outer one."""
 
-    def __init__(self):
-        self.seconds = defaultdict(float)
-        self._inside = []
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._nested: list[float] = []
 
     @contextmanager
-    def part(self, name: str):
+    def part(self, name: str) -> Iterator[None]:
         """Count the block for a part."""
-        synchronise()
-        start, inner = time.perf_counter(), 0.0
-        self._inside.append(inner)
+        synchronize()
+        start = time.perf_counter()
+        self._nested.append(0.0)
         try:
             yield
         finally:
-            synchronise()
+            synchronize()
             elapsed = time.perf_counter() - start
-            self.seconds[name] += elapsed - self._inside.pop()
-            if self._inside:
-                self._inside[-1] += elapsed
+            self.seconds[name] += elapsed - self._nested.pop()
+            if self._nested:
+                self._nested[-1] += elapsed
 
-    def around(self, name: str, function):
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, counted for a part."""
 
-        def counted(*args, **kwargs):
+        def counted(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
                 return function(*args, **kwargs)
 
         return counted
 
 
-def training_clip(size: tuple[int, int], frames: int, seed: int) -> dict:
-    """A clip of noise with two discs to find, in the mapper's form."""
+def training_clip(size: tuple[int, int], frames: int, seed: int) -> dict[str, Any]:
+    """A clip of noise with two discs as objects, as the mapper returns it."""
     masks = discs(OBJECTS, frames, size, seed) > 0
     classes = torch.arange(OBJECTS)
     instances = [
@@ -92,18 +90,19 @@ def training(
     clips: int,
     repeats: int,
     variants: Sequence[Variant] = VARIANTS,
-) -> list[dict]:
-    """Milliseconds of each part of a step, random weights, clips of noise in memory.
+) -> list[dict[str, Any]]:
+    """Measure training steps with random weights on clips of noise.
 
     Args:
-        config_file, opts: the model and its recipe.
+        config_file, opts: the model and its optimizer.
         size: (H, W) of the frames.
-        clips: B.
-        repeats: timed steps; two come before them.
-        variants: keys to try.
+        clips: clips per step.
+        repeats: timed steps, after two others.
+        variants: config keys to compare.
 
     Returns:
-        A row a variant: the parts and `step` in ms, `loss` of the first step, `host MiB`.
+        A row per variant: the parts and `step` in ms, `loss` of the first step, `host MiB`,
+        `GPU MiB`.
     """
     rows = []
     bar = tqdm(variants, disable=None)  # compiling takes minutes
@@ -111,47 +110,42 @@ def training(
         bar.set_description(variant.name)
         cfg = load_config(config_file, [str(x) for x in (*opts, *variant.opts)])
         if cfg.MODEL.COMPILE and not shutil.which(COMPILER):
-            logger.warning("'%s' is left out: there is no %s", variant.name, COMPILER)
+            logger.warning("'%s' is skipped: %s is not installed", variant.name, COMPILER)
             continue
         torch.manual_seed(0)
         model = build_model(cfg).train()
-        optimizer = build_optimizer(cfg, model)
+        step = Step(model, build_optimizer(cfg, model), cfg.SOLVER.AMP.ENABLED)
         batch = [training_clip(size, cfg.INPUT.SAMPLING_FRAME_NUM, i) for i in range(clips)]
-        step = Step(model, optimizer, cfg.SOLVER.AMP.ENABLED)
         with PeakMemory() as memory:
             steps = [step(batch) for _ in range(2 + repeats)]
-        seconds = {part: median(s[part] for s, _ in steps[2:]) for part in PARTS}
-        total = median(sum(s.values()) for s, _ in steps[2:])
         rows.append(
             {
                 "variant": variant.name,
-                **{part: 1e3 * value for part, value in seconds.items()},
-                "step ms": 1e3 * total,
+                **{part: 1e3 * median(s[part] for s, _ in steps[2:]) for part in PARTS},
+                "step ms": 1e3 * median(sum(s.values()) for s, _ in steps[2:]),
                 "loss": steps[0][1],
                 "host MiB": memory.host,
                 "GPU MiB": memory.gpu,
             }
         )
-        logger.info("%s: %.0f ms a step", variant.name, 1e3 * total)
     return rows
 
 
 class Step:
-    """One training step, timed part by part."""
+    """A training step that measures its parts."""
 
-    def __init__(self, model: OVAVSS, optimizer: torch.optim.Optimizer, amp: bool):
+    def __init__(self, model: OVAVSS, optimizer: torch.optim.Optimizer, amp: bool) -> None:
         self.model, self.optimizer, self.amp = model, optimizer, amp
         self.watch = Stopwatch()
-        criterion, around = model.criterion, self.watch.around
+        criterion, wrap = model.criterion, self.watch.wrap
         matcher = criterion.matcher
-        matcher.forward = around("matching", matcher.forward)  # type: ignore[method-assign]
+        matcher.forward = wrap("matching", matcher.forward)  # type: ignore[method-assign]
         for method in ("match_points", "loss_points"):
-            counted = around("points", getattr(criterion.sampler, method))
+            counted = wrap("points", getattr(criterion.sampler, method))
             setattr(criterion.sampler, method, counted)
-        counted = around("losses", criterion.forward)
-        criterion.forward = counted  # type: ignore[method-assign]  # of this model alone
+        criterion.forward = wrap("losses", criterion.forward)  # type: ignore[method-assign]
 
-    def __call__(self, batch: list[dict]) -> tuple[dict[str, float], float]:
+    def __call__(self, batch: list[dict[str, Any]]) -> tuple[dict[str, float], float]:
         """Seconds by part, and the loss."""
         self.watch.seconds.clear()
         device = self.model.device.type
@@ -161,6 +155,6 @@ class Step:
         with self.watch.part("backward"):
             self.optimizer.zero_grad()
             loss.backward()
-        with self.watch.part("optimiser"):
+        with self.watch.part("optimizer"):
             self.optimizer.step()
         return dict(self.watch.seconds), loss.item()
