@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ovavss_d2.weights.safe_pickle import ARRAY_GLOBALS, ArrayUnpickler, check_members, read_torchscript
+from ovavss_d2.weights.safe_pickle import (
+    ARRAY_GLOBALS,
+    ArrayUnpickler,
+    check_members,
+    read_torchscript,
+)
 
 
 @dataclass(frozen=True)

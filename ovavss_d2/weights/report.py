@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from ovavss_d2.weights.files import PUBLISHED, read_weights, require_file
-from ovavss_d2.weights.layouts import CONSTANTS, LAYOUTS, PARTS, count_by_module, layout_of, to_own_layout
+from ovavss_d2.weights.layouts import (
+    CONSTANTS,
+    LAYOUTS,
+    PARTS,
+    count_by_module,
+    layout_of,
+    to_own_layout,
+)
 
 R50, SWIN = "configs/ovavss_R50.yaml", "configs/ovavss_swin.yaml"
 SWIN_B, VIT_B, VIT_L = (
@@ -84,7 +91,9 @@ def identify_models(report: Report, state: Mapping[str, Tensor]) -> None:
     report.lines.append(
         f"{models}: {len(weights)} weights, {numbers:,} numbers, {'/'.join(dtypes)}"
     )
-    report.lines.append(count_by_module(ours) + (f"; not used here: {count_by_module(extra)}" if extra else ""))
+    report.lines.append(
+        count_by_module(ours) + (f"; not used here: {count_by_module(extra)}" if extra else "")
+    )
     if (report.layout, models) in KNOWN:
         _compare_sizes(report, KNOWN[report.layout, models], len(weights), numbers)
     elif report.layout != "own":

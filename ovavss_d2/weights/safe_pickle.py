@@ -21,7 +21,9 @@ _ENCODINGS = ("latin1", "latin-1", "utf-8")
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     """Bytes, as old pickle protocols write them."""
     if encoding not in _ENCODINGS:
-        raise pickle.UnpicklingError(f"it encodes text as {encoding!r}, expected one of {_ENCODINGS}")
+        raise pickle.UnpicklingError(
+            f"it encodes text as {encoding!r}, expected one of {_ENCODINGS}"
+        )
     return codecs.encode(text, encoding)
 
 
@@ -91,7 +93,9 @@ _STORAGES = {
 }
 
 
-def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
+def _tensor(
+    storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any
+) -> torch.Tensor:
     return storage.as_strided(size, stride, offset)
 
 

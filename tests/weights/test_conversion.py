@@ -1,17 +1,17 @@
-"""Weight files change their layout and not a bit of their numbers."""
+"""Conversion between layouts keeps every bit of the numbers."""
 
 import pickle
 
-from tests.helpers import full_size
 import numpy as np
 import pytest
 import torch
-from tests.helpers.small_weights import config_with, differing, make_model, released_state
-from tests.helpers.scripts import load_script
 
 from ovavss_d2.weights.checkpoint import load_weights
 from ovavss_d2.weights.conversion import Weights, convert_file
 from ovavss_d2.weights.files import read_weights
+from tests.helpers import full_size
+from tests.helpers.scripts import load_script
+from tests.helpers.small_weights import config_with, differing, make_model, released_state
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_our_own_checkpoint_comes_back_from_the_released_layout(tmp_path):
     assert not differing(model, source)
 
 
-def test_a_head_that_the_released_layout_has_no_place_for_is_named(tmp_path, tool, capsys):
+def test_a_head_that_the_released_layout_cannot_hold_is_named(tmp_path, tool, capsys):
     torch.save({"model": make_model().state_dict()}, tmp_path / "own.pth")
     tool.run([str(tmp_path / "own.pth"), str(tmp_path / "out.pth"), "--to", "released"])
     said = capsys.readouterr().out

@@ -1,15 +1,15 @@
-"""The published files at full size: each fills its places in the model of its configuration."""
+"""Published files at full size load completely into the model of their configuration."""
 
 import logging
 
-from tests.helpers import full_size
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
-from tests.helpers.small_weights import to_release
-from tests.helpers.tiny_world import ROOT
 
 from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, load_inference_config, load_weights
+from tests.helpers import full_size
+from tests.helpers.small_weights import to_release
+from tests.helpers.tiny_world import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")
 CONFIGS = {"r50": f"{ROOT}/configs/ovavss_R50.yaml", "swinb": f"{ROOT}/configs/ovavss_swin.yaml"}
@@ -21,7 +21,7 @@ def config(size, **files):
 
 
 def build(cfg, device="meta"):
-    """The whole model; on "meta" it takes no memory, on "cpu" nothing is initialised."""
+    """The whole model; "meta" takes no memory, "cpu" is not initialized."""
     with torch.device("meta"):
         model = META_ARCH_REGISTRY.get("OVAVSS")(cfg)
     return model if device == "meta" else model.to_empty(device=device)
@@ -43,7 +43,7 @@ def test_a_released_checkpoint_fills_the_whole_model(tmp_path, caplog, size):
 
 
 @pytest.mark.parametrize("size", ["r50", "swinb"])
-def test_start_weights_and_the_parts_files_fill_all_but_what_is_new(tmp_path, caplog, size):
+def test_mask2former_and_the_files_of_parts_fill_all_but_new_layers(tmp_path, caplog, size):
     cfg = config(
         size,
         **{
@@ -68,7 +68,7 @@ def test_start_weights_and_the_parts_files_fill_all_but_what_is_new(tmp_path, ca
         "weights of CLIP",
     ]
     (stay,) = [line for line in said if "keep their initial values" in line]
-    # the text head, early fusion, and what lets queries hear
+    # the text head, early fusion, and query audio
     assert stay.endswith(
         "classifier.text_head (5), sem_seg_head.pixel_decoder (18), sem_seg_head.predictor (73)"
     )

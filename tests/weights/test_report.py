@@ -1,16 +1,16 @@
-"""What a download is, and whether it is whole, is said before anything is built."""
+"""Downloaded weight files are identified and checked without building a model."""
 
 import shutil
 
-from tests.helpers import full_size
 import pytest
 import torch
-from tests.helpers.scripts import load_script
-from tests.helpers.tiny_world import ROOT
 
 from ovavss_d2.weights.files import PUBLISHED
 from ovavss_d2.weights.layouts import layout_of
 from ovavss_d2.weights.report import Report, check_file, identify_models, sha256_of
+from tests.helpers import full_size
+from tests.helpers.scripts import load_script
+from tests.helpers.tiny_world import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_missing_weights_and_other_sizes_are_problems(tmp_path):
     assert any("not a published" in problem for problem in report.problems)
 
 
-def test_numbers_that_are_none_are_a_problem(tmp_path):
+def test_nan_is_a_problem(tmp_path):
     state = vggish() | {"features.0.bias": torch.full((64,), float("nan"))}
     report = check_file(full_size.save(tmp_path / "vggish.pth", state))
     assert report.problems == ["1 weights are not finite, such as 'features.0.bias'"]
@@ -69,13 +69,13 @@ def test_a_damaged_file_is_a_problem(tmp_path):
     path = tmp_path / "vggish.pth"
     full_size.save(path, {name: torch.full((99,), 0.1) for name in vggish()})
     content = bytearray(path.read_bytes())
-    place = content.rindex(torch.full((99,), 0.1).numpy().tobytes()[:64])
-    content[place] ^= 1
+    index = content.rindex(torch.full((99,), 0.1).numpy().tobytes()[:64])
+    content[index] ^= 1
     path.write_bytes(content)
     assert any("damaged" in problem for problem in check_file(str(path)).problems)
 
 
-def test_a_published_name_asks_for_the_published_sum(tmp_path, monkeypatch):
+def test_a_file_with_a_published_name_must_have_the_published_sum(tmp_path, monkeypatch):
     path = full_size.save(tmp_path / "vggish-10086976.pth", vggish())
     report = check_file(path)
     assert any("expected 10086976" in problem for problem in report.problems)

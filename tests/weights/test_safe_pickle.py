@@ -1,4 +1,4 @@
-"""No file runs code while it is read: what it would call is named in one line instead."""
+"""No code in a weight file is executed; the error names what the file refers to."""
 
 import os
 import pickle
@@ -7,11 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from tests.helpers.small_weights import config_with, make_model
 from torch import nn
 
 from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer
 from ovavss_d2.weights.files import read_weights
+from tests.helpers.small_weights import config_with, make_model
 
 WEIGHTS = {"backbone.net.conv1.weight": torch.zeros(2)}
 
@@ -24,14 +24,14 @@ class Command:
 
 
 class Disguised:
-    """Calls something harmless, from where all else could be reached."""
+    """Calls a harmless function that gives access to others."""
 
     def __reduce__(self):
         return getattr, ("text", "upper")
 
 
 class Codec:
-    """Asks for a codec that is none of text."""
+    """Uses a codec that is not for text."""
 
     def __reduce__(self):
         return __import__("_codecs").encode, ("text", "rot13")
@@ -67,7 +67,7 @@ def torchscript_with_other_data(path, evil):
         archive.writestr("model/data.pkl", pickle.dumps(evil))
 
 
-WAYS = [
+FORMATS = [
     plain_pickle, of_torch, of_old_torch, with_hidden_member, disguised_as_torchscript,
     torchscript_with_other_data,
 ]  # fmt: skip
@@ -81,10 +81,10 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pth"])
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_command_is_refused_in_one_line(tmp_path, way, suffix):
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_a_command_is_refused_in_one_line(tmp_path, write, suffix):
     path = tmp_path / f"evil.{suffix}"
-    way(path, Command())
+    write(path, Command())
     for mapped in (False, True):
         with pytest.raises(ValueError, match="evil.*mkdir") as error:
             read_weights(str(path), mapped=mapped)
@@ -92,21 +92,20 @@ def test_a_command_is_refused_in_one_line(tmp_path, way, suffix):
 
 
 @pytest.mark.parametrize("evil", [Disguised(), Codec(), np.float64], ids=["getattr", "codec", "f"])
-def test_only_what_builds_arrays_is_admitted(tmp_path, evil):
+def test_only_arrays_and_containers_are_allowed(tmp_path, evil):
     plain_pickle(tmp_path / "evil.pkl", evil)
     with pytest.raises(ValueError, match="evil"):
         read_weights(str(tmp_path / "evil.pkl"))
 
 
-def test_the_command_is_there_to_be_refused(tmp_path):
-    """The test's own control: Python's reader does run it."""
+def test_the_command_runs_without_protection(tmp_path):
     pickle.loads(pickle.dumps(Command()))
     os.rmdir("executed")
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_training_does_not_resume_from_code_either(tmp_path, way):
-    way(tmp_path / "model_0000001.pth", Command())
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_training_does_not_resume_from_code(tmp_path, write):
+    write(tmp_path / "model_0000001.pth", Command())
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     checkpointer = OVAVSSCheckpointer(
         make_model(), str(tmp_path), cfg=config_with(), trainer=nn.Linear(1, 1)

@@ -1,13 +1,13 @@
-"""Released weights bring the settings they were made for, unless the user sets them."""
+"""Released weights set the options that they were trained for, unless the user sets them."""
 
 import logging
 
 import pytest
 import torch
-from tests.helpers.small_weights import Classifier, make_model, released_state
-from tests.helpers.tiny_world import CONFIG
 
 from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, load_inference_config, load_weights
+from tests.helpers.small_weights import Classifier, make_model, released_state
+from tests.helpers.tiny_world import CONFIG
 
 KEYS = {
     "NAME": lambda cfg: cfg.MODEL.CLASSIFIER.NAME,
@@ -40,33 +40,39 @@ def released(source, tmp_path):
     return save(tmp_path / "released.pth", {"model": released_state(source)})
 
 
-def test_released_weights_bring_all_of_them(released):
+def test_released_weights_set_all_of_them(released):
     assert settings(load_inference_config(CONFIG, ["MODEL.WEIGHTS", released])) == RELEASED
 
 
-def test_other_weights_bring_none(source, tmp_path):
+def test_other_weights_set_none(source, tmp_path):
     own = save(tmp_path / "own.pth", {"model": source.state_dict()})
     for weights in (own, "", str(tmp_path / "nowhere.pth")):
         assert settings(load_inference_config(CONFIG, ["MODEL.WEIGHTS", weights])) == OURS
 
 
-def test_they_stay_with_weights_that_were_converted(source, tmp_path):
+def test_converted_weights_keep_them(source, tmp_path):
     path = save(tmp_path / "own.pth", {"model": source.state_dict(), "origin": "released"})
     assert settings(load_inference_config(CONFIG, ["MODEL.WEIGHTS", path])) == RELEASED
 
 
-def test_what_the_user_sets_is_kept_even_at_its_default(released, tmp_path):
+def test_options_of_the_user_are_kept_even_at_their_default(released, tmp_path):
     options = ["MODEL.WEIGHTS", released, "TEST.SCORING", "score"]
-    assert settings(load_inference_config(CONFIG, options)) == ["crop", "released", "score", 0.0, False]
+    assert settings(load_inference_config(CONFIG, options)) == [
+        "crop",
+        "released",
+        "score",
+        0.0,
+        False,
+    ]
     mine = tmp_path / "mine.yaml"
     mine.write_text(f"_BASE_: {CONFIG}\nMODEL:\n  AUDIO:\n    PAIRING: time\n")
-    heir = tmp_path / "heir.yaml"
-    heir.write_text("_BASE_: mine.yaml\n")
-    found = settings(load_inference_config(str(heir), ["MODEL.WEIGHTS", released]))
+    child = tmp_path / "child.yaml"
+    child.write_text("_BASE_: mine.yaml\n")
+    found = settings(load_inference_config(str(child), ["MODEL.WEIGHTS", released]))
     assert found == ["crop", "time", "released", 0.0, False]
 
 
-def test_one_line_says_so(released, caplog):
+def test_one_line_reports_the_settings(released, caplog):
     cfg = load_inference_config(CONFIG, ["MODEL.WEIGHTS", released, "TEST.SCORING", "score"])
     model = make_model()
     with caplog.at_level(logging.INFO):
@@ -80,7 +86,7 @@ def test_one_line_says_so(released, caplog):
     assert model.classifier.choice == "crop"
 
 
-def test_training_from_released_weights_keeps_the_projects_settings(released, caplog):
+def test_training_from_released_weights_keeps_the_settings_of_the_config(released, caplog):
     cfg = load_inference_config(CONFIG)
     model = make_model()
     checkpointer = OVAVSSCheckpointer(model, cfg=cfg, trainer=torch.nn.Linear(1, 1))

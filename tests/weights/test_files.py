@@ -1,0 +1,64 @@
+"""Weight files in every format are read; other files are errors of one line."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from ovavss_d2.weights.files import read_weights
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_of_every_pickle_protocol_are_read(tmp_path, protocol):
+    path = tmp_path / "arrays.pkl"
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path.write_bytes(pickle.dumps({"model": {"x": array, "module.y": array.T}}, protocol))
+    state = read_weights(str(path))["model"]
+    assert state["x"].tolist() == array.tolist()
+    assert state["y"].tolist() == array.T.tolist()
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth", "safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
+def test_broken_files_are_one_line_errors(tmp_path, suffix, content):
+    path = tmp_path / f"broken.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="broken") as error:
+        read_weights(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (bytes(100), "it is empty"),
+        (b" \r\n", "it is empty"),
+        (b"<!DOCTYPE html>\r\n<html>", "it is a text file that starts with '<!DOCTYPE html>'"),
+        (b"version https://git-lfs.github.com\noid", "starts with 'version https://git-lfs"),
+    ],
+)
+def test_failed_downloads_are_described(tmp_path, content, reason):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_weights(str(tmp_path / "weights.pth"))
+
+
+def test_a_binary_file_is_not_described_as_text(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"\xff\xfe" * 50)
+    with pytest.raises(ValueError, match="not a readable weight file: (?!it is)"):
+        read_weights(str(tmp_path / "weights.pth"))
+
+
+def test_a_folder_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="not a readable weight file: .*directory"):
+        read_weights(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [{"model": {}}, {"epoch": 3}, [1, 2]])
+def test_files_without_weights_are_an_error(tmp_path, content):
+    path = tmp_path / "empty.pth"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="holds no weights"):
+        read_weights(str(path))
