@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 
 import ovavss_d2  # noqa: F401  (makes `import detectron2` work)
+from ovavss_d2.data.catalog import DatasetCatalog, MetadataCatalog
 from tests.helpers.avsbench_tree import Tree, fill, prepare, write_wav
 
 
@@ -50,6 +51,16 @@ def spoilable(prepared, tmp_path, monkeypatch):
     shutil.copytree(prepared, folder)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
     return folder
+
+
+@pytest.fixture
+def catalog():
+    """Detectron2's catalogs, from which data sets that a test registers are removed afterwards."""
+    before = set(DatasetCatalog.list())
+    yield DatasetCatalog
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 @pytest.fixture

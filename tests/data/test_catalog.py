@@ -1,34 +1,30 @@
-import json
 import os
 import pickle
-import shutil
+import re
+from dataclasses import replace
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ovavss_d2.data.catalog import Split, check_dataset, load_split, register_split
 from ovavss_d2.vocabulary import AVSBENCH_BASE_IDS, AVSBENCH_NAMES, TOY_NAMES
-
-NAMES = [
-    *("avsbench_ov_train_base", "avsbench_ov_val_all", "avsbench_ov_val_base"),
-    *("avsbench_ov_val_novel", "avsbench_ov_test_all", "avsbench_ov_test_base"),
-    *("avsbench_ov_test_novel", "avsbench_derived_train_base", "avsbench_derived_val_base"),
-    *("avsbench_derived_test_all", "toy_ov_train_base", "toy_ov_val_base", "toy_ov_test_all"),
-    *("avsbench_semantic_train", "avsbench_semantic_val", "avsbench_semantic_test"),
-    *("toy_ov_test_base", "toy_ov_test_novel_silent", "toy_ov_test_novel_sounding"),
-]
+from tests.helpers.paths import REPOSITORY
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_metadata_need_no_data(name):
-    metadata = MetadataCatalog.get(name)
-    names = list(TOY_NAMES if name.startswith("toy") else AVSBENCH_NAMES)
-    assert metadata.names == names
-    assert metadata.stuff_classes == ["background", *names]
-    assert len(metadata.stuff_colors) == len(names) + 1
-    assert tuple(metadata.stuff_colors[1]) == (128, 0, 0)
-    assert sorted(metadata.base_ids + metadata.novel_ids) == list(range(1, len(names) + 1))
-    assert metadata.evaluator_type == "ovavss"
+def test_the_data_sets_of_the_readme_have_metadata_without_their_files():
+    table = (REPOSITORY / "datasets/README.md").read_text().split("## ")[0]
+    documented = set(re.findall(r"`((?:toy_ov|avsbench)_\w+)`", table))
+    registered = {n for n in DatasetCatalog.list() if n.startswith(("toy_ov", "avsbench"))}
+    assert documented == registered
+    for name in registered:
+        metadata = MetadataCatalog.get(name)
+        names = list(TOY_NAMES if name.startswith("toy") else AVSBENCH_NAMES)
+        assert metadata.names == names
+        assert metadata.stuff_classes == ["background", *names]
+        assert len(metadata.stuff_colors) == len(names) + 1
+        assert tuple(metadata.stuff_colors[1]) == (128, 0, 0)
+        assert sorted(metadata.base_ids + metadata.novel_ids) == list(range(1, len(names) + 1))
+        assert metadata.evaluator_type == "ovavss"
 
 
 def test_protocol_names_and_novel_ids_differ_by_split():
@@ -87,23 +83,6 @@ def test_views_select_videos_by_their_names(spoilable):
     assert videos("novel") == {"test_novel"}
 
 
-def test_views_of_the_toy_world_come_from_its_file(spoilable, monkeypatch):
-    toy = spoilable / "toy"
-    content = json.loads((spoilable / "AVSBench-derived/derived_test_all.json").read_text())
-    content["categories"] = []
-    (toy / "split_lists").mkdir(parents=True)
-    (toy / "split_lists/derived_test_all.json").write_text(json.dumps(content))
-    shutil.copytree(spoilable / "AVSBench-semantic", toy / "AVSBench-semantic")
-    (toy / "views.json").write_text(json.dumps({"test_base": "base", "test_novel": "novel_silent"}))
-    for view, video in (("base", "test_base"), ("novel_silent", "test_novel")):
-        assert [r["video_id"] for r in DatasetCatalog.get(f"toy_ov_test_{view}")] == [video]
-    with pytest.raises(ValueError, match="it has no video for 'toy_ov_test_novel_sounding'"):
-        DatasetCatalog.get("toy_ov_test_novel_sounding")
-    (toy / "views.json").write_text("[1")
-    with pytest.raises(ValueError, match="views.json': broken JSON"):
-        DatasetCatalog.get("toy_ov_test_base")
-
-
 @pytest.mark.parametrize(
     "content, message",
     [
@@ -128,21 +107,25 @@ def test_a_broken_split_gives_one_line(spoilable, content, message):
     assert "derived_train_base.json" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_custom_split_can_be_registered(spoilable):
+def test_custom_splits_and_views_can_be_registered(spoilable, catalog):
     split = Split(
         name="my_videos",
-        json_file="AVSBench-derived/derived_val_base.json",
+        json_file="AVSBench-derived/derived_test_all.json",
         image_root="AVSBench-semantic",
         audio_root="AVSBench-semantic",
         names=AVSBENCH_NAMES,
         base_ids=AVSBENCH_BASE_IDS,
         protocol_name="mine",
         origin="ask me",
+        view="loud",
+        views_file="views.json",
     )
+    (spoilable / "views.json").write_text('{"test_base": "loud", "test_novel": "quiet"}')
     register_split(split)
-    try:
-        assert [r["video_id"] for r in DatasetCatalog.get("my_videos")] == ["val_base"]
-        assert load_split(pickle.loads(pickle.dumps(split)))
-    finally:
-        DatasetCatalog.remove("my_videos")
-        MetadataCatalog.remove("my_videos")
+    assert [r["video_id"] for r in catalog.get("my_videos")] == ["test_base"]
+    assert load_split(pickle.loads(pickle.dumps(split)))
+    with pytest.raises(ValueError, match="it has no video for 'my_videos'"):
+        load_split(replace(split, view="silent"))
+    (spoilable / "views.json").write_text("[1")
+    with pytest.raises(ValueError, match="views.json': broken JSON.*ask me"):
+        catalog.get("my_videos")

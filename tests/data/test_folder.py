@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from ovavss_d2.config import add_ovavss_config
@@ -38,24 +38,10 @@ def folder(tmp_path, wav):
     return tmp_path / "mine"
 
 
-@pytest.fixture
-def register():
-    made = []
-
-    def call(name, *args, **kwargs):
-        register_folder(name, *args, **kwargs)
-        made.append(name)
-
-    yield call
-    for name in made:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
-def test_label_images_name_the_sounding_objects(folder, register):
-    register("mine", folder, NAMES, frames_per_second=2)
+def test_label_images_name_the_sounding_objects(folder, catalog):
+    register_folder("mine", folder, NAMES, frames_per_second=2)
     check_dataset("mine")
-    first, second = DatasetCatalog.get("mine")
+    first, second = catalog.get("mine")
     assert (first["video_id"], second["video_id"]) == ("a", "b")
     assert first["times"][:3] == [0, 0.5, 1] and len(first["times"]) == 12
     assert first["file_names"][10].endswith("10.jpg")  # after 9
@@ -66,33 +52,33 @@ def test_label_images_name_the_sounding_objects(folder, register):
     assert metadata.base_ids == [1, 2] and metadata.stuff_colors[2] == (0, 128, 0)
 
 
-def test_perfect_predictions_score_100(folder, register):
-    register("mine", folder, NAMES, base_ids=(1,))
+def test_perfect_predictions_score_100(folder, catalog):
+    register_folder("mine", folder, NAMES, base_ids=(1,))
     evaluator = AVSSEvaluator("mine")
-    for record in DatasetCatalog.get("mine"):
+    for record in catalog.get("mine"):
         maps = np.stack([labels_of(i) for i in range(12)]).astype(np.int32)
         evaluator.process([record], [{"label_map": torch.from_numpy(maps), "names": NAMES}])
     # resizing to 224 x 224 differs at the outlines
     assert evaluator.evaluate()["avsbench_ov"]["harmonic"] > 90
 
 
-def test_training_clips_have_the_labeled_objects(folder, register):
-    register("mine", folder, NAMES, training=True)
+def test_training_clips_have_the_labeled_objects(folder, catalog):
+    register_folder("mine", folder, NAMES, training=True)
     cfg = get_cfg()
     add_ovavss_config(cfg)
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = (24,), "none"
     cfg.INPUT.SAMPLING_FRAME_NUM = 12
-    clip = AVSClipMapper(cfg, is_train=True)(DatasetCatalog.get("mine")[0])
+    clip = AVSClipMapper(cfg, is_train=True)(catalog.get("mine")[0])
     assert clip["labeled"].tolist() == [i != 3 for i in range(12)]
     for i, frame in enumerate(clip["instances"]):
         assert frame.gt_classes.tolist() == [0, 1]
         for k, mask in enumerate(frame.gt_masks.tensor, start=1):
             assert (mask.numpy() == (labels_of(i) == k)).all() or i == 3
-    ids = [a["id"] for record in DatasetCatalog.get("mine") for a in record["annotations"]]
+    ids = [a["id"] for record in catalog.get("mine") for a in record["annotations"]]
     assert ids == [1, 2, 3, 4]
 
 
-def test_annotations_of_a_list_are_the_ground_truth(folder, register):
+def test_annotations_of_a_list_are_the_ground_truth(folder, catalog):
     box = [3, 4, 12, 4, 12, 12, 3, 12]
     content = {
         "videos": [
@@ -103,8 +89,8 @@ def test_annotations_of_a_list_are_the_ground_truth(folder, register):
         "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "violin"}],
     }  # fmt: skip
     (folder / "list.json").write_text(json.dumps(content))
-    register("mine", folder, NAMES, json_file="list.json")
-    (record,) = DatasetCatalog.get("mine")
+    register_folder("mine", folder, NAMES, json_file="list.json")
+    (record,) = catalog.get("mine")
     assert record["label_files"] is None and record["names"] == ["dog"]
     evaluator = AVSSEvaluator("mine")
     ids = np.zeros((1, 24, 32), np.int32)
@@ -113,19 +99,19 @@ def test_annotations_of_a_list_are_the_ground_truth(folder, register):
     assert evaluator.evaluate()["avsbench_ov"]["base"] > 90
 
 
-def test_mistakes_give_one_line(folder, register, tmp_path):
-    register("mine", folder, NAMES)
+def test_mistakes_give_one_line(folder, catalog, tmp_path):
+    register_folder("mine", folder, NAMES)
     with pytest.raises(ValueError, match="'mine' is already registered"):
         register_folder("mine", folder, NAMES)
     with pytest.raises(ValueError, match="for 2 names, expected 1 to 2"):
         register_folder("other", folder, NAMES, base_ids=(3,))
     Image.new("RGB", (32, 24), (1, 2, 3)).save(folder / "a/labels_rgb/0.png")
     with pytest.raises(ValueError, match="768 pixels are not in the first 3 colors"):
-        DatasetCatalog.get("mine")
-    register("nowhere", tmp_path / "nowhere", NAMES)
+        catalog.get("mine")
+    register_folder("nowhere", tmp_path / "nowhere", NAMES)
     with pytest.raises(FileNotFoundError, match="nowhere' is missing: it was registered as"):
         check_dataset("nowhere")
     (tmp_path / "empty").mkdir()
-    register("empty", tmp_path / "empty", NAMES)
+    register_folder("empty", tmp_path / "empty", NAMES)
     with pytest.raises(ValueError, match="no videos found, expected folders"):
-        DatasetCatalog.get("empty")
+        catalog.get("empty")

@@ -13,6 +13,8 @@ from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovavss_d2.data.catalog import register_folder
+from ovavss_d2.data.label_maps import write_label_map
 from ovavss_d2.evaluation.best_worst import draw_best_worst
 from ovavss_d2.evaluation.charts import confused_pairs
 from ovavss_d2.evaluation.evaluator import (
@@ -29,37 +31,20 @@ DATASET = "evaluator_test"
 
 
 @pytest.fixture(autouse=True)
-def dataset():
-    colors = [tuple(color) for color in voc_palette(1 + len(NAMES)).tolist()]
-    yield MetadataCatalog.get(DATASET).set(
-        names=NAMES,
-        base_ids=(1, 2),
-        novel_ids=(3, 4),
-        stuff_classes=["background", *NAMES],
-        stuff_colors=colors,
-        ignore_label=255,
-        protocol_name="a split for tests",
-        evaluator_type="ovavss",
-    )
-    MetadataCatalog.pop(DATASET)
-
-
-def write_truth(folder, ids):
-    folder.mkdir(parents=True)
-    palette = voc_palette(1 + len(NAMES))
-    files = []
-    for i, frame in enumerate(ids):
-        files.append(str(folder / f"{i}.png"))
-        Image.fromarray(palette[frame]).save(files[-1])
-    return files
+def dataset(catalog, tmp_path):
+    register_folder(DATASET, tmp_path, NAMES, base_ids=(1, 2))
 
 
 def make_video(folder, ids, names=NAMES, subset="v1m"):
+    palette = voc_palette(1 + len(NAMES))
+    files = [str(folder / f"{i}.png") for i in range(len(ids))]
+    for file, frame in zip(files, ids, strict=True):
+        write_label_map(file, frame, palette)
     return {
         "video_id": folder.name,
         "subset": subset,
         "names": list(names),
-        "label_files": write_truth(folder, ids),
+        "label_files": files,
         "file_names": [f"{folder.name}/{i}.jpg" for i in range(len(ids))],
         "height": ids.shape[1],
         "width": ids.shape[2],
@@ -67,11 +52,8 @@ def make_video(folder, ids, names=NAMES, subset="v1m"):
 
 
 def output_of(label_map, names=NAMES):
-    return {
-        "label_map": torch.as_tensor(label_map, dtype=torch.int32),
-        "names": names,
-        "segments": [],
-    }
+    label_map = torch.as_tensor(label_map, dtype=torch.int32)
+    return {"label_map": label_map, "names": names, "segments": []}
 
 
 @pytest.fixture
@@ -208,20 +190,13 @@ def test_processes_write_the_same_bytes_as_one(tmp_path, truth, monkeypatch):
     parts = [AVSSEvaluator(DATASET, output_dir=tmp_path / "two") for _ in range(2)]
     parts[0].process(videos[2:], outputs[2:])
     parts[1].process(videos[:2], outputs[:2])
-    monkeypatch.setattr(
-        comm, "gather", lambda data, dst=0: [data, (parts[1]._by_subset, parts[1]._best_worst)]
-    )
+    other = parts[1]._by_subset, parts[1]._best_worst
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, other])
     assert parts[0].evaluate() == whole
-    one, two = (
-        {path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in ("one", "two")
-    )
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert len(one) == 7 and one == two
-
-
-def test_other_processes_return_nothing(monkeypatch):
-    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [])
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
-    assert AVSSEvaluator(DATASET).evaluate() is None
+    assert parts[1].evaluate() is None
 
 
 def test_results_charts_and_predictions_are_written(tmp_path, truth):
@@ -231,7 +206,7 @@ def test_results_charts_and_predictions_are_written(tmp_path, truth):
     evaluate(videos, [output_of(without_horn)] * 2, output_dir=out, save_predictions=True)
 
     results = json.loads((out / "results.json").read_text())
-    assert results["dataset"] == DATASET and results["protocol_name"] == "a split for tests"
+    assert results["dataset"] == DATASET and results["protocol_name"] == DATASET
     assert (results["videos"], results["frames"]) == (2, 4)
     assert results["avsbench_ov"]["novel"] == 100
     rows = {row["name"]: row for row in results["per_class"]}
@@ -255,13 +230,14 @@ def test_silent_predictions_score_zero_and_tables_are_logged(video, truth, caplo
     results = evaluate([video], [output_of(np.zeros_like(truth))])
     assert results["avsbench_ov"]["harmonic"] == 0
     assert results["avss_released"]["mIoU"] == 0
-    assert "| a split for tests" in caplog.text and "| horn" in caplog.text
+    assert f"| {DATASET}" in caplog.text and "| horn" in caplog.text
 
 
 def test_stock_evaluator_takes_the_output_frame_by_frame(video, truth):
     output = output_of(np.choose(truth, [0, 2, 0, 1, 3]), ("bird", "cat", "horn"))
     by_file = dict(zip(video["file_names"], truth, strict=True))
     records = [{"file_name": name, "sem_seg_file_name": name} for name in by_file]
+    DatasetCatalog.pop(DATASET)
     DatasetCatalog.register(DATASET, lambda: records)
     stock = SemSegEvaluator(
         DATASET,
@@ -271,5 +247,4 @@ def test_stock_evaluator_takes_the_output_frame_by_frame(video, truth):
     stock.reset()
     for image, prediction in per_frame(video, output, NAMES):
         stock.process([image], [prediction])
-    DatasetCatalog.pop(DATASET)
     assert stock.evaluate()["sem_seg"]["mIoU"] == pytest.approx(100)
