@@ -62,16 +62,13 @@ class Scenes:
 
 
 def draw_scenes(
-    rng: np.random.Generator,
-    count: int,
-    class_ids: Sequence[int] = range(1, len(TOY_NAMES) + 1),
-    size: tuple[int, int] = TOY_SIZE,
+    rng: np.random.Generator, count: int, class_ids: Sequence[int] = range(1, len(TOY_NAMES) + 1)
 ) -> Scenes:
     """Draw `count` scenes of 2 to 4 objects of the given classes."""
     frames, ids, objects = [], [], []
     for number in range(count):
         classes = rng.choice(class_ids, rng.integers(2, 5), replace=False)
-        scene = draw_scene(rng, classes.tolist(), size, seconds=4)
+        scene = draw_scene(rng, classes.tolist(), TOY_SIZE, seconds=4)
         frame, visible = render(scene, rng.uniform(0, 4, 1))
         frames.append(frame[0])
         ids.append(visible[0])
