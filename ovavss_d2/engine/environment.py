@@ -1,9 +1,11 @@
 """Check that the installed versions of torch, torchvision and torchaudio work together."""
 
+import importlib
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 
+PACKAGES = ("torch", "torchvision", "torchaudio")
 TESTED_VERSIONS = "torch==2.14.1 torchvision==0.29.1 torchaudio==2.11.0"
 
 
@@ -18,12 +20,11 @@ def check_torch_packages() -> None:
         TorchMismatch: one cannot be imported; scripts show it as one line.
     """
     try:
-        import torch  # noqa: F401
-        import torchaudio  # noqa: F401
-        import torchvision  # noqa: F401
+        for package in PACKAGES:
+            importlib.import_module(package)
     except (ImportError, OSError, RuntimeError) as error:
         _hide_traceback()
-        installed = ", ".join(map(_installed, ("torch", "torchvision", "torchaudio")))
+        installed = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
         reason = (str(error).splitlines() or [""])[0]
         raise TorchMismatch(
             f"the installed {installed} do not work together ({reason}); "
@@ -31,23 +32,21 @@ def check_torch_packages() -> None:
         ) from None
 
 
-def _installed(package: str) -> str:
+def _version(package: str) -> str:
     try:
-        return f"{package} {version(package)}"
+        return version(package)
     except PackageNotFoundError:
-        return f"{package} (missing)"
+        return "(missing)"
 
 
 def _hide_traceback() -> None:
     """Show a `TorchMismatch` that ends the program as one line."""
     default_hook = sys.excepthook
 
-    def hook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, TorchMismatch):
             sys.stderr.write(f"error: {error}\n")
         else:
-            default_hook(kind, error, traceback)
+            default_hook(kind, error, trace)
 
     sys.excepthook = hook

@@ -30,16 +30,14 @@ def launch(
 ) -> Any:
     """Run `main(*args)` in every process of the job; to be called once on each machine.
 
-    Under torchrun, the environment sets the number of processes and their ranks, and the arguments
-    here are ignored.
-
     Args:
         main: a top-level function of a module, so that processes can import it.
         num_gpus: processes per machine; without a GPU they share the CPU.
-        num_machines: machines of the job.
-        machine_rank: index of this machine, from 0.
+        num_machines, machine_rank: machines of the job, and the index of this one.
         dist_url: address of the first process, "tcp://HOST:PORT"; "auto": a free port here.
         args: arguments of `main`; they are pickled.
+
+    Under torchrun, its environment variables replace these numbers.
 
     Returns:
         The result of `main` if it ran in this process, otherwise None.
@@ -47,8 +45,8 @@ def launch(
     Raises:
         ValueError: a number is out of range, or several machines have no common address.
         SystemExit: a process exited with this code.
-        torch.multiprocessing.ProcessRaisedException: `main` raised in a process; the message
-            contains the traceback, and the other processes are stopped.
+        torch.multiprocessing.ProcessRaisedException: `main` raised in a process, and the others
+            were stopped.
     """
     if started_by_torchrun(os.environ):
         return _run_under_torchrun(main, args)
@@ -69,7 +67,7 @@ def launch(
 
 
 def started_by_torchrun(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun, or a launcher that sets the same variables, started this process."""
+    """Whether torchrun, or a launcher with the same variables, started this process."""
     return all(name in environment for name in TORCHRUN_VARIABLES)
 
 
@@ -109,9 +107,10 @@ def _cpu_worker(
 
 
 def _run_under_torchrun(main: Callable[..., Any], args: tuple) -> Any:
+    backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "nccl"
     num_local = int(os.environ["LOCAL_WORLD_SIZE"])
     return _run_in_group(backend, {"init_method": "env://"}, num_local, main, args)
 

@@ -1,6 +1,6 @@
 """The optimizer of the reference recipe: parameter groups and full-model gradient clipping."""
 
-import itertools
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,23 +54,29 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; expected one of {', '.join(OPTIMIZERS)}"
         )
     optimizer_class = OPTIMIZERS[cfg.SOLVER.OPTIMIZER]
-    groups = parameter_groups(cfg, model)
     clip = cfg.SOLVER.CLIP_GRADIENTS
-    full_model = clip.ENABLED and clip.CLIP_TYPE == "full_model"
+    clips_full_model = clip.ENABLED and clip.CLIP_TYPE == "full_model"
     kwargs: dict[str, Any]
     if cfg.SOLVER.OPTIMIZER == "SGD":
         kwargs = {"momentum": cfg.SOLVER.MOMENTUM}
     else:
         # With AMP a fused step undoes the gradient scaling, after Detectron2's clipping.
-        clips_scaled = clip.ENABLED and not full_model and cfg.SOLVER.AMP.ENABLED
+        clips_scaled = clip.ENABLED and not clips_full_model and cfg.SOLVER.AMP.ENABLED
         kwargs = {"fused": None if clips_scaled else True}
-    if full_model:
-        optimizer_class = with_full_model_clipping(optimizer_class, clip.CLIP_VALUE)
-    else:
+    if not clips_full_model:
         optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
-    optimizer = optimizer_class(groups, cfg.SOLVER.BASE_LR, **kwargs)
+    optimizer = optimizer_class(parameter_groups(cfg, model), cfg.SOLVER.BASE_LR, **kwargs)
+    if clips_full_model:
+        optimizer._step_supports_amp_scaling = False  # AMP's scaler passes unscaled gradients
+        optimizer.register_step_pre_hook(partial(_clip_full_model, clip.CLIP_VALUE))
     optimizer.register_load_state_dict_pre_hook(_keep_fused)
     return optimizer
+
+
+def _clip_full_model(max_norm: float, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Scale the gradient of the whole model to a norm of at most `max_norm`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, max_norm)
 
 
 def _keep_fused(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
@@ -80,25 +86,3 @@ def _keep_fused(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict
     """
     fused = optimizer.param_groups[0]["fused"]
     return {**state, "param_groups": [{**g, "fused": fused} for g in state["param_groups"]]}
-
-
-def with_full_model_clipping(
-    optimizer_class: type[torch.optim.Optimizer], max_norm: float
-) -> type[torch.optim.Optimizer]:
-    """A subclass that scales the gradient of the whole model to a norm of at most `max_norm`.
-
-    It clips inside `step`, after AMP's gradient scaler has undone its scaling.
-    """
-
-    class FullModelClipping(optimizer_class):  # type: ignore[valid-type, misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._step_supports_amp_scaling = False  # otherwise it would get scaled gradients
-
-        def step(self, closure: Any = None) -> Any:
-            parameters = itertools.chain(*(group["params"] for group in self.param_groups))
-            nn.utils.clip_grad_norm_(list(parameters), max_norm)
-            return super().step(closure)
-
-    FullModelClipping.__name__ = f"{optimizer_class.__name__}WithFullModelClipping"
-    return FullModelClipping

@@ -24,13 +24,3 @@ class SeededSteps(HookBase):
     def before_step(self) -> None:
         """Seed PyTorch."""
         torch.manual_seed(seed_of(self._sampler.seed, self.trainer.iter, comm.get_rank(), "step"))
-
-
-def sampler_state(sampler: ClipSampler, steps: int, clips_per_step: int) -> dict[str, int]:
-    """State of the clip sampler after a number of steps, for the checkpoint."""
-    return {"seed": sampler.seed, "clips": steps * clips_per_step}
-
-
-def restore_sampler(sampler: ClipSampler, state: dict[str, int]) -> None:
-    """Continue with the clip after those of a `sampler_state`."""
-    sampler.seed, sampler.first = state["seed"], state["clips"]

@@ -26,7 +26,7 @@ from ovavss_d2.data.clip_sampler import sampler_of
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.engine.optimizer import build_optimizer
-from ovavss_d2.engine.resume import SeededSteps, restore_sampler, sampler_state
+from ovavss_d2.engine.resume import SeededSteps
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved_predictions import score_saved
 from ovavss_d2.modeling.audio_encoder import attach_cache
@@ -96,15 +96,15 @@ class Trainer(DefaultTrainer):
         return [SeededSteps(sampler_of(self.data_loader)), *super().build_hooks()]
 
     def state_dict(self) -> dict[str, Any]:
-        clips = sampler_state(
-            sampler_of(self.data_loader), self.iter + 1, self.cfg.SOLVER.IMS_PER_BATCH
-        )
-        return {**super().state_dict(), "clips": clips}
+        clips = (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH
+        state = {"seed": sampler_of(self.data_loader).seed, "clips": clips}
+        return {**super().state_dict(), "clips": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         if "clips" in state_dict:  # checkpoints of Detectron2 itself have none
-            restore_sampler(sampler_of(self.data_loader), state_dict["clips"])
+            sampler, state = sampler_of(self.data_loader), state_dict["clips"]
+            sampler.seed, sampler.first = state["seed"], state["clips"]
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
@@ -148,16 +148,11 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
 def evaluate(cfg: CfgNode) -> dict[str, Any]:
     """Load `MODEL.WEIGHTS` and evaluate on `DATASETS.TEST`, or score `TEST.PREDICTIONS`."""
     if cfg.TEST.PREDICTIONS:
-        return _score_saved(cfg)
+        folder = os.path.join(cfg.OUTPUT_DIR, "scored")
+        return {
+            name: score_saved(name, cfg.TEST.PREDICTIONS, os.path.join(folder, name))
+            for name in cfg.DATASETS.TEST
+        }
     model = Trainer.build_model(cfg)
     load_weights(model, cfg)
     return Trainer.test(cfg, model)
-
-
-def _score_saved(cfg: CfgNode) -> dict[str, Any]:
-    """Results by data set; the reports are written to `OUTPUT_DIR/scored/`."""
-    results = {}
-    for name in cfg.DATASETS.TEST:
-        output_dir = os.path.join(cfg.OUTPUT_DIR, "scored", name)
-        results[name] = score_saved(name, cfg.TEST.PREDICTIONS, output_dir)
-    return results

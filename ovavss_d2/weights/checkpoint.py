@@ -74,8 +74,7 @@ def load_inference_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode
     `opts` set.
 
     Args:
-        config_file: path of a YAML file.
-        opts: pairs `KEY VALUE ...` that override it.
+        config_file, opts: see `load_config`.
 
     Returns:
         A `CfgNode`, not frozen.
@@ -128,10 +127,7 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         self._unused: set[str] = set()
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load a checkpoint, then the parts that it does not hold.
-
-        Args:
-            path: the file; empty to load only the parts.
+        """Load a checkpoint (none if `path` is empty), then the parts that it does not hold.
 
         Returns:
             The other content of the checkpoint.
@@ -170,17 +166,12 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         self._load_state(to_own_layout(state)[0], self._source, layout)
 
     def _report_settings(self) -> None:
-        released: list[str] = []
-        changed: list[str] = []
-        for key, expected in RELEASED_SETTINGS.items():
+        settings = []
+        for key, released in RELEASED_SETTINGS.items():
             value = functools.reduce(getattr, key.split("."), self.cfg)
-            (released if value == expected else changed).append(f"{key} {value}")
+            settings.append(f"{key} {value}" + ("" if value == released else " (set by you)"))
         # A warning, because it is shown even where logging is not configured.
-        logger.warning(
-            "Released weights: using the settings that they were trained for: %s%s",
-            ", ".join(released) or "none",
-            f"; changed by you: {', '.join(changed)}" if changed else "",
-        )
+        logger.warning("Released weights are used with %s", ", ".join(settings))
 
     def _load_part(self, part: Part) -> None:
         """Load a part from its own file if the model has the part and the checkpoint does not."""

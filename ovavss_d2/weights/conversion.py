@@ -3,7 +3,6 @@
 import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,77 +17,62 @@ EXTRA = "extra"
 PART_LAYOUTS = tuple(part.key for part in PARTS)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The content of a weight file of any layout.
-
-    Attributes:
-        ours: weights under this project's names.
-        extra: entries that the model does not use, under their names in the layout `origin`.
-        origin: the layout that the weights came from.
-    """
-
-    ours: Mapping[str, Tensor]
-    extra: Mapping[str, Tensor]
-    origin: str
-
-    @classmethod
-    def read(cls, path: str) -> "Weights":
-        """Read a file.
-
-        Raises:
-            FileNotFoundError: the file does not exist.
-            ValueError: it is not a weight file, or its layout is unknown.
-        """
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"no weight file '{path}'")
-        content = read_weights(path)
-        state = content["model"]
-        layout = layout_of(state)
-        if layout == "unknown":
-            raise ValueError(
-                f"'{path}' has an unknown layout: its {len(state)} weights have names such as "
-                f"'{next(iter(state))}'"
-            )
-        ours, extra = to_own_layout(state)
-        if layout == "own":
-            extra = {name: torch.as_tensor(x) for name, x in content.get(EXTRA, {}).items()}
-            layout = content.get(ORIGIN, "own")
-        return cls(ours, extra, layout)
-
-    def write(self, path: str, layout: str) -> tuple[list[str], list[str]]:
-        """Write a file in a layout, atomically.
-
-        Args:
-            path: `.pkl` holds NumPy arrays; `.safetensors` is for parts; others use `torch.save`.
-            layout: "own", "released", "COCO", "AUDIO" or "CLIP".
-
-        Returns:
-            Names of the weights that were written, and of those that the layout cannot hold.
-
-        Raises:
-            ValueError: a part is missing, or the suffix does not fit the layout.
-        """
-        weights, unused = to_layout(self.ours, layout)
-        own = layout == "own"
-        if layout == self.origin and not own:
-            weights |= self.extra
-        content: dict[str, Any] = {"model": weights}
-        if own and self.origin != "own":
-            content |= {ORIGIN: self.origin, EXTRA: dict(self.extra)}
-        _write(path, weights if layout in PART_LAYOUTS else content)
-        dropped = {} if own or layout == self.origin else self.extra
-        return list(weights), [*unused, *dropped]
-
-
 def convert_file(source: str, target: str, layout: str) -> tuple[list[str], list[str]]:
-    """`Weights.read`, then `Weights.write`."""
+    """Convert a weight file of any layout.
+
+    The layout "own" keeps what the model does not use, and the name of the original layout, so that
+    a file converted back is identical.
+
+    Args:
+        source: the file to read.
+        target: the file to write, atomically; `.pkl` holds NumPy arrays, `.safetensors` is for
+            parts, and others are written with `torch.save`.
+        layout: "own", "released", "COCO", "AUDIO" or "CLIP".
+
+    Returns:
+        Names of the weights that were written, and of those that the layout cannot hold.
+
+    Raises:
+        FileNotFoundError: the source does not exist.
+        ValueError: it is not a weight file, its layout is unknown, a part is missing, or the suffix
+            does not fit the layout.
+    """
     if layout not in LAYOUTS or layout == "unknown":
         raise ValueError(f"layout is '{layout}', expected one of {', '.join(list(LAYOUTS)[:-1])}")
-    return Weights.read(source).write(target, layout)
+    ours, extra, origin = _read(source)
+    weights, unused = to_layout(ours, layout)
+    content: dict[str, Any] = {"model": weights}
+    if layout == "own":
+        if origin != "own":
+            content |= {ORIGIN: origin, EXTRA: dict(extra)}
+        extra = {}
+    elif layout == origin:
+        weights |= extra
+        extra = {}
+    _write(target, weights if layout in PART_LAYOUTS else content)
+    return list(weights), [*unused, *extra]
 
 
-def _write(path: str, content: dict) -> None:
+def _read(path: str) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], str]:
+    """Weights under this project's names, entries that the model does not use, original layout."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no weight file '{path}'")
+    content = read_weights(path)
+    state = content["model"]
+    layout = layout_of(state)
+    if layout == "unknown":
+        raise ValueError(
+            f"'{path}' has an unknown layout: its {len(state)} weights have names such as "
+            f"'{next(iter(state))}'"
+        )
+    ours, extra = to_own_layout(state)
+    if layout == "own":
+        extra = {name: torch.as_tensor(x) for name, x in content.get(EXTRA, {}).items()}
+        layout = content.get(ORIGIN, "own")
+    return ours, extra, layout
+
+
+def _write(path: str, content: dict[str, Any]) -> None:
     suffix = os.path.splitext(path)[1]
     if suffix == ".safetensors" and "model" in content:
         raise ValueError(
@@ -106,7 +90,7 @@ def _write(path: str, content: dict) -> None:
             torch.save(content, temporary)
 
 
-def _as_arrays(content: dict) -> dict:
+def _as_arrays(content: dict[str, Any]) -> dict[str, Any]:
     """Tensors as arrays, always under the key "model", where readers expect them."""
     content = content if "model" in content else {"model": content}
     return {

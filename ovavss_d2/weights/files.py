@@ -27,29 +27,21 @@ class Published:
     sha256: str = ""  # first digits of its sum, if the publisher states it
 
 
+ZOO = "Mask2Former's model zoo (github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)"
+COCO = "COCO instance segmentation"
+CLIP = "OpenAI's CLIP (github.com/openai/CLIP)"
+VGGISH = "torchvggish's releases (github.com/harritaylor/torchvggish/releases/tag/v0.1)"
 PUBLISHED = {
-    "model_final_3c8ec9.pkl": Published(
-        "Mask2Former's model zoo, COCO instance segmentation, R50 "
-        "(github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
-        "COCO",
-    ),
-    "model_final_83d103.pkl": Published(
-        "Mask2Former's model zoo, COCO instance segmentation, Swin-B "
-        "(github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)",
-        "COCO",
-    ),
-    "vggish-10086976.pth": Published(
-        "torchvggish's releases (github.com/harritaylor/torchvggish/releases/tag/v0.1)",
-        "AUDIO",
-        "10086976",
-    ),
+    "model_final_3c8ec9.pkl": Published(f"{ZOO}, {COCO}, R50", "COCO"),
+    "model_final_83d103.pkl": Published(f"{ZOO}, {COCO}, Swin-B", "COCO"),
+    "vggish-10086976.pth": Published(VGGISH, "AUDIO", "10086976"),
     "ViT-B-16.pt": Published(
-        "OpenAI's CLIP, ViT-B/16 (github.com/openai/CLIP)",
+        f"{CLIP}, ViT-B/16",
         "CLIP",
         "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
     ),
     "ViT-L-14-336px.pt": Published(
-        "OpenAI's CLIP, ViT-L/14@336px (github.com/openai/CLIP)",
+        f"{CLIP}, ViT-L/14@336px",
         "CLIP",
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
     ),
@@ -140,11 +132,9 @@ def _with_model(content: Any, path: str) -> dict:
     if isinstance(content, dict) and "model" not in content:
         content = {"model": content.get("state_dict", content)}
     weights = content["model"] if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
-        raise ValueError(f"'{path}' holds no weights, expected a dict of arrays by name")
     tensors = {
         str(name).removeprefix("module."): torch.as_tensor(value)
-        for name, value in weights.items()
+        for name, value in (weights.items() if isinstance(weights, dict) else ())
         if isinstance(value, (torch.Tensor, np.ndarray))
     }
     if not tensors:

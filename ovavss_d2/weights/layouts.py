@@ -75,12 +75,13 @@ PARTS = (
     Part("AUDIO", "audio_encoder.", "embeddings.0.weight"),
     Part("CLIP", "classifier.clip.model.", "text_projection"),
 )
+PART_PREFIXES = {part.key: part.prefix for part in PARTS}
 # Prefixes of this project's names whose weights a layout holds; "own" may hold any.
 HOLDS = {
     "own": (),
-    "released": ("backbone.", "sem_seg_head.", *(part.prefix for part in PARTS)),
+    "released": ("backbone.", "sem_seg_head.", *PART_PREFIXES.values()),
     "COCO": ("backbone.", "sem_seg_head."),
-    **{part.key: (part.prefix,) for part in PARTS},
+    **{key: (prefix,) for key, prefix in PART_PREFIXES.items()},
 }
 # Audio layers of the segmentation head, which Mask2Former does not have.
 AUDIO_LAYERS = re.compile(r"\.fusion\.|\.audio_query_embed\.|\.audio_proj\.|\.(v2a|a2a)\.")
@@ -102,9 +103,6 @@ def layout_of(names: Iterable[str]) -> str:
 
 def to_own_layout(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Convert weights of any layout to this project's names.
-
-    Args:
-        state: weights by name.
 
     Returns:
         The weights under this project's names; and, under their original names, the entries that
@@ -135,10 +133,6 @@ def to_layout(
     weights: Mapping[str, Tensor], layout: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Convert weights with this project's names to a layout; the inverse of `to_own_layout`.
-
-    Args:
-        weights: by this project's names.
-        layout: "own", "released", "COCO", "AUDIO" or "CLIP".
 
     Returns:
         The weights that the layout can hold, under its names; and the others, under ours.
@@ -182,18 +176,16 @@ def _layout_holds(layout: str, name: str) -> bool:
 
 
 def _own_name(name: str, layout: str) -> str:
-    for part in PARTS:
-        if layout == part.key:
-            return part.prefix + name.removeprefix(part.prefix)
+    if layout in PART_PREFIXES:
+        return PART_PREFIXES[layout] + name.removeprefix(PART_PREFIXES[layout])
     return _rename(name, PREFIXES)
 
 
 def _name_in_layout(name: str, layout: str) -> str:
     if layout == "own":
         return name
-    for part in PARTS:
-        if layout == part.key:
-            return name.removeprefix(part.prefix)
+    if layout in PART_PREFIXES:
+        return name.removeprefix(PART_PREFIXES[layout])
     return _rename(name, [(ours, theirs) for theirs, ours in PREFIXES])
 
 

@@ -21,9 +21,7 @@ _ENCODINGS = ("latin1", "latin-1", "utf-8")
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     """Bytes, as old pickle protocols write them."""
     if encoding not in _ENCODINGS:
-        raise pickle.UnpicklingError(
-            f"it encodes text as {encoding!r}, expected one of {_ENCODINGS}"
-        )
+        raise pickle.UnpicklingError(f"it uses encoding {encoding!r}, expected {_ENCODINGS}")
     return codecs.encode(text, encoding)
 
 
@@ -80,22 +78,13 @@ class _Module:
 
 
 _STORAGES = {
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "ByteStorage": torch.uint8,
-    "CharStorage": torch.int8,
-    "ShortStorage": torch.int16,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "BoolStorage": torch.bool,
-}
+    "Half": torch.float16, "BFloat16": torch.bfloat16, "Float": torch.float32,
+    "Double": torch.float64, "Byte": torch.uint8, "Char": torch.int8, "Short": torch.int16,
+    "Int": torch.int32, "Long": torch.int64, "Bool": torch.bool,
+}  # fmt: skip
 
 
-def _tensor(
-    storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any
-) -> torch.Tensor:
+def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Any:
     return storage.as_strided(size, stride, offset)
 
 
@@ -118,8 +107,8 @@ class ArchiveUnpickler(ArrayUnpickler):
             return _first_argument  # typed lists
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
+        if module == "torch" and name.removesuffix("Storage") in _STORAGES:
+            return _STORAGES[name.removesuffix("Storage")]
         return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> torch.Tensor:
@@ -133,9 +122,6 @@ class ArchiveUnpickler(ArrayUnpickler):
 
 def read_torchscript(path: str) -> dict[str, torch.Tensor]:
     """The tensors of a TorchScript archive by name, without executing its code.
-
-    Args:
-        path: a zip file.
 
     Raises:
         pickle.UnpicklingError: it holds other objects, or its byte order is big-endian.

@@ -1,4 +1,4 @@
-"""Processes of a job: they find each other, work together and fail together."""
+"""The processes of a job communicate, and the failure of one ends the job."""
 
 import json
 import os
@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
-
-from ovavss_d2.engine import launch as launching  # isort: skip (makes `import detectron2` work)
 from detectron2.engine import defaults
 from detectron2.utils import comm
 
+from ovavss_d2.engine import launch as module
+from ovavss_d2.engine.launch import free_port, launch
+
+needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+
 
 def work(output):
-    """What a process of the jobs below does: it leaves what it knows and computed in a file."""
+    """Run in each process: write its ranks and the results of collective operations to a file."""
     rank = comm.get_rank()
     total = torch.tensor([rank + 1.0])
     torch.distributed.all_reduce(total)
@@ -47,7 +50,7 @@ def join_as_torchrun_does(rank, port, output):
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    assert launching.launch(lambda: work(output) or "done", num_gpus=1) == "done"
+    assert launch(lambda: work(output) or "done", num_gpus=1) == "done"
 
 
 def check_facts(output):
@@ -62,29 +65,26 @@ def check_facts(output):
         }
 
 
-needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="concerns machines without GPU")
-
-
 @needs_no_gpu
 def test_processes_work_together_and_the_failure_of_one_ends_the_job(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     output = str(tmp_path / "facts")
     with pytest.raises(mp.ProcessRaisedException, match="worker one fails"):
-        launching.launch(work_and_fail_in_one, 2, args=(output,))
+        launch(work_and_fail_in_one, 2, args=(output,))
     check_facts(output)
 
 
 @needs_no_gpu
-def test_processes_that_torchrun_started_join_one_job(tmp_path, monkeypatch):
+def test_processes_started_by_torchrun_join_one_job(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     output = str(tmp_path / "facts")
-    arguments = (launching.free_port(), output)
+    arguments = (free_port(), output)
     mp.start_processes(join_as_torchrun_does, nprocs=2, args=arguments, start_method="spawn")
     check_facts(output)
 
 
-def test_one_process_runs_here_and_returns():
-    assert launching.launch(lambda a, b: a + b, 1, args=(2, 3)) == 5
+def test_a_single_process_runs_here_and_returns():
+    assert launch(lambda a, b: a + b, 1, args=(2, 3)) == 5
     assert not torch.distributed.is_initialized()
 
 
@@ -96,26 +96,26 @@ def test_one_process_runs_here_and_returns():
         ((1, 2, 0, "auto"), "--dist-url auto"),
     ],
 )
-def test_impossible_jobs_are_refused_in_one_line(numbers, message):
+def test_impossible_jobs_are_one_line_errors(numbers, message):
     with pytest.raises(ValueError, match=message) as error:
-        launching.launch(print, *numbers)
+        launch(print, *numbers)
     assert "\n" not in str(error.value)
 
 
-def test_exit_of_a_worker_becomes_the_exit_of_the_job(monkeypatch):
+def test_the_exit_code_of_a_worker_is_passed_on(monkeypatch):
     def fail(*args, **kwargs):
         raise mp.ProcessExitedException("gone", error_index=0, error_pid=1, exit_code=3)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(mp, "start_processes", fail)
     with pytest.raises(SystemExit) as error:
-        launching.launch(print, 2)
+        launch(print, 2)
     assert error.value.code == 3
 
 
-def test_gpus_go_to_detectron2_s_launcher(monkeypatch):
+def test_gpus_use_the_launcher_of_detectron2(monkeypatch):
     calls = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(launching.engine, "launch", lambda *args: calls.append(args))
-    launching.launch(print, 2, 2, 1, "tcp://127.0.0.1:1", args=("x",))
+    monkeypatch.setattr(module.engine, "launch", lambda *args: calls.append(args))
+    launch(print, 2, 2, 1, "tcp://127.0.0.1:1", args=("x",))
     assert calls == [(print, 2, 2, 1, "tcp://127.0.0.1:1", ("x",))]

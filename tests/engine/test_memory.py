@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next step where the C library can be told so."""
+"""Freed memory is kept for later allocations if the C library supports it."""
 
 import platform
 import subprocess
@@ -8,44 +8,24 @@ import pytest
 
 from ovavss_d2.engine import memory
 
-# page faults of an array that follows a freed one: by default, and with freed memory kept
+# Prints the page faults of an array that is allocated after another one was freed.
 SCRIPT = """
 import resource
-import numpy as np
-from ovavss_d2.engine.memory import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.full(200 << 20, 1, np.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-usual = faults()
-assert keep_freed_memory()
-faults()
-print(usual, faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
-def test_an_array_in_place_of_a_freed_one_is_not_mapped_again():
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    usual, kept = map(int, run.stdout.split())
-    assert kept < 10 < usual
-
-
-# page faults of a thread that makes an array larger than a thread's arena, after another freed one
-THREAD = """
-import resource
+import runpy
 import sys
 import threading
 import numpy as np
-from ovavss_d2.engine.memory import keep_freed_memory
-if sys.argv[1] == "kept":
-    assert keep_freed_memory()
+path, setting, where = sys.argv[1:]
+if setting == "kept":
+    assert runpy.run_path(path)["keep_freed_memory"]()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    thread = threading.Thread(target=np.full, args=(80 << 20, 1, np.uint8))
-    thread.start()
-    thread.join()
+    if where == "thread":
+        thread = threading.Thread(target=np.full, args=(80 << 20, 1, np.uint8))
+        thread.start()
+        thread.join()
+    else:
+        np.full(200 << 20, 1, np.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
 print(faults())
@@ -53,14 +33,15 @@ print(faults())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
-def test_what_one_thread_frees_serves_the_next():
-    def faults(how):
-        run = [sys.executable, "-c", THREAD, how]
-        return int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+@pytest.mark.parametrize("where", ["process", "thread"])
+def test_freed_memory_is_not_mapped_again(where):
+    def faults(setting):
+        command = [sys.executable, "-c", SCRIPT, memory.__file__, setting, where]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    assert faults("kept") < 20 < faults("usual")
+    assert faults("kept") < 20 < faults("default")
 
 
-def test_a_library_without_the_switch_is_left_alone(monkeypatch):
+def test_other_c_libraries_are_not_changed(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory()

@@ -1,39 +1,30 @@
-"""A training on two processes takes the steps of one with the same clips."""
+"""Training on two processes takes the same steps as on one."""
 
 import pytest
 import torch
-
-from tests.helpers.tiny_world import CONFIG, make_world, tiny_options
-
-from ovavss_d2.engine import launch as launching  # isort: skip (makes `import detectron2` work)
 from detectron2.utils import comm
 
-from ovavss_d2.engine.trainer import Trainer, argument_parser, read_config
+from ovavss_d2.engine.launch import launch
+from tests.helpers.tiny_world import TrainerWithoutTest, make_world, read_tiny_config
 
-# Queries and points are those of the reference configuration; the network and the clips are small.
+# Queries and points of the reference configuration; a small network and small clips.
 FULL_SIZE_LOSSES = {
     "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 100,
     "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 12544,
     "INPUT.SAMPLING_FRAME_NUM": 2,
-    # Steps that are proportional to gradients, and no statistics over a process's own clips.
+    # Steps proportional to gradients, and no batch statistics.
     "SOLVER.OPTIMIZER": "SGD",
     "MODEL.TIMM.FREEZE_NORM": True,
     "SOLVER.MAX_ITER": 1,
     "SOLVER.STEPS": (),
     "SOLVER.WARMUP_ITERS": 0,
-    "SOLVER.BASE_LR": 1.0,  # far above what rounding moves
+    "SOLVER.BASE_LR": 1.0,  # far above rounding
     "SOLVER.WEIGHT_DECAY": 0.0,
 }
 
 
-class TrainerWithoutTest(Trainer):
-    @classmethod
-    def test(cls, cfg, model, evaluators=None):
-        return {}
-
-
 def train(cfg, output):
-    """What every process does."""
+    """Run in every process: train, and save the change of the weights."""
     torch.manual_seed(5)
     trainer = TrainerWithoutTest(cfg)
     trainer.resume_or_load(resume=False)
@@ -50,10 +41,9 @@ def test_two_processes_take_the_steps_of_one_with_full_size_losses(tmp_path, mon
     moved = []
     for processes in (1, 2):
         keys = FULL_SIZE_LOSSES | {"OUTPUT_DIR": tmp_path / f"out{processes}"}
-        line = ["--config-file", CONFIG, *tiny_options(tmp_path, **keys)]
-        cfg = read_config(argument_parser("").parse_args(line))
+        cfg = read_tiny_config(tmp_path, **keys)
         output = str(tmp_path / f"moved{processes}")
-        launching.launch(train, processes, args=(cfg, output))
+        launch(train, processes, args=(cfg, output))
         moved += [torch.load(f"{output}.{rank}") for rank in range(processes)]
     one, *others = moved
     largest = max(x.abs().max() for x in one.values())

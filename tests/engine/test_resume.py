@@ -1,13 +1,12 @@
-"""The same seed gives the same training, however it is cut, loaded or spread over workers."""
+"""The same seed gives the same training, interrupted or not, with any number of loader workers."""
 
 import pytest
 import torch
 
-from ovavss_d2.engine.trainer import Trainer, argument_parser, read_config
-from tests.helpers.tiny_world import CONFIG, make_world, tiny_options
+from tests.helpers.tiny_world import TrainerWithoutTest, make_world, read_tiny_config
 
 STEPS = 4
-RANDOM = {  # everything that draws random numbers in a training
+RANDOM = {  # everything random in training
     "MODEL.FUSION.DROPOUT": 0.3,
     "MODEL.TIMM.DROP_PATH": 0.3,
     "INPUT.MIN_SIZE_TRAIN": (32, 40),
@@ -17,12 +16,6 @@ RANDOM = {  # everything that draws random numbers in a training
 }
 
 
-class TrainerWithoutTest(Trainer):
-    @classmethod
-    def test(cls, cfg, model, evaluators=None):
-        return {}
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("datasets"))
@@ -30,16 +23,14 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(world, tmp_path_factory):
-    """Train in a folder: the weights that it ends with."""
+    """A call that trains in a folder and returns the final weights and the trainer."""
     root = tmp_path_factory.mktemp("runs")
 
     def run(folder, *, stop_after=STEPS, resume=False, **changes):
         keys = RANDOM | {"OUTPUT_DIR": root / folder, "SOLVER.MAX_ITER": STEPS} | changes
-        line = ["--config-file", CONFIG, *tiny_options(world, **keys)]
-        cfg = read_config(argument_parser("").parse_args(line))
-        torch.manual_seed(5)  # of the weights
-        trainer = TrainerWithoutTest(cfg)
-        torch.manual_seed(len(folder))  # what was drawn before must not count
+        torch.manual_seed(5)  # the same initial weights
+        trainer = TrainerWithoutTest(read_tiny_config(world, **keys))
+        torch.manual_seed(len(folder))  # must not matter
         trainer.resume_or_load(resume=resume)
         trainer.max_iter = stop_after
         trainer.train()
@@ -52,8 +43,8 @@ def train(world, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(train):
-    return train("whole")[0]
+def uninterrupted(train):
+    return train("uninterrupted")[0]
 
 
 def differing(first, second):
@@ -61,26 +52,26 @@ def differing(first, second):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_interrupted_training_ends_with_the_same_bits(train, whole, workers):
+def test_an_interrupted_training_ends_with_the_same_bits(train, uninterrupted, workers):
     options = {"DATALOADER.NUM_WORKERS": workers}
     half, _ = train(f"cut{workers}", stop_after=2, **options)
-    assert differing(whole, half)
+    assert differing(uninterrupted, half)
     resumed, trainer = train(f"cut{workers}", resume=True, **options)
     assert trainer.start_iter == 2
-    assert differing(whole, resumed) == []
+    assert differing(uninterrupted, resumed) == []
 
 
-def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(train, whole):
+def test_two_workers_give_the_same_bits(train, uninterrupted):
     again, _ = train("again", **{"DATALOADER.NUM_WORKERS": 2})
-    assert differing(whole, again) == []
+    assert differing(uninterrupted, again) == []
 
 
-def test_another_seed_gives_another_run(train, whole):
+def test_another_seed_gives_another_training(train, uninterrupted):
     other, _ = train("other", SEED=2)
-    assert differing(whole, other)
+    assert differing(uninterrupted, other)
 
 
-def test_without_a_seed_a_resumed_training_keeps_the_one_it_had(train):
+def test_a_random_seed_is_kept_by_a_resumed_training(train):
     _, first = train("unseeded", stop_after=1, SEED=-1)
     _, second = train("unseeded", stop_after=2, resume=True, SEED=-1)
     states = [trainer.state_dict()["clips"] for trainer in (first, second)]

@@ -3,6 +3,7 @@
 import os
 
 from ovavss_d2.data.split_lists import derived_lists, write_lists
+from ovavss_d2.engine.trainer import Trainer, argument_parser, read_config
 from ovavss_d2.toy.clip_model import train_toy_clip
 from ovavss_d2.toy.dataset import write_toy
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
@@ -48,3 +49,17 @@ def tiny_options(root, **changes):
         **changes,
     }
     return [str(x) for pair in keys.items() for x in pair]
+
+
+class TrainerWithoutTest(Trainer):
+    """A trainer that does not evaluate."""
+
+    @classmethod
+    def test(cls, cfg, model, evaluators=None):
+        return {}
+
+
+def read_tiny_config(root, **changes):
+    """The config of a tiny training, as train_net.py reads it."""
+    line = ["--config-file", CONFIG, *tiny_options(root, **changes)]
+    return read_config(argument_parser("").parse_args(line))

@@ -7,7 +7,7 @@ import torch
 
 from ovavss_d2.weights.files import PUBLISHED
 from ovavss_d2.weights.layouts import layout_of
-from ovavss_d2.weights.report import Report, check_file, identify_models, sha256_of
+from ovavss_d2.weights.report import Report, check_file, identify_model, sha256_of
 from tests.helpers import full_size
 from tests.helpers.scripts import load_script
 from tests.helpers.tiny_world import ROOT
@@ -25,10 +25,14 @@ def vggish():
 @pytest.mark.parametrize(
     ("name", "make", "words"),
     [
-        ("r50.pth", lambda: {"model": full_size.released("r50")}, "ResNet-50, CLIP ViT-B/16 at"),
+        (
+            "r50.pth",
+            lambda: {"model": full_size.released("r50")},
+            "ResNet-50, CLIP ViT-B/16, for configs/ovavss_R50.yaml",
+        ),
         ("coco.pkl", lambda: full_size.coco("r50"), "not used here: sem_seg_head.predictor (2)"),
         ("audio.pth", vggish, "as MODEL.AUDIO.WEIGHTS"),
-        ("clip.pt", lambda: full_size.part("r50", "clip_adapter.clip_model."), "at 224 pixels"),
+        ("clip.pt", lambda: full_size.part("r50", "clip_adapter.clip_model."), "ViT-B/16, for"),
     ],
 )
 def test_published_layouts_are_named_with_their_config(tmp_path, name, make, words):
@@ -43,8 +47,8 @@ def test_the_larger_models_are_known_too(name):
     listed = full_size.layout(name)
     state = {name: torch.empty(shape, device="meta") for name, shape in listed.items()}
     report = Report("", layout_of(state))
-    identify_models(report, state)
-    assert "Swin-B, window 12" in report.lines[0] and "ovavss_swin.yaml" in report.lines[-1]
+    identify_model(report, state)
+    assert "Swin-B" in report.lines[-1] and "ovavss_swin.yaml" in report.lines[-1]
     assert report.problems == []
 
 
@@ -52,11 +56,12 @@ def test_missing_weights_and_other_sizes_are_problems(tmp_path):
     state = vggish()
     del state["embeddings.4.bias"]
     report = check_file(full_size.save(tmp_path / "vggish.pth", state))
-    assert any("17 weights" in problem and "expected 18" in problem for problem in report.problems)
+    assert report.problems[0].startswith("17 weights")
+    assert "expected 18 weights" in report.problems[0]
     state = full_size.part("r50", "clip_adapter.clip_model.")
     state["visual.positional_embedding"] = torch.zeros(50, 768)
     report = check_file(full_size.save(tmp_path / "clip.pt", state))
-    assert any("not a published" in problem for problem in report.problems)
+    assert any("expected 302 weights" in problem for problem in report.problems)
 
 
 def test_nan_is_a_problem(tmp_path):
@@ -91,7 +96,7 @@ def test_a_file_with_a_published_name_must_have_the_published_sum(tmp_path, monk
 def test_the_command_ends_with_1_if_a_file_is_wrong(tmp_path, tool, capsys):
     good = full_size.save(tmp_path / "audio.pth", vggish())
     tool.run([good])
-    assert "VGGish: 18 weights" in capsys.readouterr().out
+    assert "VGGish, for configs" in capsys.readouterr().out
     (tmp_path / "page.pth").write_text("<html>not found</html>")
     with pytest.raises(SystemExit) as end:
         tool.run([good, str(tmp_path / "page.pth"), str(tmp_path / "gone.pth")])
