@@ -15,6 +15,7 @@ from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
 from ovavss_d2.modeling.ops.points import PointSampler, sample_points
 
 OBJECT, NO_OBJECT = 0, 1
+LOSSES = ("loss_object", "loss_mask", "loss_dice", "loss_name")
 
 
 class Matches(NamedTuple):
@@ -26,14 +27,6 @@ class Matches(NamedTuple):
     of_row: Tensor  # int64 (R,), index of a row's match
     frames: Tensor  # int64 (R,)
     rows: list[int]  # R of each clip
-
-
-class Divisors(NamedTuple):
-    """Divisors of one prediction's summed losses: scalars, means over all processes."""
-
-    objects: Tensor
-    object_weights: Tensor
-    names: Tensor
 
 
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -96,13 +89,8 @@ class SetCriterion(nn.Module):
     def from_config(cls, cfg):
         """Read MODEL.MASK_FORMER, MODEL.CLASSIFIER.TEXT_HEAD and SEED."""
         keys = cfg.MODEL.MASK_FORMER
-        weights = {
-            "loss_object": keys.CLASS_WEIGHT,
-            "loss_mask": keys.MASK_WEIGHT,
-            "loss_dice": keys.DICE_WEIGHT,
-        }
-        if cfg.MODEL.CLASSIFIER.TEXT_HEAD:
-            weights["loss_name"] = keys.NAME_WEIGHT
+        weights = [keys.CLASS_WEIGHT, keys.MASK_WEIGHT, keys.DICE_WEIGHT, keys.NAME_WEIGHT]
+        used = LOSSES if cfg.MODEL.CLASSIFIER.TEXT_HEAD else LOSSES[:3]
         return {
             "matcher": HungarianMatcher(
                 object_weight=keys.CLASS_WEIGHT,
@@ -112,7 +100,7 @@ class SetCriterion(nn.Module):
             "sampler": PointSampler(seed=cfg.SEED),
             "num_points": keys.TRAIN_NUM_POINTS,
             "no_object_weight": keys.NO_OBJECT_WEIGHT,
-            "loss_weights": weights,
+            "loss_weights": dict(zip(used, weights, strict=False)),
             "num_predictions": keys.DEC_LAYERS + 1,
         }
 
@@ -146,27 +134,17 @@ class SetCriterion(nn.Module):
             matches = [
                 self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
             ]
-            divisors = self._divisors(predictions, batch, matches)
-            masks = self._mask_losses(predictions, matches, batch, keys)
+            divisors = self._divisors(matches, batch, outputs["pred_logits"].shape[:2].numel())
+            mask_sums = self._mask_losses(predictions, matches, batch, keys)
             losses = {}
-            for i, prediction in enumerate(predictions):
+            parts = zip(predictions, matches, mask_sums, divisors, strict=True)
+            for i, (prediction, found, masks, divisor) in enumerate(parts):
+                sums = [self._object_loss(prediction, found), *masks]
+                if "pred_names" in prediction:
+                    sums.append(self._name_loss(prediction, found, batch))
                 suffix = "" if i == len(predictions) - 1 else f"_{i}"
-                values = self._losses(prediction, matches[i], divisors[i], batch, masks[i])
-                losses.update({name + suffix: value for name, value in values.items()})
-        return losses
-
-    def _losses(
-        self,
-        prediction: dict,
-        matches: Matches,
-        divisors: Divisors,
-        batch: TargetBatch,
-        mask_sums: Tensor,
-    ) -> dict[str, Tensor]:
-        losses = {"loss_object": self._object_loss(prediction, matches) / divisors.object_weights}
-        losses["loss_mask"], losses["loss_dice"] = (mask_sums / divisors.objects).unbind()
-        if "pred_names" in prediction:
-            losses["loss_name"] = self._name_loss(prediction, matches, batch) / divisors.names
+                for name, total, count in zip(LOSSES, sums, divisor, strict=False):
+                    losses[name + suffix] = total / count
         return losses
 
     def _object_loss(self, prediction: dict, matches: Matches) -> Tensor:
@@ -214,27 +192,23 @@ class SetCriterion(nn.Module):
         named = logits[matches.clips, matches.queries]
         return F.cross_entropy(named, labels, ignore_index=-1, reduction="sum") + logits.sum() * 0.0
 
-    def _divisors(
-        self, predictions: list[dict], batch: TargetBatch, matches: list[Matches]
-    ) -> list[Divisors]:
-        """One `Divisors` per prediction, from a single exchange between processes."""
-        num_slots = predictions[0]["pred_logits"].shape[:2].numel()
-        counts = torch.stack([self._counts(found, batch, num_slots) for found in matches])
+    def _divisors(self, matches: list[Matches], batch: TargetBatch, num_queries: int) -> Tensor:
+        """Divisors of each prediction's losses, in the order of LOSSES: (predictions, 4).
+
+        They are the weights of all queries, twice the number of objects, and the number of matched
+        objects with a name, as means over all processes.
+        """
+        matched = len(matches[0].objects)
+        weights = self.class_weight[OBJECT] * matched
+        weights = weights + self.class_weight[NO_OBJECT] * (num_queries - matched)
+        names = torch.stack([(batch.labels[x.objects] >= 0).sum() for x in matches]).to(weights)
+        objects = torch.full_like(names, len(batch.masks))
+        counts = torch.stack([weights.expand_as(names), objects, objects, names], dim=1)
         if comm.get_world_size() > 1:
             torch.distributed.all_reduce(counts)
             counts = counts / comm.get_world_size()
-        objects, object_weights, names = counts.unbind(1)
-        limited = (objects.clamp(min=1), object_weights, names.clamp(min=1))
-        return [Divisors(*values) for values in zip(*limited, strict=True)]
-
-    def _counts(self, matches: Matches, batch: TargetBatch, num_slots: int) -> Tensor:
-        matched = len(matches.objects)
-        objects = self.class_weight.new_tensor(len(batch.masks), dtype=torch.float32)
-        weights = self.class_weight[OBJECT] * matched + self.class_weight[NO_OBJECT] * (
-            num_slots - matched
-        )
-        names = (batch.labels[matches.objects] >= 0).sum().to(objects.dtype)
-        return torch.stack([objects, weights.to(objects.dtype), names])
+        counts[:, 1:] = counts[:, 1:].clamp(min=1)
+        return counts
 
     @staticmethod
     def _in_batch(found: list[tuple[Tensor, Tensor]], batch: TargetBatch) -> Matches:

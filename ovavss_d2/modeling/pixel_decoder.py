@@ -163,21 +163,12 @@ class AudioConditionedPixelDecoder(nn.Module):
             for name in self.coarse
         )
         self.transformer = encoder
-        self.adapter_1 = Conv2d(
-            input_shape[self.fine].channels,
-            conv_dim,
-            1,
-            bias=False,
-            norm=GroupNorm(groups, conv_dim),
-        )
+        channels = input_shape[self.fine].channels
+        norm = GroupNorm(groups, conv_dim)
+        self.adapter_1 = Conv2d(channels, conv_dim, 1, bias=False, norm=norm)
+        norm = GroupNorm(groups, conv_dim)
         self.layer_1 = Conv2d(
-            conv_dim,
-            conv_dim,
-            3,
-            padding=1,
-            bias=False,
-            norm=GroupNorm(groups, conv_dim),
-            activation=F.relu,
+            conv_dim, conv_dim, 3, padding=1, bias=False, norm=norm, activation=F.relu
         )
         self.mask_features = nn.Conv2d(conv_dim, mask_dim, 1)
         self._reset_parameters()

@@ -3,7 +3,6 @@
 Shape letters: see `modeling/__init__.py`. G is the largest number of objects in a clip here.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,12 +29,7 @@ class MatchingSums(nn.Module):
             Sums over the points: binary cross-entropy (N, Q, G), product of probability and target
             (N, Q, G), probability (N, Q, 1), target (N, 1, G).
         """
-        logits = sample_points(masks, points)
-        probabilities, transposed = logits.sigmoid(), targets.transpose(1, 2)
-        # The cross-entropy of logit x and target t is softplus(x) - x t.
-        cross_entropy = F.softplus(logits).sum(2, keepdim=True) - logits @ transposed
-        overlap = probabilities @ transposed
-        return cross_entropy, overlap, probabilities.sum(2, keepdim=True), targets.sum(2)[:, None]
+        return sums_at_points(sample_points(masks, points), targets)
 
 
 class FastMatchingSums(MatchingSums):
@@ -49,7 +43,7 @@ class FastMatchingSums(MatchingSums):
         size = max(1, BLOCK // len(masks))
         logits = _sample_channels(masks, points)
         blocks = zip(logits.split(size, dim=2), targets.split(size, dim=2), strict=True)
-        sums = zip(*(_block_sums(*block) for block in blocks), strict=True)
+        sums = zip(*(sums_at_points(*block) for block in blocks), strict=True)
         cross_entropy, overlap, predicted, true = (sum(x[1:], x[0]) for x in sums)
         return cross_entropy, overlap, predicted, true
 
@@ -64,18 +58,13 @@ def _sample_channels(masks: Tensor, points: Tensor) -> Tensor:
     return sample_sums(values, [(height, width)], locations, weights).transpose(1, 2)
 
 
-def _block_sums(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`MatchingSums` of logits (N, Q, P)."""
+def sums_at_points(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The sums of `MatchingSums` for logits at points (N, Q, P)."""
     probabilities = logits.sigmoid()
-    # softplus(x) is x - log(sigmoid(x)), and 0 where the sigmoid leaves the range of floats.
-    smallest = torch.finfo(probabilities.dtype).tiny
-    softplus = (logits - probabilities.clamp(min=smallest).log_()).relu_()
-    return (
-        softplus.sum(2, keepdim=True) - _products(logits, targets),
-        _products(probabilities, targets),
-        probabilities.sum(2, keepdim=True),
-        targets.sum(2)[:, None],
-    )
+    # The cross-entropy of logit x and target t is softplus(x) - x t.
+    cross_entropy = F.softplus(logits).sum(2, keepdim=True) - _products(logits, targets)
+    overlap = _products(probabilities, targets)
+    return cross_entropy, overlap, probabilities.sum(2, keepdim=True), targets.sum(2)[:, None]
 
 
 def _products(queries: Tensor, objects: Tensor) -> Tensor:
