@@ -77,16 +77,6 @@ def test_masks_without_loss_change_no_gradient(mixed):
         torch.testing.assert_close(one, other, atol=tolerance, rtol=1e-4)
 
 
-def test_a_clip_does_not_depend_on_the_batch():
-    decoder, (mask_features, multi_scale, audio) = make_decoder(), make_inputs()
-    together = decoder(mask_features, multi_scale, audio, num_clips=2)
-    for i in range(2):
-        cut = slice(5 * i, 5 * i + 5)
-        alone = decoder(mask_features[cut], [x[cut] for x in multi_scale], audio[cut], num_clips=1)
-        for part in PARTS:
-            torch.testing.assert_close(alone[part][0], together[part][i], rtol=1e-3, atol=1e-4)
-
-
 def test_masks_are_products_of_queries_and_mask_features():
     decoder, inputs = make_decoder(), make_inputs(clips=1)
     outputs = decoder(*inputs, num_clips=1)
