@@ -120,17 +120,17 @@ class AudioConditionedMaskDecoder(nn.Module):
             checkpointing: gradient checkpointing of the layers.
         """
         super().__init__()
-        heads, layers = {"dim": dim, "num_heads": num_heads}, range(num_layers)
+        heads = {"dim": dim, "num_heads": num_heads}
+
+        def layers(kind: type[nn.Module], **sizes: int) -> nn.ModuleList:
+            return nn.ModuleList(kind(**sizes) for _ in range(num_layers))
+
         self.audio_queries, self.num_levels, self.dim = audio_queries, num_levels, dim
         self.checkpointing = checkpointing
-        self.transformer_self_attention_layers = nn.ModuleList(
-            SelfAttentionLayer(**heads) for _ in layers
-        )
-        self.transformer_cross_attention_layers = nn.ModuleList(
-            CrossAttentionLayer(**heads) for _ in layers
-        )
-        self.transformer_ffn_layers = nn.ModuleList(
-            FeedForwardLayer(dim=dim, feedforward_dim=feedforward_dim) for _ in layers
+        self.transformer_self_attention_layers = layers(SelfAttentionLayer, **heads)
+        self.transformer_cross_attention_layers = layers(CrossAttentionLayer, **heads)
+        self.transformer_ffn_layers = layers(
+            FeedForwardLayer, dim=dim, feedforward_dim=feedforward_dim
         )
         self.decoder_norm = nn.LayerNorm(dim)
         self.query_feat = nn.Embedding(num_queries, dim)
@@ -143,9 +143,7 @@ class AudioConditionedMaskDecoder(nn.Module):
         self.mask_embed = MLP(dim, dim, dim, mask_dim)
         self.mask_product = MaskProduct()
         if audio_queries:
-            self.transformer_audio_cross_attention_layers = nn.ModuleList(
-                CrossAttentionLayer(**heads) for _ in layers
-            )
+            self.transformer_audio_cross_attention_layers = layers(CrossAttentionLayer, **heads)
             self.audio_query_embed = nn.Embedding(num_audio_tokens, dim)
             self.audio_proj = MLP(audio_dim, dim, dim)
             self.v2a = CrossAttentionLayer(**heads)

@@ -43,7 +43,7 @@ def load_arrays(path):
         return dict(arrays)
 
 
-def beside(path, name):
+def find_near(path, name):
     """The file `name` in the folder of `path`, or else the bundled one."""
     found = Path(path).parent / name
     return found if found.exists() else BUNDLED / name
@@ -51,12 +51,12 @@ def beside(path, name):
 
 def names_file(path):
     """The list of parameters that belongs to a model's oracle file."""
-    return beside(path, re.sub(r"seed\d+\.npz$", "names.json", Path(path).name))
+    return find_near(path, re.sub(r"seed\d+\.npz$", "names.json", Path(path).name))
 
 
 def released_state(path, prefixes=None):
     """{released name: tensor} behind a model's oracle file, all or those with a prefix."""
-    spec = importlib.util.spec_from_file_location("oracle_weights", beside(path, "weights.py"))
+    spec = importlib.util.spec_from_file_location("oracle_weights", find_near(path, "weights.py"))
     weights = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(weights)
     state = weights.state_dict_from(names_file(path), seed_of(path), prefixes)
@@ -98,8 +98,8 @@ def oracle_config(path):
     return cfg
 
 
-def normalised_frames(cfg, frames, divisor=32):
-    """uint8 frames (T, H, W, 3) as the backbone's input: normalised, then zero-padded."""
+def normalized_frames(cfg, frames, divisor=32):
+    """uint8 frames (T, H, W, 3) as the backbone's input: normalized, then zero-padded."""
     mean = torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1)
     std = torch.tensor(cfg.MODEL.PIXEL_STD).view(3, 1, 1)
     x = (torch.as_tensor(frames).permute(0, 3, 1, 2).float() - mean) / std
@@ -108,13 +108,13 @@ def normalised_frames(cfg, frames, divisor=32):
 
 
 def released_waveforms(audio, num_frames, samples=16000):
-    """int16 sound as (T, samples) float windows that start every 0.96 s, zeros after its end."""
+    """int16 audio as (T, samples) float windows that start every 0.96 s, zeros after its end."""
     hop = 96 * 160
-    sound = np.zeros(hop * num_frames + samples, dtype=np.float32)
-    length = min(len(audio), len(sound))
-    sound[:length] = audio[:length] / np.float32(32768)
+    signal = np.zeros(hop * num_frames + samples, dtype=np.float32)
+    length = min(len(audio), len(signal))
+    signal[:length] = audio[:length] / np.float32(32768)
     return torch.as_tensor(
-        np.stack([sound[i * hop : i * hop + samples] for i in range(num_frames)])
+        np.stack([signal[i * hop : i * hop + samples] for i in range(num_frames)])
     )
 
 

@@ -1,4 +1,4 @@
-"""A batch of clips is its clips: forward, losses, gradients; frames and sound of any number."""
+"""A batch gives the results of its clips; clips and audio may have any length."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def segmented(model, clip):
 
 
 @torch.no_grad()
-def test_windows_beyond_the_ninth_frame_are_as_those_before(model):
+def test_later_windows_equal_the_first(model):
     clip = make_clip(31, 5)
     long = {**clip, "times": [float(i) for i in range(15)]}
     for key in ("image", "audio", "audio_valid"):
@@ -81,13 +81,13 @@ def test_windows_beyond_the_ninth_frame_are_as_those_before(model):
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 3, 20])
-def test_sound_may_be_absent_shorter_or_longer_than_the_video(model, seconds):
-    sound = torch.randn(int(16000 * seconds)).mul(0.1).numpy()
+def test_audio_may_be_absent_shorter_or_longer_than_the_video(model, seconds):
+    audio = torch.randn(int(16000 * seconds)).mul(0.1).numpy()
     clip = make_clip(41, 12)
-    clip["audio"] = torch.from_numpy(audio_at_times(sound, range(12), "time")[0])
+    clip["audio"] = torch.from_numpy(audio_at_times(audio, range(12), "time")[0])
     found = segmented(model, clip)
-    heard = min(12, -(-int(16000 * seconds) // 16000))
-    assert not found[heard:].any()
-    examples, valid = audio_at_times(sound, range(12), "released")
+    paired = min(12, -(-int(16000 * seconds) // 16000))
+    assert not found[paired:].any()
+    examples, valid = audio_at_times(audio, range(12), "released")
     assert examples.shape == (12, 16000)
     assert valid.sum() == min(12, int(16000 * seconds // (96 * 160)))

@@ -1,4 +1,4 @@
-"""Early fusion: the folded attention equals the attention as it is written down."""
+"""Early fusion: the folded attention equals plain attention."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ def make_fusion(**changes):
     return fusion
 
 
-def written_down(fusion, visual, audio):
-    """Both attentions with every projection made, the audio as a sequence of one token."""
+def plain_attention(fusion, visual, audio):
+    """Both attentions with all projections; the audio is a sequence of one token."""
     heads = fusion.num_heads
     visual, audio = fusion.layer_norm_v(visual), fusion.layer_norm_l(audio)[:, None]
 
@@ -24,11 +24,11 @@ def written_down(fusion, visual, audio):
 
     query = split(fusion.v_proj(visual))
     query = query * query.shape[-1] ** -0.5
-    similarity = query @ split(fusion.l_proj(audio)).transpose(-1, -2)  # (N, M, L, 1)
+    similarity = query @ split(fusion.l_proj(audio)).transpose(-1, -2)  # (N, J, L, 1)
     similarity = similarity.clamp(-50000, 50000)
     to_visual = similarity.softmax(-1) @ split(fusion.values_l_proj(audio))
-    turned = similarity.transpose(-1, -2)
-    to_audio = (turned - turned.amax(-1, keepdim=True)).softmax(-1)
+    transposed = similarity.transpose(-1, -2)
+    to_audio = (transposed - transposed.amax(-1, keepdim=True)).softmax(-1)
     to_audio = to_audio @ split(fusion.values_v_proj(visual))
     to_visual = fusion.out_v_proj(to_visual.transpose(1, 2).flatten(2))
     to_audio = fusion.out_l_proj(to_audio.transpose(1, 2).flatten(2))
@@ -45,11 +45,11 @@ def inputs(n=3, tokens=7):
 
 
 @pytest.mark.parametrize("tokens", [1, 7])
-def test_equals_the_attention_as_written_down_with_its_gradients(tokens):
+def test_equals_plain_attention_with_its_gradients(tokens):
     fusion, (visual, audio) = make_fusion(), inputs(tokens=tokens)
     variables = [visual, audio, *fusion.parameters()]
     gradients = []
-    for outputs in (fusion(visual, audio), written_down(fusion, visual, audio)):
+    for outputs in (fusion(visual, audio), plain_attention(fusion, visual, audio)):
         total = sum((x * torch.arange(x.numel()).view_as(x)).sum() for x in outputs)
         gradients.append((*outputs, *torch.autograd.grad(total, variables)))
     for ours, theirs in zip(*gradients, strict=True):
@@ -61,7 +61,7 @@ def test_huge_similarities_stay_finite():
     with torch.no_grad():
         fusion.v_proj.weight.mul_(1e6)
     for ours, theirs in zip(
-        fusion(visual, audio), written_down(fusion, visual, audio), strict=True
+        fusion(visual, audio), plain_attention(fusion, visual, audio), strict=True
     ):
         assert ours.isfinite().all()
         torch.testing.assert_close(ours, theirs)

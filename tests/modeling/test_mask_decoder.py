@@ -87,19 +87,19 @@ def test_masks_are_products_of_queries_and_mask_features():
 
 def test_queries_depend_on_the_audio():
     decoder, (mask_features, multi_scale, audio) = make_decoder(), make_inputs()
-    heard = decoder(mask_features, multi_scale, audio, num_clips=2)
+    outputs = decoder(mask_features, multi_scale, audio, num_clips=2)
     other = decoder(mask_features, multi_scale, audio.flip(1), num_clips=2)
     assert not torch.allclose(
-        heard["aux_outputs"][0]["pred_logits"], other["aux_outputs"][0]["pred_logits"]
+        outputs["aux_outputs"][0]["pred_logits"], other["aux_outputs"][0]["pred_logits"]
     )
 
 
 def test_without_audio_queries_the_audio_has_no_effect_and_no_parameters():
     decoder = make_decoder(MASK_FORMER__AUDIO_QUERIES=False)
     mask_features, multi_scale, audio = make_inputs()
-    heard = decoder(mask_features, multi_scale, audio, num_clips=2)
+    outputs = decoder(mask_features, multi_scale, audio, num_clips=2)
     other = decoder(mask_features, multi_scale, torch.zeros_like(audio), num_clips=2)
-    assert torch.equal(heard["pred_masks"], other["pred_masks"])
+    assert torch.equal(outputs["pred_masks"], other["pred_masks"])
     names = [name for name, _ in decoder.named_parameters()]
     assert not [name for name in names if "audio" in name or "v2a" in name or "a2a" in name]
 

@@ -36,13 +36,13 @@ def test_every_map_but_the_finest_is_a_level_coarsest_first(names):
     assert fused.shape == audio.shape
 
 
-def test_fusion_lets_the_sound_change_the_maps():
+def test_with_fusion_the_audio_changes_the_maps():
     decoder, (features, audio) = make_decoder(), make_inputs()
-    heard, other = decoder(features, audio)[0], decoder(features, audio.flip(1))[0]
-    assert (heard - other).abs().max() > 1e-4
+    outputs, other = decoder(features, audio)[0], decoder(features, audio.flip(1))[0]
+    assert (outputs - other).abs().max() > 1e-4
 
 
-def test_without_fusion_the_sound_passes_by():
+def test_without_fusion_the_audio_is_unchanged():
     decoder, (features, audio) = make_decoder(FUSION__ENABLED=False), make_inputs()
     mask_features, _, fused = decoder(features, audio)
     assert torch.equal(fused, audio)
@@ -71,10 +71,10 @@ def test_positions_have_the_rows_in_the_first_half_and_the_columns_in_the_second
     assert torch.equal(code[:, 0, :4], code[:, 4, :4])
     assert torch.equal(code[0, :, 4:], code[2, :, 4:])
     assert not torch.equal(code[0, :, :4], code[2, :, :4])
-    places = torch.arange(1, 4) / (3 + 1e-6) * 2 * torch.pi
-    torch.testing.assert_close(code[:, 0, 0], places.sin())
-    torch.testing.assert_close(code[:, 0, 1], places.cos())
-    torch.testing.assert_close(code[:, 0, 2], (places / 100).sin())
+    positions = torch.arange(1, 4) / (3 + 1e-6) * 2 * torch.pi
+    torch.testing.assert_close(code[:, 0, 0], positions.sin())
+    torch.testing.assert_close(code[:, 0, 1], positions.cos())
+    torch.testing.assert_close(code[:, 0, 2], (positions / 100).sin())
 
 
 def test_positions_in_time_are_added_to_those_in_the_plane():
@@ -84,7 +84,7 @@ def test_positions_in_time_are_added_to_those_in_the_plane():
     assert not torch.allclose(difference[0], difference[1])
 
 
-def test_mixed_precision_keeps_places_and_fusion_in_single_precision():
+def test_mixed_precision_keeps_positions_and_fusion_in_single_precision():
     decoder, (features, audio) = make_decoder(), make_inputs()
     torch.nn.init.normal_(decoder.transformer.layers[0].self_attn.sampling_offsets.weight, std=0.1)
     exact = decoder(features, audio)

@@ -1,4 +1,4 @@
-"""Scoring and painting, against a painter that goes pixel by pixel."""
+"""Scoring and painting, against a reference that paints pixel by pixel."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def window():
     }
 
 
-def painted_by_hand(window, scores, pairs, threshold):
+def reference_map(window, scores, pairs, threshold):
     """The label map from the rules, pair by pair and pixel by pixel."""
     masks = F.interpolate(window["mask_logits"], SIZE, mode="bilinear") > 0
     result = torch.zeros(FRAMES, *SIZE, dtype=torch.int32)
@@ -44,7 +44,7 @@ ALL_PAIRS = [(q, k) for q in range(QUERIES) for k in range(len(NAMES))]
 
 def test_the_score_is_object_times_name_and_the_best_paint_first(window):
     scores = window["objectness"][:, None] * window["name_probabilities"]
-    expected = painted_by_hand(window, scores, ALL_PAIRS, 0.1)
+    expected = reference_map(window, scores, ALL_PAIRS, 0.1)
     label_map, segments = a_postprocessor()(**window)
     assert torch.equal(label_map, expected) and label_map.dtype == torch.int32
     assert [s["score"] for s in segments] == sorted((s["score"] for s in segments), reverse=True)
@@ -56,7 +56,7 @@ def test_released_scoring_takes_the_ten_best_names_without_the_object_score(wind
     pairs = a_postprocessor("released", threshold=0.0).pairs(window["objectness"], scores)
     assert list(zip(pairs.queries.tolist(), pairs.names.tolist(), strict=True)) == best
     label_map, _ = a_postprocessor("released", threshold=0.2)(**window)
-    assert torch.equal(label_map, painted_by_hand(window, scores, best, 0.2))
+    assert torch.equal(label_map, reference_map(window, scores, best, 0.2))
 
 
 def test_segments_hold_exactly_the_painted_pixels(window):
@@ -142,20 +142,20 @@ def test_it_is_built_from_a_config():
     assert PostProcessor(cfg).scoring == "released"
 
 
-def test_queries_that_show_nothing_change_nothing(window):
+def test_queries_without_a_pixel_in_a_frame_with_sound_change_nothing(window):
     window["mask_logits"][1] = -1
     window["mask_logits"][2, :2] = -1  # has pixels in the silent frame alone
     window["audio"][2] = 0
-    painter = a_postprocessor()
-    showing = painter.select_by_mask(window["mask_logits"], painter.has_sound(window["audio"]))
-    assert showing.tolist() == [True, False, False, True, True, True]
+    process = a_postprocessor()
+    visible = process.select_by_mask(window["mask_logits"], process.has_sound(window["audio"]))
+    assert visible.tolist() == [True, False, False, True, True, True]
     fewer = {
-        key: value[showing] if key in ("objectness", "name_probabilities", "mask_logits") else value
+        key: value[visible] if key in ("objectness", "name_probabilities", "mask_logits") else value
         for key, value in window.items()
     }
-    label_map, segments = painter(**window)
-    other_map, others = painter(**fewer)
+    label_map, segments = process(**window)
+    other_map, others = process(**fewer)
     assert torch.equal(label_map, other_map)
     assert [s["score"] for s in segments] == [s["score"] for s in others]
     released = a_postprocessor("released")
-    assert released.select_by_mask(window["mask_logits"], painter.has_sound(window["audio"])).all()
+    assert released.select_by_mask(window["mask_logits"], process.has_sound(window["audio"])).all()

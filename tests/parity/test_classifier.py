@@ -43,7 +43,7 @@ def window_of(path):
 @functools.cache
 def probabilities_of(path):
     _, masks, frames = window_of(path)
-    queries = torch.zeros(len(masks), 1)  # the crop classifier does not look at them
+    queries = torch.zeros(len(masks), 1)  # the crop classifier does not use them
     return classifier_of(path).name_probabilities(queries, masks, frames, AVSBENCH_NAMES)
 
 
@@ -84,10 +84,10 @@ def test_painted_masks_equal_the_oracle(path):
     height, width = size = tuple(frames.shape[-2:])
     ids = torch.as_tensor(arrays["query_ids"])
     expected = np.unpackbits(arrays["query_masks"], axis=-1)[..., :width].astype(bool)
-    painter = PostProcessor(scoring="released", threshold=0.3, silence_rms=0.0)
+    process = PostProcessor(scoring="released", threshold=0.3, silence_rms=0.0)
     same = []
     for query, truth in zip(ids.tolist(), expected, strict=True):
-        label_map, _ = painter(
+        label_map, _ = process(
             objectness=torch.zeros(1),
             name_probabilities=torch.ones(1, 1),
             mask_logits=masks[query : query + 1, :, :height, :width],

@@ -43,7 +43,7 @@ def _decoder_inputs(path):
     arrays = parity.load_arrays(path)
     cfg, backbone, head = _network(path)
     stages = _sound(cfg, path, arrays)
-    features = backbone(parity.normalised_frames(cfg, arrays["frames"]))
+    features = backbone(parity.normalized_frames(cfg, arrays["frames"]))
     stages |= {f"feat_{name}": x[:, :CHANNELS] for name, x in features.items()}
     mask_features, multi_scale, audio = head.pixel_decoder(features, stages["vggish"])
     stages |= {"mask_features": mask_features[:, :CHANNELS], "pixdec_audio": audio}
