@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ovavss_d2.config import load_config
 from ovavss_d2.data.avsbench import SPLITS
@@ -19,6 +18,7 @@ from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
+from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
 from ovavss_d2.toy.dataset import toy_root, write_toy
 from ovavss_d2.toy.scene import TOY_SIZE
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"The toy world is in {toy}")
 
 
-def _silent_model(toy: Path) -> nn.Module:
+def _silent_model(toy: Path) -> OVAVSS:
     """The toy configuration's model without early fusion and query audio."""
     clip = toy / "clip" / "toy_clip"
     settings = {
@@ -92,7 +92,7 @@ def _silent_model(toy: Path) -> nn.Module:
         "MODEL.AUDIO.FREEZE": False,
         "MODEL.CLIP.ARCHITECTURE": f"{clip}.json",
     }
-    model = build_model(load_config(CONFIG, [x for pair in settings.items() for x in pair]))
+    model = build_model(load_config(CONFIG, [str(x) for pair in settings.items() for x in pair]))
     model.classifier.clip.model.load_state_dict(torch.load(f"{clip}.pt", weights_only=True))
     return model
 

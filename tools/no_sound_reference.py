@@ -38,7 +38,9 @@ def reference(dataset: str) -> dict[str, float]:
         with np.load(visible / f"{record['video_id']}.npz") as file:
             labels = torch.from_numpy(file["ids"].astype(np.int32))
         evaluator.process([record], [{"label_map": labels, "names": TOY_NAMES}])
-    return evaluator.evaluate()["avsbench_ov"]
+    results = evaluator.evaluate()
+    assert results is not None  # there is one process
+    return results["avsbench_ov"]
 
 
 @one_line_errors()

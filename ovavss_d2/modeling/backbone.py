@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import timm
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import freeze_batch_norm_2d
@@ -53,7 +53,7 @@ class TimmBackbone(Backbone):
             self.norms.update({name: nn.LayerNorm(s.channels) for name, s in self._shapes.items()})
 
     @classmethod
-    def from_config(cls, cfg, input_shape=None):
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> dict[str, object]:
         keys = cfg.MODEL.TIMM
         net = build_timm_network(keys.NAME, keys.OUT_INDICES, keys.DROP_PATH, dict(keys.KWARGS))
         if keys.FREEZE_NORM:

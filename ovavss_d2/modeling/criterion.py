@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.utils import comm
 from torch import Tensor, nn
 
@@ -86,7 +86,7 @@ class SetCriterion(nn.Module):
         self.weight_dict = {key + s: value for s in suffixes for key, value in loss_weights.items()}
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Read MODEL.MASK_FORMER, MODEL.CLASSIFIER.TEXT_HEAD and SEED."""
         keys = cfg.MODEL.MASK_FORMER
         weights = [keys.CLASS_WEIGHT, keys.MASK_WEIGHT, keys.DICE_WEIGHT, keys.NAME_WEIGHT]

@@ -6,7 +6,7 @@ Shape letters: see `modeling/__init__.py`. L are the positions of a level in a c
 from typing import Any
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
@@ -150,7 +150,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             self.a2a = SelfAttentionLayer(**heads)
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         keys = cfg.MODEL.MASK_FORMER
         return {
             "in_dim": cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
@@ -277,7 +277,7 @@ class AudioVisualHead(nn.Module):
         self.predictor = predictor
 
     @classmethod
-    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
         return {
             "pixel_decoder": AudioConditionedPixelDecoder(cfg, input_shape),
             "predictor": AudioConditionedMaskDecoder(cfg),

@@ -6,7 +6,7 @@ Shape letters: see `modeling/__init__.py`.
 import logging
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from detectron2.structures import ImageList
@@ -88,7 +88,7 @@ class OVAVSS(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
             backbone.compile(dynamic=True)  # clips come in several sizes
@@ -260,12 +260,12 @@ def _clip_of(video: dict, indices: list[int]) -> dict:
     return video | {key: video[key][frames] for key in ("image", "audio", "audio_valid")}
 
 
-def vocabulary_of(cfg) -> tuple[str, ...]:
+def vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
     """Names to segment: the config's, or those of the first test set."""
     return tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or tuple(_metadata_of(cfg, "TEST").names)
 
 
-def training_vocabulary_of(cfg) -> tuple[str, ...]:
+def training_vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
     """Names to train on: the config's, or the base names of the first training set."""
     if cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY:
         return tuple(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY)
@@ -273,7 +273,7 @@ def training_vocabulary_of(cfg) -> tuple[str, ...]:
     return tuple(metadata.names[i - 1] for i in metadata.base_ids)
 
 
-def _metadata_of(cfg, part: str) -> Metadata:
+def _metadata_of(cfg: CfgNode, part: str) -> Metadata:
     """Metadata of the first data set in `DATASETS.TRAIN` or `DATASETS.TEST`.
 
     Raises:

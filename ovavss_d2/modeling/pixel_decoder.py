@@ -4,7 +4,7 @@ Shape letters: see `modeling/__init__.py`. L are the positions of all levels, co
 """
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from fvcore.nn.weight_init import c2_xavier_fill
@@ -181,7 +181,7 @@ class AudioConditionedPixelDecoder(nn.Module):
             c2_xavier_fill(convolution)
 
     @classmethod
-    def from_config(cls, cfg, input_shape):
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
         head = cfg.MODEL.SEM_SEG_HEAD
         levels = len(head.IN_FEATURES) - 1
         return {
@@ -229,7 +229,7 @@ def _groups(channels: int) -> int:
     return NORM_GROUPS
 
 
-def _encoder_layer(cfg, num_levels: int) -> DeformableEncoderLayer:
+def _encoder_layer(cfg: CfgNode, num_levels: int) -> DeformableEncoderLayer:
     head = cfg.MODEL.SEM_SEG_HEAD
     attention = MultiScaleDeformableAttention(
         dim=head.CONVS_DIM,
@@ -242,7 +242,7 @@ def _encoder_layer(cfg, num_levels: int) -> DeformableEncoderLayer:
     )
 
 
-def _fusion(cfg) -> AudioVisualFusion:
+def _fusion(cfg: CfgNode) -> AudioVisualFusion:
     keys = cfg.MODEL.FUSION
     return AudioVisualFusion(
         visual_dim=cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 SCORINGS = ("score", "released")
@@ -95,7 +95,7 @@ class PostProcessor:
         self.silence_rms = silence_rms
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Read TEST.SCORING, TEST.SCORE_THRESHOLD and TEST.SILENCE_RMS."""
         return {
             "scoring": cfg.TEST.SCORING,
