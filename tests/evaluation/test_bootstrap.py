@@ -36,14 +36,6 @@ def test_intervals_equal_those_of_explicit_replicates(matrices):
         np.testing.assert_allclose(intervals[name], expected)
 
 
-def test_order_and_partition_of_videos_do_not_matter(matrices):
-    whole = bootstrap_of(matrices)
-    names = list(matrices)
-    first = bootstrap_of({name: matrices[name] for name in names[7:]})
-    first.merge(bootstrap_of({name: matrices[name] for name in reversed(names[:7])}))
-    assert first.intervals(BASE, NOVEL) == whole.intervals(BASE, NOVEL)
-
-
 def test_draws_depend_on_the_name_and_are_poisson():
     counts = np.stack([replicate_counts(f"v{i}") for i in range(50)])
     assert (counts[3] == replicate_counts("v3")).all() and (counts[3] != counts[4]).any()

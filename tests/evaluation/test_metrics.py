@@ -34,19 +34,6 @@ def test_the_released_variant_ignores_predictions_on_true_background():
     assert wrong.frames.tolist() == [0, 1, 0, 0, 0]
 
 
-def test_order_and_partition_of_frames_do_not_matter(random_frames):
-    pairs = list(zip(*random_frames, strict=True))
-    whole, first, second = (StreamingMetrics(NUM_CLASSES) for _ in range(3))
-    for pair in pairs:
-        whole.add_frame(*pair)
-    for i, pair in enumerate(reversed(pairs)):
-        (first if i % 3 else second).add_frame(*pair)
-    second.merge(first)
-    assert second.frames == whole.frames == len(pairs)
-    np.testing.assert_array_equal(second.true_frames, whole.true_frames)
-    assert second.figures(*GROUPS) == whole.figures(*GROUPS)
-
-
 def test_one_pixel_and_perfect_prediction():
     metrics = StreamingMetrics(NUM_CLASSES)
     metrics.add_frame(np.array([[3]]), np.array([[3]]))

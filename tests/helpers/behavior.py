@@ -6,7 +6,6 @@ written `tests/fixtures/detectron2/behavior.json`.
 
 import itertools
 import json
-import logging
 import sys
 from typing import Any
 
@@ -53,31 +52,6 @@ def resizing() -> dict[str, Any]:
         "points": up.apply_coords(np.array([[0.0, 0.0], [3.5, 2.0], [17.0, 13.0]])).tolist(),
         "flipped": T.HFlipTransform(17).apply_image(image).tolist(),
     }
-
-
-def printed_metrics() -> dict[str, Any]:
-    """The line of the metric printer, and the latest values in the storage."""
-    from detectron2.utils.events import CommonMetricPrinter, EventStorage
-
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
-    log = logging.getLogger("detectron2.utils.events")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        with EventStorage(0) as storage:
-            for step in range(3):
-                storage.iter = step
-                storage.put_scalars(total_loss=3.0 - step, loss_a=0.5 * step, data_time=0.25)
-                storage.put_scalar("lr", 0.001, smoothing_hint=False)
-                storage.put_scalar("time", 0.5)
-            CommonMetricPrinter(max_iter=10).write()
-            latest = {name: list(value) for name, value in storage.latest().items()}
-            smoothed = {n: list(v) for n, v in storage.latest_with_smoothing_hint(20).items()}
-    finally:
-        log.removeHandler(handler)
-    return {"line": lines[-1].split("max_mem")[0], "latest": latest, "smoothed": smoothed}
 
 
 def drawing() -> dict[str, Any]:
@@ -129,7 +103,6 @@ def optimizer() -> dict[str, Any]:
 FACTS = {
     "samplers": samplers,
     "resizing": resizing,
-    "metrics": printed_metrics,
     "drawing": drawing,
     "optimizer": optimizer,
 }

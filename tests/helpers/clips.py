@@ -32,11 +32,6 @@ def make_clip(seed, frames=5, objects=2, labeled=None, loudness=0.1, size=SIZE):
     }
 
 
-def losses_of(model, clips):
-    model.train()
-    return model(clips)
-
-
 def model_config(folder, **changes):
     """A small model with a tiny CLIP, written to the folder, that paints every mask."""
     cfg = small_config(FUSION__DROPOUT=0.0, MASK_FORMER__TRAIN_NUM_POINTS=64, **changes)

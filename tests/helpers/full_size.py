@@ -1,7 +1,7 @@
-"""Files in the published layouts at full size, made in a moment.
+"""Files in the published layouts at full size, written quickly.
 
-Each weight repeats one number that depends on its name: torch keeps it once, so that a file of 2.4
-GB takes less than a megabyte while names, shapes and what is read from it are those of the whole.
+Each weight repeats one number that depends on its name. Torch stores it once: a file of 2.4 GB
+takes less than a megabyte, with all names and shapes.
 """
 
 import json
@@ -36,9 +36,18 @@ def coco(size):
     return {name: np.full(x, number_for(name), np.float32) for name, x in listed.items()}
 
 
-def part(size, prefix):
-    """The state dict of VGGish or of CLIP under its own names, from the released layout."""
+def part(size, kind):
+    """The state dict of VGGish ("AUDIO") or "CLIP" under its own names, from the released one."""
+    prefix = {"AUDIO": "audio_encoder.audio_backbone.", "CLIP": "clip_adapter.clip_model."}[kind]
     return {n.removeprefix(prefix): x for n, x in released(size).items() if n.startswith(prefix)}
+
+
+def write(folder, kind, size="r50"):
+    """Write the published file of a layout: "released", "COCO", "AUDIO" or "CLIP"."""
+    if kind == "COCO":
+        return save(folder / "coco.pkl", coco(size))
+    content = {"model": released(size)} if kind == "released" else part(size, kind)
+    return save(folder / f"{kind.lower()}.pth", content)
 
 
 def save(path, content):

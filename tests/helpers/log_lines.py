@@ -5,24 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Recorder(logging.Handler):
-    def __init__(self):
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
 @contextmanager
 def recorded_lines(name: str) -> Iterator[list[str]]:
     """Record the messages of the logger `name` and its children in the block."""
-    logger, recorder = logging.getLogger(name), _Recorder()
+    lines: list[str] = []
+    logger, handler = logging.getLogger(name), logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
     level = logger.level
-    logger.addHandler(recorder)
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
-        yield recorder.lines
+        yield lines
     finally:
-        logger.removeHandler(recorder)
+        logger.removeHandler(handler)
         logger.setLevel(level)

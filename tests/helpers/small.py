@@ -1,5 +1,7 @@
 """A small configuration of the network for tests: seconds on one core."""
 
+import functools
+
 from detectron2.config import get_cfg
 
 from ovavss_d2.config import add_ovavss_config
@@ -30,10 +32,8 @@ def small_config(**changes):
     }
     keys.update({name.replace("__", "."): value for name, value in changes.items()})
     for key, value in keys.items():
-        node = cfg.MODEL
         *path, last = key.split(".")
-        for part in path:
-            node = node[part]
+        node = functools.reduce(dict.get, path, cfg.MODEL)
         if isinstance(value, dict):
             node[last].update(value)
         else:

@@ -8,11 +8,7 @@ import timm
 import torch
 from timm.layers import freeze_batch_norm_2d
 
-from ovavss_d2.modeling.backbone import (
-    TimmBackbone,
-    build_timm_network,
-    recompute_stages,
-)
+from ovavss_d2.modeling.backbone import TimmBackbone, build_timm_network, recompute_stages
 from tests.helpers.small import small_config
 
 SWIN = {
@@ -24,41 +20,37 @@ SWIN = {
 }
 
 
-def swin_config():
-    return named_config("swin_tiny_patch4_window7_224", [0, 1, 2, 3], SWIN)
-
-
 def named_config(name, indices, options=None):
     cfg = small_config(TIMM__NAME=name, TIMM__OUT_INDICES=indices)
-    cfg.MODEL.TIMM.KWARGS.clear()
-    cfg.MODEL.TIMM.KWARGS.update(options or {})
+    cfg.MODEL.TIMM["KWARGS"] = options or {}
     return cfg
 
 
-@pytest.mark.parametrize(
-    "cfg",
-    [
-        small_config(),
-        swin_config(),
-        named_config("test_resnet", [0, 1, 2, 3]),
-        named_config("test_convnext", [0, 1, 2, 3]),
-        named_config("test_efficientnet", [0, 2, 4]),
-    ],
-    ids=["resnet18", "swin", "test_resnet", "test_convnext", "test_efficientnet"],
-)
-def test_maps_have_the_shapes_of_output_shape(cfg):
-    backbone = TimmBackbone(cfg, None).eval()
+CONFIGS = {
+    "resnet18": small_config(),
+    "swin": named_config("swin_tiny_patch4_window7_224", [0, 1, 2, 3], SWIN),
+    "test_resnet": named_config("test_resnet", [0, 1, 2, 3]),
+    "test_convnext": named_config("test_convnext", [0, 1, 2, 3]),
+    "test_efficientnet": named_config("test_efficientnet", [0, 2, 4]),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_maps_have_the_shapes_of_output_shape(name):
+    backbone = TimmBackbone(CONFIGS[name], None).eval()
     height, width = 2 * backbone.size_divisibility, 3 * backbone.size_divisibility
     maps = backbone(torch.randn(2, 3, height, width))
-    assert list(maps) == ["res2", "res3", "res4", "res5"][: len(cfg.MODEL.TIMM.OUT_INDICES)]
+    assert (
+        list(maps) == ["res2", "res3", "res4", "res5"][: len(CONFIGS[name].MODEL.TIMM.OUT_INDICES)]
+    )
     for name, shape in backbone.output_shape().items():
         expected = (2, shape.channels, height // shape.stride, width // shape.stride)
         assert maps[name].shape == expected
 
 
-@pytest.mark.parametrize("cfg", [small_config(), swin_config()], ids=["resnet18", "swin"])
-def test_a_frame_does_not_depend_on_the_others(cfg):
-    backbone = TimmBackbone(cfg, None).eval()
+@pytest.mark.parametrize("name", ["resnet18", "swin"])
+def test_a_frame_does_not_depend_on_the_others(name):
+    backbone = TimmBackbone(CONFIGS[name], None).eval()
     frames = torch.randn(3, 3, 64, 96)
     together = backbone(frames)
     for i, frame in enumerate(frames):
@@ -88,7 +80,7 @@ def test_norms_learn_if_they_are_not_frozen():
 
 
 def test_swin_outputs_are_normalized_over_channels():
-    maps = TimmBackbone(swin_config(), None).eval()(torch.randn(1, 3, 64, 64))
+    maps = TimmBackbone(CONFIGS["swin"], None).eval()(torch.randn(1, 3, 64, 64))
     for x in maps.values():
         assert x.mean(1).abs().max() < 1e-4
 

@@ -57,8 +57,7 @@ def test_every_parameter_gets_a_gradient():
     mask_features, multi_scale, fused = decoder(features, audio)
     weighted = [x * torch.randn_like(x) for x in (mask_features, *multi_scale, fused)]
     sum(x.sum() for x in weighted).backward()
-    assert not [name for name, p in decoder.named_parameters() if p.grad is None]
-    assert not [name for name, p in decoder.named_parameters() if not p.grad.any()]
+    assert not [n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()]
 
 
 def test_channels_that_norm_groups_do_not_divide_are_an_error():
@@ -78,8 +77,8 @@ def test_positions_have_the_rows_in_the_first_half_and_the_columns_in_the_second
 
 
 def test_positions_in_time_are_added_to_those_in_the_plane():
-    code = encoding_3d(4, 2, 3, 8).view(4, 6, 8)
-    difference = code - encoding_2d(2, 3, 8)
+    encoding = encoding_3d(4, 2, 3, 8).view(4, 6, 8)
+    difference = encoding - encoding_2d(2, 3, 8)
     torch.testing.assert_close(difference, difference[:, :1].expand(4, 6, 8))
     assert not torch.allclose(difference[0], difference[1])
 

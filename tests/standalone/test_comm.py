@@ -61,8 +61,3 @@ def test_one_process_needs_no_process_group():
     assert comm.reduce_dict(values) == values
     assert isinstance(comm.shared_random_seed(), int)
     comm.synchronize()
-
-
-def test_error_for_a_missing_local_group_explains_how_to_create_it():
-    with pytest.raises(AssertionError, match="create_local_process_group"):
-        comm.get_local_process_group()

@@ -65,17 +65,19 @@ def test_learning_rates_equal_the_recorded_ones(case):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("key", "value"),
     [
-        ["SOLVER.LR_SCHEDULER_NAME", "WarmupNothing"],
-        ["SOLVER.WARMUP_METHOD", "exponential"],
+        ("LR_SCHEDULER_NAME", "WarmupNothing"),
+        ("WARMUP_METHOD", "exponential"),
+        ("CLIP_GRADIENTS.CLIP_TYPE", "full_model"),
     ],
 )
-def test_unknown_schedules_raise(options):
+def test_unknown_schedules_and_clipping_raise(key, value):
     cfg = get_cfg()
-    cfg.merge_from_list(options)
-    with pytest.raises(ValueError, match=options[1]):
+    cfg.merge_from_list([f"SOLVER.{key}", value, "SOLVER.CLIP_GRADIENTS.ENABLED", True])
+    with pytest.raises(ValueError, match=value):
         build_lr_scheduler(cfg, sgd())
+        maybe_add_gradient_clipping(cfg, torch.optim.SGD)
 
 
 def test_multiplier_keeps_the_ratio_of_the_groups_and_resumes():
@@ -84,8 +86,7 @@ def test_multiplier_keeps_the_ratio_of_the_groups_and_resumes():
     scheduler = LRMultiplier(optimizer, ConstantParamScheduler(0.5), max_iter=10)
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.05]
     rates(scheduler, optimizer, 3)
-    state = scheduler.state_dict()
-    assert state == {"base_lrs": [1.0, 0.1], "last_epoch": 3}
+    assert scheduler.state_dict() == {"base_lrs": [1.0, 0.1], "last_epoch": 3}
     with pytest.raises(ValueError, match="ParamScheduler"):
         LRMultiplier(optimizer, 0.5, max_iter=10)
 
@@ -150,11 +151,3 @@ def test_gradients_are_clipped_per_element_or_per_parameter(kind, expected):
     clipping([first, second], lr=1.0).step()
     for parameter, values in zip((first, second), expected, strict=True):
         torch.testing.assert_close(parameter.data, torch.tensor(values), atol=1e-5, rtol=0)
-
-
-def test_unknown_clipping_raises():
-    cfg = get_cfg()
-    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
-    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
-    with pytest.raises(ValueError, match="full_model"):
-        maybe_add_gradient_clipping(cfg, torch.optim.SGD)

@@ -6,13 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import (
-    BitMasks,
-    Boxes,
-    BoxMode,
-    ImageList,
-    Instances,
-)
+from detectron2.structures import BitMasks, Boxes, BoxMode, ImageList, Instances
 
 
 def test_boxes_are_indexed_concatenated_and_checked():

@@ -146,22 +146,18 @@ def test_weights_and_metrics_equal_the_recorded_ones(whole):
 
 def test_a_training_writes_config_log_curves_and_checkpoints(whole):
     folder, _ = whole
+    assert list(folder.glob("events.out.tfevents.*"))
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
     checkpoints = {"model_0000002.pth", "model_0000005.pth", "model_final.pth"}
     assert names == checkpoints | {"config.yaml", "log.txt", "metrics.json", "last_checkpoint"}
-    saved = torch.load(folder / "model_0000002.pth", weights_only=True)
-    assert set(saved) == {"model", "trainer", "iteration"}
-    assert saved["iteration"] == saved["trainer"]["iteration"] == 2
-    assert set(saved["trainer"]) == {"iteration", "hooks", "_trainer"}
-    assert set(saved["trainer"]["_trainer"]) == {"iteration", "optimizer"}
-    assert set(saved["trainer"]["hooks"]) == {"LRScheduler"}
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(whole, tmp_path):
+@pytest.mark.parametrize(("resume", "start"), [(True, 3), (False, 0)])
+def test_an_interrupted_training_ends_with_the_same_weights(whole, tmp_path, resume, start):
     first = train(tmp_path, stop_after=3)
     assert not torch.equal(parameters(first), parameters(whole[1]))
-    second = train(tmp_path, resume=True)
-    assert second.start_iter == 3
+    second = train(tmp_path, resume=resume)
+    assert second.start_iter == start
     torch.testing.assert_close(parameters(second), parameters(whole[1]))
 
 
@@ -188,6 +184,7 @@ def test_both_runtimes_write_the_same_checkpoint_structure(whole):
     """All keys of a checkpoint, and the types and shapes of their values."""
     folder, _ = whole
     ours = torch.load(folder / "model_0000002.pth", weights_only=True)
+    assert ours["iteration"] == ours["trainer"]["iteration"] == 2
     for writer in ("checkpoint", "checkpoint_standalone"):
         written = torch.load(RECORDED.parent / f"{writer}.pth", weights_only=True)
         written.pop("written_by")
@@ -200,13 +197,6 @@ def outline(content):
     if isinstance(content, list):
         return [outline(value) for value in content]
     return tuple(content.shape) if isinstance(content, torch.Tensor) else type(content).__name__
-
-
-def test_without_resume_a_training_starts_at_step_0(whole, tmp_path):
-    train(tmp_path, stop_after=3)
-    again = train(tmp_path, resume=False)
-    assert again.start_iter == 0
-    torch.testing.assert_close(parameters(again), parameters(whole[1]))
 
 
 def test_a_finished_training_does_not_continue(whole):

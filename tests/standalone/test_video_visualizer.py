@@ -76,8 +76,7 @@ def test_a_frame_without_detections_does_not_change(metadata, frame):
 
 
 def test_bw_mode_makes_the_background_gray(metadata):
-    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    frame[...] = 200, 50, 50
+    frame = np.full((HEIGHT, WIDTH, 3), (200, 50, 50), np.uint8)
     visualizer = VideoVisualizer(metadata, ColorMode.IMAGE_BW)
     picture = visualizer.draw_instance_predictions(frame, detections(0)).get_image()
     assert (picture[5, 5] == 100).all()

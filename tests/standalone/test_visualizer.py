@@ -20,6 +20,11 @@ def box_mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     return mask
 
 
+BOX = box_mask(60, 50, 160, 100)
+TWO_MASKS = [BOX, box_mask(150, 80, 250, 180)]
+TWO_BOXES = Boxes(torch.tensor([[60.0, 50, 160, 100], [150, 80, 250, 180]]))
+
+
 def gray_visualizer(scale: float = 1.0, **options) -> Visualizer:
     return Visualizer(np.full((HEIGHT, WIDTH, 3), 128, np.uint8), scale=scale, **options)
 
@@ -76,26 +81,20 @@ def test_dark_text_is_brightened():
 
 def test_an_opaque_mask_replaces_exactly_its_pixels():
     visualizer = gray_visualizer()
-    picture = visualizer.draw_binary_mask(box_mask(60, 50, 160, 100), RED, alpha=1).get_image()
+    picture = visualizer.draw_binary_mask(BOX, RED, alpha=1).get_image()
     assert (picture[53:97, 63:157] == [255, 0, 0]).all()
     outside = box_mask(58, 48, 162, 102) == 0
     assert (picture[outside] == 128).all()
 
 
-def test_alpha_blends_mask_and_image():
-    visualizer = gray_visualizer()
-    picture = visualizer.draw_binary_mask(box_mask(60, 50, 160, 100), RED, alpha=0.5).get_image()
-    np.testing.assert_allclose(picture[75, 110].astype(int), [192, 64, 64], atol=1)
-
-
 def test_holes_are_not_filled():
-    mask = box_mask(60, 50, 160, 100) - box_mask(80, 60, 120, 80)
+    mask = BOX - box_mask(80, 60, 120, 80)
     picture = gray_visualizer().draw_binary_mask(mask, RED, alpha=1).get_image()
     assert (picture[70, 100] == 128).all() and (picture[70, 65] == [255, 0, 0]).all()
 
 
 def test_small_components_are_not_drawn():
-    mask = box_mask(60, 50, 160, 100) | box_mask(10, 150, 20, 155)
+    mask = BOX | box_mask(10, 150, 20, 155)
     for threshold, expected in ((36, 2), (37, 1), (None, 2), (9999, 0)):
         visualizer = gray_visualizer()
         visualizer.draw_binary_mask(mask, RED, text="cat", area_threshold=threshold)
@@ -105,7 +104,7 @@ def test_small_components_are_not_drawn():
 
 def test_text_is_in_the_middle_of_the_largest_component():
     visualizer = gray_visualizer()
-    mask = box_mask(60, 50, 160, 100) | box_mask(10, 150, 20, 155)
+    mask = BOX | box_mask(10, 150, 20, 155)
     visualizer.draw_binary_mask(mask, RED, text="cat")
     assert texts(visualizer) == [("cat", (109.5, 74.5), 10)]
     assert visualizer.get_output().ax.texts[0].get_color() == pytest.approx([1, 0.7, 0.7])
@@ -119,7 +118,7 @@ def test_an_empty_mask_draws_nothing():
 
 def test_a_soft_mask_blends_by_its_probability():
     visualizer = gray_visualizer()
-    picture = visualizer.draw_soft_mask(box_mask(60, 50, 160, 100) * 0.5, RED, alpha=1).get_image()
+    picture = visualizer.draw_soft_mask(BOX * 0.5, RED, alpha=1).get_image()
     np.testing.assert_allclose(picture[75, 110].astype(int), [192, 64, 64], atol=1)
     assert (picture[0, 0] == 128).all()
 
@@ -131,9 +130,8 @@ def test_edges_are_darker_only_on_opaque_polygons():
     visualizer.draw_polygon(corners, (0.8, 0.2, 0.2), alpha=0.9)
     visualizer.draw_polygon(corners, (0.8, 0.2, 0.2), edge_color="g")
     edges = [patch.get_edgecolor() for patch in visualizer.get_output().ax.patches]
-    for edge, expected in zip(
-        edges, [(0.8, 0.2, 0.2), (0.24, 0.06, 0.06), (0, 0.5, 0)], strict=True
-    ):
+    colors = [(0.8, 0.2, 0.2), (0.24, 0.06, 0.06), (0, 0.5, 0)]
+    for edge, expected in zip(edges, colors, strict=True):
         assert edge == pytest.approx((*expected, 1))
 
 
@@ -165,27 +163,24 @@ def test_a_label_map_is_drawn_in_its_colors_largest_first(metadata):
 
 def test_a_label_map_without_text_and_small_segments(metadata):
     visualizer = gray_visualizer(metadata=metadata)
-    labels = (
-        1 * box_mask(60, 50, 160, 100)
-        + 2 * box_mask(10, 10, 14, 14)
-        + 255 * box_mask(0, 200, 9, 209)
-    )
-    visualizer.draw_sem_seg(np.where(labels == 0, 255, labels), 50, alpha=0.5, draw_text=False)
+    labels = np.full((HEIGHT, WIDTH), 255)
+    labels[50:100, 60:160] = 1
+    labels[10:14, 10:14] = 2
+    visualizer.draw_sem_seg(labels, 50, alpha=0.5, draw_text=False)
     assert polygons(visualizer) == [(*RED, 0.5)] and texts(visualizer) == []
 
 
-def _forms(mask: np.ndarray, corners: list[float]) -> list:
-    return [
-        [mask],
-        BitMasks(torch.as_tensor(mask[None])),
-        [mask_coding.encode(np.asfortranarray(mask))],
-        [[corners]],
-    ]
-
-
-@pytest.mark.parametrize("form", range(4))
-def test_masks_can_have_any_form(form):
-    masks = _forms(box_mask(60, 50, 160, 100), [60.0, 50, 160, 50, 160, 100, 60, 100])[form]
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [BOX],
+        BitMasks(torch.as_tensor(BOX[None])),
+        [mask_coding.encode(np.asfortranarray(BOX))],
+        [[[60.0, 50, 160, 50, 160, 100, 60, 100]]],
+    ],
+    ids=["arrays", "bit masks", "run lengths", "polygons"],
+)
+def test_masks_can_have_any_form(masks):
     visualizer = gray_visualizer()
     picture = visualizer.overlay_instances(masks=masks, assigned_colors=[RED]).get_image()
     np.testing.assert_allclose(picture[75, 110].astype(int), [192, 64, 64], atol=1)
@@ -208,10 +203,7 @@ def test_small_objects_are_drawn_last_with_labels_next_to_them():
 def test_boxes_and_masks_have_the_assigned_colors():
     visualizer = gray_visualizer()
     visualizer.overlay_instances(
-        boxes=Boxes(torch.tensor([[60.0, 50, 160, 100], [150, 80, 250, 180]])),
-        masks=[box_mask(60, 50, 160, 100), box_mask(150, 80, 250, 180)],
-        assigned_colors=[BLUE, GREEN],
-        alpha=0.7,
+        boxes=TWO_BOXES, masks=TWO_MASKS, assigned_colors=[BLUE, GREEN], alpha=0.7
     )
     assert polygons(visualizer) == [(*GREEN, 0.7), (*BLUE, 0.7)]
 
@@ -224,19 +216,18 @@ def test_unequal_numbers_of_instances_raise():
 
 
 def test_no_instances_draw_nothing():
-    assert (gray_visualizer().overlay_instances().get_image() == 128).all()
-    picture = gray_visualizer().overlay_instances(boxes=np.zeros((0, 4)), labels=[]).get_image()
-    assert (picture == 128).all()
+    for empty in ({}, {"boxes": np.zeros((0, 4)), "labels": []}):
+        assert (gray_visualizer().overlay_instances(**empty).get_image() == 128).all()
 
 
 def _predictions() -> Instances:
-    masks = np.stack([box_mask(60, 50, 160, 100), box_mask(150, 80, 250, 180)])
-    predictions = Instances((HEIGHT, WIDTH))
-    predictions.pred_boxes = Boxes(torch.tensor([[60.0, 50, 160, 100], [150, 80, 250, 180]]))
-    predictions.scores = torch.tensor([0.914, 0.5])
-    predictions.pred_classes = torch.tensor([0, 1])
-    predictions.pred_masks = torch.as_tensor(masks).bool()
-    return predictions
+    return Instances(
+        (HEIGHT, WIDTH),
+        pred_boxes=TWO_BOXES,
+        scores=torch.tensor([0.914, 0.5]),
+        pred_classes=torch.tensor([0, 1]),
+        pred_masks=torch.as_tensor(np.stack(TWO_MASKS)).bool(),
+    )
 
 
 def test_predictions_are_labeled_with_name_and_percentage(metadata):
@@ -253,8 +244,7 @@ def test_segmentation_mode_colors_by_class(metadata):
 
 
 def test_bw_mode_makes_the_background_gray(metadata):
-    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image[...] = 200, 50, 50
+    image = np.full((HEIGHT, WIDTH, 3), (200, 50, 50), np.uint8)
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.IMAGE_BW)
     picture = visualizer.draw_instance_predictions(_predictions()).get_image()
     assert (picture[5, 5] == 100).all()
@@ -284,8 +274,8 @@ def test_a_record_is_drawn_with_instances_and_label_map(metadata, tmp_path):
 
 
 def test_area_box_and_holes_of_a_mask():
-    whole = GenericMask(box_mask(60, 50, 160, 100), HEIGHT, WIDTH)
-    holed = GenericMask(box_mask(60, 50, 160, 100) - box_mask(80, 60, 120, 80), HEIGHT, WIDTH)
+    whole = GenericMask(BOX, HEIGHT, WIDTH)
+    holed = GenericMask(BOX - box_mask(80, 60, 120, 80), HEIGHT, WIDTH)
     assert (whole.area(), whole.has_holes, len(whole.polygons)) == (5000, False, 1)
     assert (holed.area(), holed.has_holes) == (4200, True)
     np.testing.assert_allclose(whole.bbox(), [60, 50, 160, 100], atol=1)

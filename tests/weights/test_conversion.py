@@ -25,20 +25,9 @@ def assert_bit_identical(first, second):
         assert x.dtype == second[name].dtype and torch.equal(x, second[name]), name
 
 
-def full_size_file(folder, kind):
-    files = {
-        "released": ("model.pth", {"model": full_size.released("r50")}),
-        "COCO": ("model.pkl", full_size.coco("r50")),
-        "AUDIO": ("vggish.pth", full_size.part("r50", "audio_encoder.audio_backbone.")),
-        "CLIP": ("clip.pt", full_size.part("r50", "clip_adapter.clip_model.")),
-    }
-    name, content = files[kind]
-    return full_size.save(folder / name, content)
-
-
 @pytest.mark.parametrize("kind", ["released", "COCO", "AUDIO", "CLIP"])
 def test_there_and_back_at_full_size_is_bit_identical(tmp_path, kind):
-    source = full_size_file(tmp_path, kind)
+    source = full_size.write(tmp_path, kind)
     own, back = str(tmp_path / "own.pth"), str(tmp_path / f"back{source[-4:]}")
     convert_file(source, own, "own")
     assert read_weights(own)["origin"] == kind
@@ -49,10 +38,10 @@ def test_there_and_back_at_full_size_is_bit_identical(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["AUDIO", "CLIP"])
 def test_a_part_taken_out_of_the_whole_is_the_part(tmp_path, kind):
-    whole = full_size_file(tmp_path, "released")
+    whole = full_size.write(tmp_path, "released")
     target = str(tmp_path / "part.pth")
     convert_file(whole, target, kind)
-    part = torch.load(full_size_file(tmp_path, kind), weights_only=True)
+    part = torch.load(full_size.write(tmp_path, kind), weights_only=True)
     assert_bit_identical(part, torch.load(target, weights_only=True))
 
 

@@ -37,17 +37,12 @@ def test_broken_files_are_one_line_errors(tmp_path, suffix, content):
         (b" \r\n", "it is empty"),
         (b"<!DOCTYPE html>\r\n<html>", "it is a text file that starts with '<!DOCTYPE html>'"),
         (b"version https://git-lfs.github.com\noid", "starts with 'version https://git-lfs"),
+        (b"\xff\xfe" * 50, "not a readable weight file: (?!it is)"),  # binary, not a text
     ],
 )
 def test_failed_downloads_are_described(tmp_path, content, reason):
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(ValueError, match=reason):
-        read_weights(str(tmp_path / "weights.pth"))
-
-
-def test_a_binary_file_is_not_described_as_text(tmp_path):
-    (tmp_path / "weights.pth").write_bytes(b"\xff\xfe" * 50)
-    with pytest.raises(ValueError, match="not a readable weight file: (?!it is)"):
         read_weights(str(tmp_path / "weights.pth"))
 
 

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parame
 CONFIGS = {"r50": f"{ROOT}/configs/ovavss_R50.yaml", "swinb": f"{ROOT}/configs/ovavss_swin.yaml"}
 
 
-def config(size, **files):
-    keys = {"MODEL.WEIGHTS": "", "MODEL.AUDIO.WEIGHTS": "", "MODEL.CLIP.WEIGHTS": "", **files}
-    return load_inference_config(CONFIGS[size], [str(x) for pair in keys.items() for x in pair])
+def config(size, model="", audio="", clip=""):
+    options = ["MODEL.WEIGHTS", model, "MODEL.AUDIO.WEIGHTS", audio, "MODEL.CLIP.WEIGHTS", clip]
+    return load_inference_config(CONFIGS[size], options)
 
 
 def build(cfg, device="meta"):
@@ -29,8 +29,7 @@ def build(cfg, device="meta"):
 
 @pytest.mark.parametrize("size", ["r50", "swinb"])
 def test_a_released_checkpoint_fills_the_whole_model(tmp_path, caplog, size):
-    path = full_size.save(tmp_path / "released.pth", {"model": full_size.released(size)})
-    cfg = config(size, **{"MODEL.WEIGHTS": path})
+    cfg = config(size, full_size.write(tmp_path, "released", size))
     model = build(cfg)
     with caplog.at_level(logging.INFO):
         load_weights(model, cfg)
@@ -44,30 +43,21 @@ def test_a_released_checkpoint_fills_the_whole_model(tmp_path, caplog, size):
 
 @pytest.mark.parametrize("size", ["r50", "swinb"])
 def test_mask2former_and_the_files_of_parts_fill_all_but_new_layers(tmp_path, caplog, size):
-    cfg = config(
-        size,
-        **{
-            "MODEL.AUDIO.WEIGHTS": full_size.save(
-                tmp_path / "vggish.pth", full_size.part(size, "audio_encoder.audio_backbone.")
-            ),
-            "MODEL.CLIP.WEIGHTS": full_size.save(
-                tmp_path / "clip.pt", full_size.part(size, "clip_adapter.clip_model.")
-            ),
-        },
-    )
-    path = full_size.save(tmp_path / "model.pkl", full_size.coco(size))
+    audio, clip, path = (full_size.write(tmp_path, x, size) for x in ("AUDIO", "CLIP", "COCO"))
+    cfg = config(size, audio=audio, clip=clip)
     model = build(cfg)
     checkpointer = OVAVSSCheckpointer(model, cfg=cfg, trainer=torch.nn.Linear(1, 1))
     with caplog.at_level(logging.INFO):
         checkpointer.resume_or_load(path, resume=False)
-    said = [r.getMessage() for r in caplog.records]
-    loaded = [line for line in said if line.startswith("Loaded from")]
+    lines = [r.getMessage() for r in caplog.records]
+    loaded = [line for line in lines if line.startswith("Loaded from")]
     assert [line.split("(")[1].split(")")[0] for line in loaded] == [
         "Mask2Former checkpoint",
         "weights of the audio encoder",
         "weights of CLIP",
     ]
-    (stay,) = [line for line in said if "keep their initial values" in line]
+    assert "but not in the model" not in caplog.text
+    (stay,) = [line for line in lines if "keep their initial values" in line]
     # the text head, early fusion, and query audio
     assert stay.endswith(
         "classifier.text_head (5), sem_seg_head.pixel_decoder (18), sem_seg_head.predictor (73)"
@@ -75,21 +65,18 @@ def test_mask2former_and_the_files_of_parts_fill_all_but_new_layers(tmp_path, ca
 
 
 def test_every_number_of_a_released_checkpoint_is_where_it_belongs(tmp_path):
-    released = full_size.released("r50")
-    path = full_size.save(tmp_path / "released.pth", {"model": released})
-    cfg = config("r50", **{"MODEL.WEIGHTS": path})
+    cfg = config("r50", full_size.write(tmp_path, "released"))
     model = build(cfg, "cpu")
     load_weights(model, cfg)
     held = {name: x for name, x in model.state_dict().items() if "text_head" not in name}
     theirs = to_release(held)
-    assert theirs.keys() == released.keys()
+    assert theirs.keys() == full_size.released("r50").keys()
     assert [n for n, x in theirs.items() if not (x == full_size.number_for(n)).all()] == []
 
 
 @pytest.mark.parametrize(("size", "other"), [("r50", "swinb"), ("swinb", "r50")])
 def test_the_other_size_is_an_error_that_says_so(tmp_path, size, other):
-    path = full_size.save(tmp_path / "released.pth", {"model": full_size.released(other)})
-    cfg = config(size, **{"MODEL.WEIGHTS": path})
+    cfg = config(size, full_size.write(tmp_path, "released", other))
     with pytest.raises(ValueError, match="another (model|backbone)") as error:
         load_weights(build(cfg), cfg)
     assert "\n" not in str(error.value)

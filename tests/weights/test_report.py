@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from ovavss_d2.weights.files import PUBLISHED
-from ovavss_d2.weights.layouts import layout_of
-from ovavss_d2.weights.report import Report, check_file, identify_model, sha256_of
+from ovavss_d2.weights.report import check_file, sha256_of
 from tests.helpers import full_size
 from tests.helpers.scripts import load_script
 from tests.helpers.tiny_world import ROOT
@@ -19,36 +18,25 @@ def tool():
 
 
 def vggish():
-    return full_size.part("r50", "audio_encoder.audio_backbone.")
+    return full_size.part("r50", "AUDIO")
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "words"),
+    ("kind", "size", "words"),
     [
-        (
-            "r50.pth",
-            lambda: {"model": full_size.released("r50")},
-            "ResNet-50, CLIP ViT-B/16, for configs/ovavss_R50.yaml",
-        ),
-        ("coco.pkl", lambda: full_size.coco("r50"), "not used here: sem_seg_head.predictor (2)"),
-        ("audio.pth", vggish, "as MODEL.AUDIO.WEIGHTS"),
-        ("clip.pt", lambda: full_size.part("r50", "clip_adapter.clip_model."), "ViT-B/16, for"),
+        ("released", "r50", "ResNet-50, CLIP ViT-B/16, for configs/ovavss_R50.yaml"),
+        ("COCO", "r50", "not used here: sem_seg_head.predictor (2)"),
+        ("AUDIO", "r50", "as MODEL.AUDIO.WEIGHTS"),
+        ("CLIP", "r50", "ViT-B/16, for"),
+        ("released", "swinb", "Swin-B"),
+        ("COCO", "swinb", "Swin-B"),
     ],
 )
-def test_published_layouts_are_named_with_their_config(tmp_path, name, make, words):
-    report = check_file(full_size.save(tmp_path / name, make()))
-    said = "\n".join(report.lines)
-    assert words in said and "configs/ovavss_" in said
-    assert report.problems == []
-
-
-@pytest.mark.parametrize("name", ["ovavss_swinb_release", "mask2former_coco_swinb"])
-def test_the_larger_models_are_known_too(name):
-    listed = full_size.layout(name)
-    state = {name: torch.empty(shape, device="meta") for name, shape in listed.items()}
-    report = Report("", layout_of(state))
-    identify_model(report, state)
-    assert "Swin-B" in report.lines[-1] and "ovavss_swin.yaml" in report.lines[-1]
+def test_published_layouts_are_named_with_their_config(tmp_path, kind, size, words):
+    report = check_file(full_size.write(tmp_path, kind, size))
+    text = "\n".join(report.lines)
+    assert words in text
+    assert ("configs/ovavss_swin.yaml" if size == "swinb" else "configs/ovavss_") in text
     assert report.problems == []
 
 
@@ -58,7 +46,7 @@ def test_missing_weights_and_other_sizes_are_problems(tmp_path):
     report = check_file(full_size.save(tmp_path / "vggish.pth", state))
     assert report.problems[0].startswith("17 weights")
     assert "expected 18 weights" in report.problems[0]
-    state = full_size.part("r50", "clip_adapter.clip_model.")
+    state = full_size.part("r50", "CLIP")
     state["visual.positional_embedding"] = torch.zeros(50, 768)
     report = check_file(full_size.save(tmp_path / "clip.pt", state))
     assert any("expected 302 weights" in problem for problem in report.problems)

@@ -1,5 +1,6 @@
 """No code in a weight file is executed; the error names what the file refers to."""
 
+import codecs
 import os
 import pickle
 import zipfile
@@ -16,49 +17,39 @@ from tests.helpers.small_weights import config_with, make_model
 WEIGHTS = {"backbone.net.conv1.weight": torch.zeros(2)}
 
 
-class Command:
-    """Unpickled, it makes the folder `executed`."""
+class Call:
+    """Unpickled, it calls a function with the arguments."""
+
+    def __init__(self, function, arguments):
+        self.call = function, arguments
 
     def __reduce__(self):
-        return os.mkdir, ("executed",)
+        return self.call
 
 
-class Disguised:
-    """Calls a harmless function that gives access to others."""
-
-    def __reduce__(self):
-        return getattr, ("text", "upper")
-
-
-class Codec:
-    """Uses a codec that is not for text."""
-
-    def __reduce__(self):
-        return __import__("_codecs").encode, ("text", "rot13")
+COMMAND = Call(os.mkdir, ("executed",))
 
 
 def plain_pickle(path, evil):
     path.write_bytes(pickle.dumps({"model": {"x": np.zeros(2), "y": evil}}))
 
 
-def of_torch(path, evil):
+def torch_file(path, evil):
     torch.save({"model": WEIGHTS, "optimizer": evil}, path)
 
 
-def of_old_torch(path, evil):
+def old_torch_file(path, evil):
     torch.save({"model": {"y": evil}}, path, _use_new_zipfile_serialization=False)
 
 
-def with_hidden_member(path, evil):
+def with_hidden_member(path, evil, name="hidden.pkl"):
     torch.save({"model": WEIGHTS}, path)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("model/hidden.pkl", pickle.dumps(evil))
+        archive.writestr(f"model/{name}", pickle.dumps(evil))
 
 
 def disguised_as_torchscript(path, evil):
-    torch.save({"model": WEIGHTS}, path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("model/constants.pkl", pickle.dumps(evil))
+    with_hidden_member(path, evil, "constants.pkl")
 
 
 def torchscript_with_other_data(path, evil):
@@ -68,9 +59,10 @@ def torchscript_with_other_data(path, evil):
 
 
 FORMATS = [
-    plain_pickle, of_torch, of_old_torch, with_hidden_member, disguised_as_torchscript,
+    plain_pickle, torch_file, old_torch_file, with_hidden_member, disguised_as_torchscript,
     torchscript_with_other_data,
 ]  # fmt: skip
+each_format = pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
 
 
 @pytest.fixture(autouse=True)
@@ -81,17 +73,21 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pth"])
-@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+@each_format
 def test_a_command_is_refused_in_one_line(tmp_path, write, suffix):
     path = tmp_path / f"evil.{suffix}"
-    write(path, Command())
+    write(path, COMMAND)
     for mapped in (False, True):
         with pytest.raises(ValueError, match="evil.*mkdir") as error:
             read_weights(str(path), mapped=mapped)
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("evil", [Disguised(), Codec(), np.float64], ids=["getattr", "codec", "f"])
+@pytest.mark.parametrize(
+    "evil",
+    [Call(getattr, ("text", "upper")), Call(codecs.encode, ("text", "rot13")), np.float64],
+    ids=["getattr", "codec", "float"],
+)
 def test_only_arrays_and_containers_are_allowed(tmp_path, evil):
     plain_pickle(tmp_path / "evil.pkl", evil)
     with pytest.raises(ValueError, match="evil"):
@@ -99,13 +95,13 @@ def test_only_arrays_and_containers_are_allowed(tmp_path, evil):
 
 
 def test_the_command_runs_without_protection(tmp_path):
-    pickle.loads(pickle.dumps(Command()))
+    pickle.loads(pickle.dumps(COMMAND))
     os.rmdir("executed")
 
 
-@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+@each_format
 def test_training_does_not_resume_from_code(tmp_path, write):
-    write(tmp_path / "model_0000001.pth", Command())
+    write(tmp_path / "model_0000001.pth", COMMAND)
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     checkpointer = OVAVSSCheckpointer(
         make_model(), str(tmp_path), cfg=config_with(), trainer=nn.Linear(1, 1)

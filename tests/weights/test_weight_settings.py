@@ -9,19 +9,14 @@ from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, load_inference_conf
 from tests.helpers.small_weights import Classifier, make_model, released_state
 from tests.helpers.tiny_world import CONFIG
 
-KEYS = {
-    "NAME": lambda cfg: cfg.MODEL.CLASSIFIER.NAME,
-    "PAIRING": lambda cfg: cfg.MODEL.AUDIO.PAIRING,
-    "SCORING": lambda cfg: cfg.TEST.SCORING,
-    "SILENCE_RMS": lambda cfg: cfg.TEST.SILENCE_RMS,
-    "BACKGROUND_NAMES": lambda cfg: len(cfg.MODEL.CLASSIFIER.BACKGROUND_NAMES) > 0,
-}
 RELEASED = ["crop", "released", "released", 0.0, False]
 OURS = ["ensemble", "time", "score", 1e-4, True]
 
 
 def settings(cfg):
-    return [read(cfg) for read in KEYS.values()]
+    classifier, audio = cfg.MODEL.CLASSIFIER, cfg.MODEL.AUDIO
+    background = len(classifier.BACKGROUND_NAMES) > 0
+    return [classifier.NAME, audio.PAIRING, cfg.TEST.SCORING, cfg.TEST.SILENCE_RMS, background]
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from ovavss_d2.modeling.ops import fast_linear
 from ovavss_d2.modeling.ops.accelerate import FAST_MODULES, accelerate
 from ovavss_d2.modeling.ops.fast_linear import FastLinear
 from ovavss_d2.modeling.ops.folded_norm import NormedConv2d
-from tests.helpers.clips import losses_of, make_clip, model_config
+from tests.helpers.clips import make_clip, model_config
 
 TOLERANCE = 1e-4  # of the largest number
 SWIN = {
-    "TIMM__NAME": "swin_tiny_patch4_window7_224",
-    "TIMM__OUT_INDICES": [0, 1, 2, 3],
-    "TIMM__KWARGS": {"embed_dim": 16, "num_heads": [1, 2, 2, 4], "drop_path_rate": 0.0},
+    "NAME": "swin_tiny_patch4_window7_224",
+    "OUT_INDICES": [0, 1, 2, 3],
+    "KWARGS": {"embed_dim": 16, "num_heads": [1, 2, 2, 4], "drop_path_rate": 0.0},
 }
 
 
@@ -26,13 +26,10 @@ def models(request, tmp_path, monkeypatch):
     """The plain model and an accelerated copy, in which every size counts as large."""
     monkeypatch.setattr(fast_linear, "MIN_ROWS", 0)
     monkeypatch.setattr(fast_linear, "MIN_PRODUCTS", 0)
-    keys = {"NUM_OBJECT_QUERIES": 70, "IMPORTANCE_SAMPLE_RATIO": 0.0}  # rounding moves no point
-    keys = {f"MASK_FORMER__{key}": value for key, value in keys.items()}
-    cfg = model_config(tmp_path, ACCELERATE=False, **keys)
+    cfg = model_config(tmp_path, ACCELERATE=False, MASK_FORMER__NUM_OBJECT_QUERIES=70)
+    cfg.MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO = 0.0  # rounding moves no point
     if request.param == "swin":
-        cfg.MODEL.TIMM.KWARGS.clear()
-        for key, value in SWIN.items():
-            cfg.MODEL.TIMM[key.removeprefix("TIMM__")] = value
+        cfg.MODEL.TIMM.update(SWIN)
     plain = build_model(cfg)
     for name, weights in plain.named_parameters():
         if name.endswith("sampling_offsets.bias"):
@@ -52,7 +49,7 @@ def test_outputs_losses_and_gradients_are_the_same_up_to_rounding(models):
         model.eval()
         with torch.no_grad():
             outputs = model._localize(model._normalize(clips), clips)
-        losses = losses_of(model, clips)
+        losses = model.train()(clips)
         sum(losses.values()).backward()
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         keys = ("pred_logits", "pred_masks", "pred_queries")
@@ -68,7 +65,7 @@ def test_outputs_losses_and_gradients_are_the_same_up_to_rounding(models):
 def test_a_batch_in_mixed_precision_trains_in_both(models):
     for model in models:
         model.mixed_on_cpu = True
-        assert torch.isfinite(sum(losses_of(model, [make_clip(1), make_clip(2)]).values()))
+        assert torch.isfinite(sum(model.train()([make_clip(1), make_clip(2)]).values()))
 
 
 def test_the_plain_model_has_no_fast_module_and_the_weights_have_the_same_names(models):

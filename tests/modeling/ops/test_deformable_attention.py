@@ -1,5 +1,9 @@
-"""Deformable attention in plain PyTorch and as a sparse product: against a loop over samples."""
+"""Deformable attention: plain PyTorch and the sparse product against a loop over samples.
 
+The kernel is compared with plain PyTorch, through Triton's interpreter or, on a GPU, compiled.
+"""
+
+import importlib
 import math
 
 import pytest
@@ -13,17 +17,28 @@ from ovavss_d2.modeling.ops.deformable_attention import (
 from ovavss_d2.modeling.ops.sparse_sampling import sample_sums
 
 SHAPES = [(2, 3), (4, 3), (1, 1)]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # of the kernel
+SIZES = {
+    "odd sizes": {"shapes": [(2, 3), (5, 4), (1, 1)], "queries": 33, "heads": 1, "depth": 5},
+    "one level": {"shapes": [(4, 7)], "n": 1, "queries": 5, "heads": 3, "depth": 8},
+    "one point": {"shapes": [(3, 3), (2, 2)], "n": 1, "queries": 4, "heads": 1, "points": 1},
+    "three points": {"shapes": [(2, 5)], "queries": 9, "heads": 2, "depth": 6, "points": 3},
+    "all outside": {"shapes": [(3, 2)], "n": 1, "queries": 5, "heads": 2, "spread": 1e12},
+    "no query": {"shapes": [(3, 2)], "n": 1, "queries": 0, "heads": 2},
+}
 each_version = pytest.mark.parametrize("function", [deformable_attention, sample_sums])
 
 
-def make_inputs(n=2, queries=5, heads=2, depth=3, points=2, spread=1.4):
-    torch.manual_seed(1)
-    positions = sum(h * w for h, w in SHAPES)
-    value = torch.randn(n, positions, heads, depth, dtype=torch.float64)
-    size = (n, queries, heads, len(SHAPES), points)
-    locations = 0.5 + spread * (torch.rand(*size, 2, dtype=torch.float64) - 0.5)
-    weights = torch.rand(size, dtype=torch.float64)
-    return [x.requires_grad_() for x in (value, locations, weights)]
+def make_inputs(shapes=SHAPES, n=2, queries=5, heads=2, depth=4, points=2, spread=1.6, **kind):
+    """Values, locations and weights of samples; `kind`: device and dtype, if not float64."""
+    positions = sum(h * w for h, w in shapes)
+    size = (n, queries, heads, len(shapes), points)
+    inputs = (
+        torch.randn(n, positions, heads, depth, dtype=torch.float64),
+        0.5 + spread * (torch.rand(*size, 2, dtype=torch.float64) - 0.5),
+        torch.rand(size, dtype=torch.float64),
+    )
+    return [x.to(**{"dtype": torch.float64, **kind}).requires_grad_() for x in inputs]
 
 
 def bilinear(image, x, y):
@@ -115,3 +130,68 @@ def test_heads_that_do_not_divide_the_channels_are_an_error():
 
 def test_without_a_gpu_there_is_no_kernel():
     assert kernel_for(torch.device("cpu")) is None
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """The kernel's module; `conftest.py` turns the interpreter on if there is no GPU."""
+    pytest.importorskip("triton", reason="Triton comes with PyTorch only on Linux")
+    return importlib.import_module("ovavss_d2.modeling.ops.deformable_kernel")
+
+
+def value_and_gradients(function, shapes, inputs, upstream):
+    out = function(inputs[0], shapes, *inputs[1:])
+    return [out.detach(), *torch.autograd.grad(out, inputs, upstream.to(out))]
+
+
+def reference(shapes, inputs, upstream):
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    return value_and_gradients(deformable_attention, shapes, exact, upstream)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_values_and_gradients_equal_the_pytorch_version_in_float64(kernel, kind, dtype):
+    shapes, tolerance = SIZES[kind]["shapes"], 1e-9 if dtype == torch.float64 else 2e-4
+    inputs = make_inputs(**SIZES[kind], dtype=dtype, device=DEVICE)
+    upstream = torch.randn(inputs[0].shape[0], inputs[1].shape[1], inputs[0][0, 0].numel())
+    upstream = upstream.to(DEVICE, torch.float64)
+    ours = value_and_gradients(kernel.deformable_attention, shapes, inputs, upstream)
+    for found, expected in zip(ours, reference(shapes, inputs, upstream), strict=True):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_exact_up_to_its_rounding(kernel, dtype):
+    shapes = [(4, 5), (2, 2)]
+    value, locations, weights = make_inputs(shapes, 1, 9, device=DEVICE)
+    value = value.detach().to(dtype).requires_grad_()
+    upstream = torch.randn(1, 9, 8, dtype=torch.float64, device=DEVICE).to(dtype)
+    inputs = [value, *(x.detach().float().requires_grad_() for x in (locations, weights))]
+    ours = value_and_gradients(kernel.deformable_attention, shapes, inputs, upstream)
+    assert [x.dtype for x in ours] == [dtype, dtype, torch.float32, torch.float32]
+    for found, expected in zip(ours, reference(shapes, inputs, upstream), strict=True):
+        torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0.02)
+
+
+def test_the_memory_format_does_not_matter(kernel):
+    shapes = [(3, 4)]
+    inputs = [x.detach() for x in make_inputs(shapes, device=DEVICE)]
+    shuffled = [x.transpose(0, -1).contiguous().transpose(0, -1) for x in inputs]
+    plain = kernel.deformable_attention(inputs[0], shapes, *inputs[1:])
+    other = kernel.deformable_attention(shuffled[0], shapes, *shuffled[1:])
+    assert torch.equal(plain, other)
+
+
+def test_a_kernel_that_fails_is_logged_once_and_not_used(kernel, monkeypatch, caplog):
+    monkeypatch.setattr(kernel, "_launch", None)
+    kernel.works_on.cache_clear()
+    for _ in range(2):
+        assert not kernel.works_on(torch.device(DEVICE))
+    assert len(caplog.records) == 1 and "uses plain PyTorch" in caplog.text
+    kernel.works_on.cache_clear()
+
+
+def test_the_kernel_works_here(kernel):
+    assert kernel.works_on(torch.device(DEVICE))

@@ -11,23 +11,24 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from ovavss_d2.modeling.ops.folded_norm import FoldedNorm, fold_frozen_norms
 
+LAYERS = {"layers": (1, 2, 1, 1)}
 RESNETS = {
-    "resnet18": {},  # two convolutions a block
-    "resnet50": {},  # three
+    "resnet18": LAYERS,  # two convolutions a block
+    "resnet50": LAYERS,  # three
     "resnet10t": {"stem_type": "deep", "stem_width": 8},  # a deep stem and pooled shortcuts
 }
 
 
-def frozen(name, options):
+def frozen(name):
     torch.manual_seed(0)
-    net = timm.create_model(
-        name,
-        features_only=True,
-        channels=(8, 16, 24, 32),
-        **({} if name == "resnet10t" else {"layers": (1, 2, 1, 1)}),
-        **options,
-    )
-    return with_statistics(freeze_batch_norm_2d(net)).eval()
+    options = {"features_only": True, "channels": (8, 16, 24, 32), **RESNETS[name]}
+    return with_statistics(freeze_batch_norm_2d(timm.create_model(name, **options))).eval()
+
+
+def folded_copy(net):
+    net = copy.deepcopy(net)
+    fold_frozen_norms(net)
+    return net
 
 
 def with_statistics(net):
@@ -41,9 +42,8 @@ def with_statistics(net):
 
 @pytest.mark.parametrize("name", RESNETS)
 def test_folded_norms_change_neither_maps_nor_gradients(name):
-    plain = frozen(name, RESNETS[name])
-    folded = copy.deepcopy(plain)
-    fold_frozen_norms(folded)
+    plain = frozen(name)
+    folded = folded_copy(plain)
     assert all(type(m) is FoldedNorm for m in folded.modules() if isinstance(m, FrozenBatchNorm2d))
     frames, results = torch.randn(2, 3, 64, 96), []
     for net in (plain, folded):
@@ -55,9 +55,8 @@ def test_folded_norms_change_neither_maps_nor_gradients(name):
 
 
 def test_a_folded_network_has_the_same_weights_by_the_same_names_and_can_be_copied():
-    plain = frozen("resnet18", {})
-    folded = copy.deepcopy(plain)
-    fold_frozen_norms(folded)
+    plain = frozen("resnet18")
+    folded = folded_copy(plain)
     loaded = copy.deepcopy(folded)
     for values in loaded.state_dict().values():
         values.zero_()
@@ -70,8 +69,7 @@ def test_a_folded_network_has_the_same_weights_by_the_same_names_and_can_be_copi
 
 def test_a_bias_of_the_convolution_is_normalized_too():
     plain = with_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4)))
-    folded = copy.deepcopy(plain)
-    fold_frozen_norms(folded)
+    folded = folded_copy(plain)
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(folded(x), plain(x))
 
@@ -89,7 +87,6 @@ class Backwards(nn.Module):
 
 def test_norms_are_not_folded_if_the_order_of_modules_is_unknown():
     plain = with_statistics(Backwards())
-    folded = copy.deepcopy(plain)
-    fold_frozen_norms(folded)
+    folded = folded_copy(plain)
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(folded(x), plain(x))
