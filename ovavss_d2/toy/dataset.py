@@ -163,7 +163,8 @@ def write_clip(clip: ToyClip, *, toy: Path, size: tuple[int, int]) -> dict[str, 
 
 
 def _write_image(path: Path, rgb: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
+    if not cv2.imwrite(str(path), rgb[..., ::-1], options):
         raise OSError(f"could not write '{path}'; is the disk full?")
 
 
