@@ -5,7 +5,6 @@ apart, by 64 mel bands.
 """
 
 import logging
-from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from ovavss_d2.media.audio_format import EXAMPLE_WINDOWS, MEL_BANDS
 from ovavss_d2.modeling.embedding_cache import EmbeddingCache, fingerprint
-from ovavss_d2.modeling.log_mel import LogMel
+from ovavss_d2.modeling.log_mel import log_mel_examples
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +70,10 @@ class AudioEncoder(nn.Module):
     """
 
     output_dim: int
+    log_mel = staticmethod(log_mel_examples)
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_mel = LogMel()
         self.cache: EmbeddingCache | None = None
         self._cache_key: tuple[tuple, str] = (), ""  # state of the weights, and their fingerprint
 
@@ -85,11 +84,12 @@ class AudioEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, waveforms: Tensor, valid: Tensor | None = None) -> Tensor:
         """See `AUDIO_ENCODER_REGISTRY`."""
+        if valid is None:
+            valid = torch.ones(len(waveforms), dtype=torch.bool)
         if not self.frozen:
             return self.encode(self._examples(waveforms, valid))
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
@@ -101,26 +101,22 @@ class AudioEncoder(nn.Module):
         """Embed log-mel examples (N, 1, 96, 64): (N, A)."""
         raise NotImplementedError
 
-    def _examples(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:
+    def _examples(self, waveforms: Tensor, valid: Tensor) -> Tensor:
         """Log-mel examples (N, 1, 96, 64), zeros where not valid."""
         log_mel = self.log_mel(waveforms.to(self.device))
-        return log_mel if valid is None else log_mel * valid.view(-1, 1, 1, 1).to(log_mel)
+        return log_mel * valid.view(-1, 1, 1, 1).to(log_mel)
 
-    def _encode_separately(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:
+    def _encode_separately(self, waveforms: Tensor, valid: Tensor) -> Tensor:
         # log-mel values do not depend on the batch: they are rounded from double precision
         examples = self._examples(waveforms, valid).split(1)
         return torch.cat([self.encode(example) for example in examples])
 
-    def _encode_cached(
-        self, cache: EmbeddingCache, waveforms: Tensor, valid: Tensor | None
-    ) -> Tensor:
-        flags = [True] * len(waveforms) if valid is None else valid.tolist()
-        sounds = zip(waveforms.cpu(), flags, strict=True)
+    def _encode_cached(self, cache: EmbeddingCache, waveforms: Tensor, valid: Tensor) -> Tensor:
+        sounds = zip(waveforms.cpu(), valid.tolist(), strict=True)
         items = [fingerprint({"samples": samples}, flag) for samples, flag in sounds]
 
         def compute(indices: list[int]) -> Tensor:
-            selected = None if valid is None else valid[indices]
-            return self._encode_separately(waveforms[indices], selected)
+            return self._encode_separately(waveforms[indices], valid[indices])
 
         return cache.lookup(self._fingerprint(), items, self.output_dim, compute).to(self.device)
 
@@ -146,9 +142,16 @@ class VGGish(AudioEncoder):
     @configurable
     def __init__(self, *, freeze: bool = True) -> None:
         super().__init__()
-        stages = ((64,), (128,), (256, 256), (512, 512))
-        self.features = nn.Sequential(*_convolutions(stages))
-        embeddings, size = [], 512 * (EXAMPLE_WINDOWS // 16) * (MEL_BANDS // 16)
+        features: list[nn.Module] = []
+        channels = 1
+        for width in (64, None, 128, None, 256, 256, None, 512, 512, None):
+            if width is None:
+                features.append(nn.MaxPool2d(2, 2))
+            else:
+                features += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+        self.features = nn.Sequential(*features)
+        embeddings, size = [], channels * (EXAMPLE_WINDOWS // 16) * (MEL_BANDS // 16)
         for width in (4096, 4096, self.output_dim):
             embeddings += [nn.Linear(size, width), nn.ReLU(inplace=True)]
             size = width
@@ -179,35 +182,16 @@ def _use_he_initialization(module: nn.Module) -> None:
             layer.get_parameter("bias").zero_()
 
 
-def _convolutions(stages: Sequence[Sequence[int]]) -> list[nn.Module]:
-    """Convolutions with these output channels, and a pooling layer after each stage."""
-    layers: list[nn.Module] = []
-    channels = 1
-    for widths in stages:
-        for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = width
-        layers.append(nn.MaxPool2d(2, 2))
-    return layers
-
-
 @AUDIO_ENCODER_REGISTRY.register()
 class LogMelEncoder(AudioEncoder):
     """A small convolutional network; it averages over time and keeps the frequencies apart.
 
     It has no normalization layer: embeddings differ by loudness, which separates silence, and do
-    not depend on the batch.
+    not depend on the batch. Its convolutions have `width` channels, then twice and four times that.
     """
 
     @configurable
     def __init__(self, *, width: int, output_dim: int, freeze: bool = False) -> None:
-        """
-        Args:
-            width: channels of the first convolution; the next ones have twice and four times as
-                many.
-            output_dim: A.
-            freeze: whether to exclude the weights from training.
-        """
         super().__init__()
         self.output_dim = output_dim
         self.convolutions = nn.Sequential(

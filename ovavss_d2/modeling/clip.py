@@ -13,6 +13,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
 from ovavss_d2.modeling.embedding_cache import EmbeddingCache, fingerprint
@@ -26,13 +27,10 @@ PRECISIONS = ("float32", "half")
 
 
 def architecture(name: str) -> dict:
-    """Describe a CLIP model.
+    """The arguments of `open_clip.CLIP`; quick-GELU is on unless they say otherwise.
 
     Args:
         name: one of open_clip's architectures, or the path of a JSON file in the same form.
-
-    Returns:
-        The arguments of `open_clip.CLIP`; quick-GELU is on unless they say otherwise.
 
     Raises:
         FileNotFoundError: there is no such JSON file.
@@ -71,8 +69,7 @@ def _read(path: str) -> dict:
 def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
     """Build a CLIP with random weights and its tokenizer from an `architecture`.
 
-    The class is used directly because the factory of open_clip would look for weights; they come
-    from MODEL.WEIGHTS or MODEL.CLIP.WEIGHTS.
+    open_clip's factory is not used because it would look for weights.
     """
     config = architecture(name)
     length = config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
@@ -109,8 +106,6 @@ class FrozenClip(nn.Module):
         *,
         model: open_clip.CLIP,
         tokenizer: Callable[[list[str]], Tensor],
-        mean: Sequence[float],
-        std: Sequence[float],
         precision: str = "float32",
         cache: EmbeddingCache | None = None,
         description: dict | None = None,
@@ -119,7 +114,6 @@ class FrozenClip(nn.Module):
         Args:
             model: `open_clip.CLIP`.
             tokenizer: function of a list of K texts that returns int64 (K, length).
-            mean, std: of RGB in [0, 1], three numbers each.
             precision: of the image encoder: "float32", or "half" where the device has it.
             cache: text embeddings on disk, in addition to those in memory.
             description: what text embeddings depend on besides the weights, for the cache.
@@ -135,8 +129,8 @@ class FrozenClip(nn.Module):
         self.precision, self.cache, self.description = precision, cache, description
         self.model = model.requires_grad_(False)
         self.tokenizer = tokenizer
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        for name, values in ("mean", OPENAI_DATASET_MEAN), ("std", OPENAI_DATASET_STD):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         self._forget_names()
         self.model.register_load_state_dict_post_hook(self._forget_names)
         self.eval()
@@ -149,8 +143,6 @@ class FrozenClip(nn.Module):
         return {
             "model": model,
             "tokenizer": tokenizer,
-            "mean": open_clip.OPENAI_DATASET_MEAN,
-            "std": open_clip.OPENAI_DATASET_STD,
             "precision": keys.PRECISION,
             "cache": EmbeddingCache(folder) if folder else None,
             "description": architecture(keys.ARCHITECTURE),
@@ -171,13 +163,9 @@ class FrozenClip(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, names: Sequence[str]) -> Tensor:
-        """Embed names by the mean over the prompts. Each name is computed once.
+        """Embed K names by the mean over the prompts: float32 (K, D) of unit length.
 
-        Args:
-            names: K strings.
-
-        Returns:
-            float32 (K, D) of unit length, on the model's device.
+        Each name is computed once.
         """
         names = tuple(names)
         if self._last is None or self._last[0] != names:
@@ -192,7 +180,14 @@ class FrozenClip(nn.Module):
     def _embed_or_read(self, names: list[str]) -> Tensor:
         if self.cache is None:
             return self._embed(names).cpu()
-        self._key = self._key or self._fingerprint()
+        if self._key is None:
+            text_encoder = {
+                name: tensor
+                for name, tensor in self.model.state_dict().items()
+                if not name.startswith(("visual.", "logit_"))
+            }
+            facts = self.description, PROMPTS, open_clip.__version__
+            self._key = fingerprint(text_encoder, *facts)
         items = [fingerprint({}, name) for name in names]
 
         def compute(indices: list[int]) -> Tensor:
@@ -200,14 +195,6 @@ class FrozenClip(nn.Module):
 
         model = f"{self._key}-{self.mean.device.type}"
         return self.cache.lookup(model, items, self.embed_dim, compute)
-
-    def _fingerprint(self) -> str:
-        text_encoder = {
-            name: tensor
-            for name, tensor in self.model.state_dict().items()
-            if not name.startswith(("visual.", "logit_"))
-        }
-        return fingerprint(text_encoder, self.description, PROMPTS, open_clip.__version__)
 
     def _forget_names(self, *_: object) -> None:
         """Drop embeddings when weights are loaded: they belong to the previous ones."""
@@ -235,14 +222,7 @@ class FrozenClip(nn.Module):
 
     @torch.no_grad()
     def encode_images(self, crops: Tensor) -> Tensor:
-        """Embed images.
-
-        Args:
-            crops: float (N, 3, size, size), RGB in [0, 1].
-
-        Returns:
-            float32 (N, D) of unit length.
-        """
+        """Embed RGB images in [0, 1], (N, 3, size, size): float32 (N, D) of unit length."""
         with self.in_precision():
             embeddings = self.model.encode_image((crops - self.mean) / self.std)
         return F.normalize(embeddings.float(), dim=-1)

@@ -218,9 +218,9 @@ class SetCriterion(nn.Module):
         """
         sizes = torch.tensor([len(queries) for queries, _ in found])
         clips = torch.arange(len(found)).repeat_interleave(sizes)
-        queries = torch.cat([queries for queries, _ in found])
-        first = torch.tensor(batch.first_object())
-        objects = torch.cat([objects for _, objects in found]) + first[clips]
+        queries, objects = (torch.cat(parts) for parts in zip(*found, strict=True))
+        counts = torch.tensor(batch.counts)
+        objects = objects + (counts.cumsum(0) - counts)[clips]
         of_row, frames = batch.labeled[clips].nonzero(as_tuple=True)
         rows = torch.bincount(clips[of_row], minlength=len(found)).tolist()
         device = batch.masks.device

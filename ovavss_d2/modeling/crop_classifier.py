@@ -1,7 +1,6 @@
 """Classification of masks by CLIP on image crops (arXiv 2407.21721)."""
 
 import torch
-from detectron2.config import CfgNode
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -29,12 +28,6 @@ class CropClassifier:
         self.clip = clip
         self.batch_size = batch_size
         self.max_frames = max_frames
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> "CropClassifier":
-        """Read MODEL.CLIP.BATCH and MODEL.CLIP.CROP_FRAMES."""
-        keys = cfg.MODEL.CLIP
-        return cls(clip=clip, batch_size=keys.BATCH, max_frames=keys.CROP_FRAMES)
 
     @torch.no_grad()
     def similarities(
@@ -88,20 +81,14 @@ class CropClassifier:
 
 
 def source_frames(visible: Tensor, limit: int) -> Tensor:
-    """Choose the frame that each visible (frame, query) pair takes its crop from.
+    """Index of the frame that each visible pair (T, Q) takes its crop from: int64 (T, Q).
 
-    Args:
-        visible: bool (T, Q).
-        limit: most frames of a query, spread evenly over those where it is visible; the other
-            frames take the crop of the nearest one. 0: each frame takes its own.
-
-    Returns:
-        int64 (T, Q).
+    At most `limit` frames of a query give crops, spread evenly over those where it is visible; the
+    others take the crop of the nearest one. With a limit of 0 each frame takes its own.
     """
     frames, queries = visible.shape
     result = torch.arange(frames, device=visible.device)[:, None].repeat(1, queries)
-    limited = (visible.sum(0) > limit).nonzero().flatten().tolist() if limit else ()
-    for query in limited:
+    for query in (visible.sum(0) > limit).nonzero().flatten().tolist() if limit else ():
         own = visible[:, query].nonzero().flatten()
         # the middles of `limit` equal parts
         middles = (torch.arange(limit, device=own.device) + 0.5) * len(own) / limit
@@ -111,14 +98,10 @@ def source_frames(visible: Tensor, limit: int) -> Tensor:
 
 
 def boxes_around(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Tight boxes of the true pixels, ends exclusive (last + 1).
-
-    Args:
-        masks: bool (masks, H, W).
+    """Tight boxes of the true pixels of bool masks (Q, H, W), ends exclusive.
 
     Returns:
-        float32 boxes (masks, 4) as x0, y0, x1, y1 in pixels, and bool (masks,), False where no
-        pixel is true.
+        float32 (Q, 4) as x0, y0, x1, y1 in pixels, and bool (Q,), False where no pixel is true.
     """
     sides = []
     for line in (masks.any(1), masks.any(2)):
@@ -130,6 +113,6 @@ def boxes_around(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared(boxes: Tensor) -> Tensor:
-    """Boxes (masks, 4) extended to squares of the longer side, with the same top-left corner."""
+    """Boxes (Q, 4) extended to squares of the longer side, with the same top-left corner."""
     side = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True)
     return torch.cat([boxes[:, :2], boxes[:, :2] + side], 1)

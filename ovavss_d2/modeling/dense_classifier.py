@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from ovavss_d2.modeling.clip import MAX_LOGIT_SCALE, FrozenClip
@@ -42,12 +42,6 @@ class DenseClassifier:
         self.clip = clip
         self.short_side = short_side
         self.cover = cover
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> "DenseClassifier":
-        """Read MODEL.CLIP.DENSE_SIZE and MODEL.CLIP.DENSE_COVER."""
-        keys = cfg.MODEL.CLIP
-        return cls(clip=clip, short_side=keys.DENSE_SIZE, cover=keys.DENSE_COVER)
 
     @torch.no_grad()
     def __call__(self, mask_logits: Tensor, frames: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,11 +102,8 @@ def build_pooling(visual: nn.Module) -> "ResNetPooling | TransformerPooling":
     """
     if isinstance(visual, ModifiedResNet):
         return ResNetPooling(visual)
-    if (
-        isinstance(visual, VisionTransformer)
-        and visual.attn_pool is None
-        and visual.pool_type == "tok"
-    ):
+    pool = (visual.attn_pool, visual.pool_type) if isinstance(visual, VisionTransformer) else ()
+    if pool == (None, "tok"):
         return TransformerPooling(visual)
     raise ValueError(
         f"the classifier 'dense' cannot use a {type(visual).__name__} of this form, expected "
@@ -136,10 +127,10 @@ class ResNetPooling:
     def embed(self, tokens: Tokens, coverage: Tensor) -> Tensor:
         """Pool under masks that cover positions by (N, Q, L), 0 to 1: (N, Q, D)."""
         pool = self.visual.attnpool
-        mean_position, map_positions = pool.positional_embedding[0], pool.positional_embedding[1:]
+        positions = resize_positions(pool.positional_embedding, tokens.shape)
         mean = coverage @ tokens.map / coverage.sum(-1, keepdim=True).clamp(min=MIN_COVERAGE)
-        mean = mean + mean_position
-        values = tokens.map + resize_positions(map_positions, tokens.shape)
+        mean = mean + positions[0]
+        values = tokens.map + positions[1:]
         attended = masked_attention(
             query=pool.q_proj(mean),
             own=(pool.k_proj(mean), pool.v_proj(mean)),
@@ -162,10 +153,9 @@ class TransformerPooling:
         net = self.visual
         maps = net.conv1(images)
         shape = tuple(maps.shape[-2:])
-        patches = maps.flatten(2).transpose(1, 2)
-        patches = patches + resize_positions(net.positional_embedding[1:], shape)
-        first = (net.class_embedding + net.positional_embedding[0]).expand(len(patches), 1, -1)
-        tokens = net.ln_pre(torch.cat([first, patches], 1))
+        first = net.class_embedding.expand(len(maps), 1, -1)
+        tokens = torch.cat([first, maps.flatten(2).transpose(1, 2)], 1)
+        tokens = net.ln_pre(tokens + resize_positions(net.positional_embedding, shape))
         for block in net.transformer.resblocks[:-1]:
             tokens = block(tokens)
         return Tokens(tokens[:, 1:], tokens[:, :1], shape)
@@ -174,16 +164,14 @@ class TransformerPooling:
         """Pool under masks that cover positions by (N, Q, L), 0 to 1: (N, Q, D)."""
         net, block = self.visual, self.visual.transformer.resblocks[-1]
         attention = block.attn
-        weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
-        first, patches = block.ln_1(tokens.class_token), block.ln_1(tokens.map)
-        query, key, value = (F.linear(first, w, b) for w, b in zip(weights, biases, strict=True))
-        keys, values = (
-            F.linear(patches, w, b) for w, b in zip(weights[1:], biases[1:], strict=True)
-        )
-        per_mask = (-1, coverage.shape[1], -1)
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias  # query, key, value
+        first = F.linear(block.ln_1(tokens.class_token), weight, bias)
+        query, key, value = first.expand(-1, coverage.shape[1], -1).chunk(3, -1)
+        width = query.shape[-1]
+        keys, values = F.linear(block.ln_1(tokens.map), weight[width:], bias[width:]).chunk(2, -1)
         attended = masked_attention(
-            query=query.expand(per_mask),
-            own=(key.expand(per_mask), value.expand(per_mask)),
+            query=query,
+            own=(key, value),
             positions=(keys, values),
             coverage=coverage,
             heads=attention.num_heads,
@@ -227,10 +215,5 @@ def masked_attention(
 
 
 def resize_positions(embeddings: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Position embeddings of a square map (n * n, C), for a map of another shape: (h * w, C)."""
-    side = math.isqrt(len(embeddings))
-    if tuple(shape) == (side, side):
-        return embeddings
-    square = embeddings.t().reshape(1, -1, side, side).float()
-    resized = F.interpolate(square, shape, mode="bicubic", align_corners=False)
-    return resized[0].flatten(1).t().to(embeddings.dtype)
+    """Position embeddings (1 + n * n, C) of a token and a map, for a map (h, w): (1 + L, C)."""
+    return resample_abs_pos_embed(embeddings[None], list(shape), antialias=False)[0]

@@ -26,12 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def fingerprint(tensors: Mapping[str, Tensor], *facts: object) -> str:
-    """A digest of tensors and facts.
-
-    Args:
-        tensors: tensors by name; their order does not matter.
-        facts: anything that JSON can represent.
-    """
+    """A digest of tensors by name, in any order, and of facts that JSON can represent."""
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -48,11 +43,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
-        """
-        Args:
-            folder: created with the first entry; any number of models can share it.
-        """
-        self.folder = Path(folder)
+        self.folder = Path(folder)  # created with the first entry
         self.hits = self.misses = 0
         self._write_failed = False
 
@@ -70,20 +61,13 @@ class EmbeddingCache:
         Returns:
             float32 (N, dim) on the CPU.
         """
-        found: dict[str, Tensor] = {}
-        missing: dict[str, int] = {}  # index of each item
-        for i, item in enumerate(items):
-            if item in found or item in missing:
-                continue
-            entry = self._read(self._path(model, item), dim)
-            if entry is None:
-                missing[item] = i
-            else:
-                found[item] = entry
+        entries = ((item, self._read(self._path(model, item), dim)) for item in set(items))
+        found = {item: entry for item, entry in entries if entry is not None}
+        missing = [item for item in dict.fromkeys(items) if item not in found]
         self.hits += len(found)
         self.misses += len(missing)
         if missing:
-            computed = compute(list(missing.values())).float().cpu()
+            computed = compute([items.index(item) for item in missing]).float().cpu()
             for item, embedding in zip(missing, computed, strict=True):
                 found[item] = embedding
                 self._write(self._path(model, item), embedding)

@@ -62,18 +62,12 @@ class AudioVisualFusion(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            visual: (N, L, C).
-            audio: (N, A).
-
-        Returns:
-            Both, normalized and updated, in the same shapes.
-        """
+        """Normalize and update visual tokens (N, L, C) and audio tokens (N, A)."""
         visual, audio = self.layer_norm_v(visual), self.layer_norm_l(audio)
-        visual_update = self._visual_update(visual, audio)
-        audio_update = self._audio_update(visual, audio)
-        return visual + self.gamma_v * visual_update, audio + self.gamma_l * audio_update
+        return (
+            visual + self.gamma_v * self._visual_update(visual, audio),
+            audio + self.gamma_l * self._audio_update(visual, audio),
+        )
 
     def _visual_update(self, visual: Tensor, audio: Tensor) -> Tensor:
         """The audio values, projected: (N, 1, C), or (N, L, C) with dropout per token and head."""

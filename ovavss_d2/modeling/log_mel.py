@@ -3,7 +3,7 @@
 import functools
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovavss_d2.media.audio_format import (
     EXAMPLE_SAMPLES,
@@ -19,7 +19,7 @@ from ovavss_d2.media.audio_format import (
 
 
 def mel_matrix() -> Tensor:
-    """Triangular filters on the HTK mel scale (FFT bins, mel bands), without the DC bin."""
+    """Triangular filters on the HTK mel scale (FFT bins, mel bands)."""
 
     def mel(hz: Tensor) -> Tensor:
         return 1127.0 * torch.log1p(hz / 700.0)
@@ -30,9 +30,7 @@ def mel_matrix() -> Tensor:
     bins = mel(hz)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    weights = torch.minimum(rising, falling).clamp(min=0)
-    weights[0] = 0
-    return weights
+    return torch.minimum(rising, falling).clamp(min=0)
 
 
 @functools.cache
@@ -43,29 +41,21 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
     return window.to(device, precision), mel_matrix().to(device, precision)
 
 
-class LogMel(nn.Module):
-    """Log-mel examples as the input of VGGish, from the first 0.975 s of each sound."""
+@torch.no_grad()
+def log_mel_examples(waveforms: Tensor) -> Tensor:
+    """Log-mel examples of the first 0.975 s of sounds (N, S) in [-1, 1] at 16 kHz: (N, 1, 96, 64).
 
-    @torch.no_grad()
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """
-        Args:
-            waveforms: (N, S) in [-1, 1] at 16 kHz.
-
-        Returns:
-            (N, 1, 96, 64): log(mel + 0.01).
-
-        Raises:
-            ValueError: the sounds are shorter than an example.
-        """
-        if waveforms.dim() != 2 or waveforms.shape[1] < EXAMPLE_SAMPLES:
-            raise ValueError(
-                f"sounds of shape {tuple(waveforms.shape)}, expected (N, S) with S at least "
-                f"{EXAMPLE_SAMPLES} ({EXAMPLE_SAMPLES / SAMPLE_RATE} s); pad them with zeros"
-            )
-        window, weights = _tables(waveforms.device)
-        frames = waveforms[:, :EXAMPLE_SAMPLES].to(window).unfold(1, WINDOW_LENGTH, WINDOW_HOP)
-        spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH)
-        # three times as fast as spectrum.abs(), which is safe against overflow
-        magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()
-        return torch.log(magnitude @ weights + LOG_OFFSET).float()[:, None]
+    Raises:
+        ValueError: the sounds are shorter than an example.
+    """
+    if waveforms.dim() != 2 or waveforms.shape[1] < EXAMPLE_SAMPLES:
+        raise ValueError(
+            f"sounds of shape {tuple(waveforms.shape)}, expected (N, S) with S at least "
+            f"{EXAMPLE_SAMPLES} ({EXAMPLE_SAMPLES / SAMPLE_RATE} s); pad them with zeros"
+        )
+    window, weights = _tables(waveforms.device)
+    frames = waveforms[:, :EXAMPLE_SAMPLES].to(window).unfold(1, WINDOW_LENGTH, WINDOW_HOP)
+    spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH)
+    # three times as fast as spectrum.abs(), which is safe against overflow
+    magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()
+    return torch.log(magnitude @ weights + LOG_OFFSET).float()[:, None]

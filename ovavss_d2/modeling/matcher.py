@@ -32,17 +32,9 @@ class TargetBatch:
 
     @classmethod
     def pack(cls, targets: list[dict[str, Tensor]], device: torch.device) -> "TargetBatch":
-        """Concatenate B target dicts ("labels" (G,), "masks" (G, T, H, W), "labeled" (T,)).
-
-        Raises:
-            ValueError: a dict has different numbers of labels and masks.
-        """
+        """Concatenate B target dicts ("labels" (G,), "masks" (G, T, H, W), "labeled" (T,))."""
         counts = tuple(len(t["masks"]) for t in targets)
-        labels = tuple(len(t["labels"]) for t in targets)
-        if labels != counts:
-            raise ValueError(
-                f"targets with {labels} labels and {counts} masks: expected equal numbers"
-            )
+        assert counts == tuple(len(t["labels"]) for t in targets)
         clips = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         return cls(
             masks=torch.cat([t["masks"] for t in targets]).to(device, torch.float32),
@@ -51,30 +43,6 @@ class TargetBatch:
             counts=counts,
             labeled=torch.stack([t["labeled"] for t in targets]).cpu(),
         )
-
-    def first_object(self) -> list[int]:
-        """Index of each clip's first object: B numbers."""
-        return [sum(self.counts[:b]) for b in range(len(self.counts))]
-
-
-def dice_cost(overlap: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
-    """Dice distance of every query to every object, with +1 smoothing.
-
-    Args:
-        overlap: (B, Q, G), products of probabilities and targets, summed over points.
-        predicted: (B, Q, 1), probabilities summed over points.
-        true: (B, 1, G), targets summed over points.
-
-    Returns:
-        (B, Q, G).
-    """
-    return 1 - (2 * overlap + 1) / (predicted + true + 1)
-
-
-def _over_labeled_frames(sums: Tensor, labeled: Tensor) -> Tensor:
-    """(N, Q, G) and (B, T) -> (B, Q, G)."""
-    sums = sums.unflatten(0, labeled.shape)
-    return sums.masked_fill(~labeled[:, :, None, None], 0).sum(1)
 
 
 class HungarianMatcher(nn.Module):
@@ -127,23 +95,23 @@ class HungarianMatcher(nn.Module):
         masks = prediction["pred_masks"].float()
         frames = masks.shape[2]
         maps = masks.transpose(1, 2).flatten(0, 1)  # (N, Q, h, w)
-        truth = self._truth_at(targets, points).transpose(1, 2).flatten(0, 1)
+        values = sample_points(targets.masks, points[targets.clips])  # objects at their points
+        truth = pad_sequence(values.split(targets.counts), batch_first=True)  # (B, G, T, P)
+        truth = truth.transpose(1, 2).flatten(0, 1)
         labeled = targets.labeled.to(masks.device, non_blocking=True)
-        in_frames = self.sums(maps, points.repeat_interleave(frames, dim=0), truth)
-        cross_entropy, *shares = (_over_labeled_frames(x, labeled) for x in in_frames)
+        sums = self.sums(maps, points.repeat_interleave(frames, dim=0), truth)
+        cross_entropy, overlap, predicted, true = (
+            x.unflatten(0, labeled.shape).masked_fill(~labeled[:, :, None, None], 0).sum(1)
+            for x in sums
+        )
+        dice = 1 - (2 * overlap + 1) / (predicted + true + 1)
         num_points = (labeled.sum(1) * points.shape[1]).clamp(min=1)
         is_object = prediction["pred_logits"].float().softmax(-1)[..., :1]
         return (
             self.mask_weight * cross_entropy / num_points[:, None, None]
-            + self.dice_weight * dice_cost(*shares)
+            + self.dice_weight * dice
             - self.object_weight * is_object
         )
-
-    @staticmethod
-    def _truth_at(targets: TargetBatch, points: Tensor) -> Tensor:
-        """Objects at their clip's points, padded with empty ones: (B, G, T, P)."""
-        values = sample_points(targets.masks, points[targets.clips])
-        return pad_sequence(values.split(targets.counts), batch_first=True)
 
     @staticmethod
     def _assign(cost: np.ndarray) -> tuple[Tensor, Tensor]:

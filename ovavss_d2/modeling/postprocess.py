@@ -31,43 +31,6 @@ def rank_pairs(scores: Tensor, limit: int | None = None, above: float = -math.in
     return Pairs(values[:limit], queries[order], names[order])
 
 
-def paint(
-    pairs: Pairs, mask_logits: Tensor, size: tuple[int, int], has_sound: Tensor
-) -> tuple[Tensor, list[tuple[int, Tensor]]]:
-    """Paint pairs in order; a pixel keeps its first name.
-
-    Queries are resized one at a time, so that memory does not grow with their number.
-
-    Args:
-        pairs: `Pairs`, best first.
-        mask_logits: (Q, T, h, w).
-        size: (H, W) of the output.
-        has_sound: bool (T,); no other frame is painted.
-
-    Returns:
-        int32 (T, H, W), 0 where nothing is painted, else 1 + the name's index; and a list of
-        (index in `pairs`, bool (T, H, W) painted pixels) for the pairs that have any.
-    """
-    label_map = torch.zeros(len(has_sound), *size, dtype=torch.int32, device=mask_logits.device)
-    painted: list[tuple[int, Tensor]] = []
-    done = set()
-    if not has_sound.any():
-        return label_map, painted
-    for i, (query, name) in enumerate(
-        zip(pairs.queries.tolist(), pairs.names.tolist(), strict=True)
-    ):
-        if query in done:  # the pixels of this mask have a name already
-            continue
-        done.add(query)
-        logits = mask_logits[query].unsqueeze(0).float()
-        mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0] > 0
-        mask &= (label_map == 0) & has_sound[:, None, None]
-        if mask.any():
-            label_map[mask] = name + 1
-            painted.append((i, mask))
-    return label_map, painted
-
-
 class PostProcessor:
     """Scores pairs, removes silent frames and weak pairs, and paints the rest.
 
@@ -116,9 +79,7 @@ class PostProcessor:
     def select_by_mask(self, mask_logits: Tensor, has_sound: Tensor) -> Tensor:
         """Queries with a pixel in a frame that is not silent, bool (Q,); others need no name.
 
-        Args:
-            mask_logits: (Q, T, h, w), without padding.
-            has_sound: bool (T,).
+        Mask logits (Q, T, h, w) are without padding, `has_sound` is bool (T,).
         """
         if self.scoring == "released":  # a query without pixels can be among the ten best
             return torch.ones(len(mask_logits), dtype=torch.bool, device=mask_logits.device)
@@ -126,12 +87,7 @@ class PostProcessor:
         return ((peaks > 0) & has_sound).any(1)
 
     def pairs(self, objectness: Tensor, name_probabilities: Tensor) -> Pairs:
-        """The pairs to paint, best first.
-
-        Args:
-            objectness: object probability (Q,).
-            name_probabilities: (Q, K).
-        """
+        """The pairs to paint, best first, from objectness (Q,) and name probabilities (Q, K)."""
         if self.scoring == "released":
             return rank_pairs(name_probabilities, RELEASED_PAIRS, self.threshold)
         return rank_pairs(objectness.unsqueeze(1) * name_probabilities, above=self.threshold)
@@ -147,7 +103,7 @@ class PostProcessor:
         size: tuple[int, int],
         names: tuple[str, ...],
     ) -> tuple[Tensor, list[dict]]:
-        """Paint one window.
+        """Paint one window: a pixel gets the name of the best pair whose mask contains it.
 
         Args:
             objectness: object probability (Q,).
@@ -163,15 +119,21 @@ class PostProcessor:
             (T, H, W).
         """
         pairs = self.pairs(objectness, name_probabilities)
-        has_sound = self.has_sound(audio).to(mask_logits.device)
-        label_map, painted = paint(pairs, mask_logits, size, has_sound)
-        segments = [
-            {
-                "name": names[pairs.names[i]],
-                "label": int(pairs.names[i]) + 1,
-                "score": float(pairs.scores[i]),
-                "masks": mask,
-            }
-            for i, mask in painted
-        ]
+        has_sound = self.has_sound(audio).to(mask_logits.device)[:, None, None]
+        label_map = torch.zeros(len(audio), *size, dtype=torch.int32, device=mask_logits.device)
+        segments: list[dict] = []
+        done = set()
+        for score, query, name in zip(*(x.tolist() for x in pairs), strict=True):
+            if query in done:  # the pixels of this mask have a name already
+                continue
+            done.add(query)
+            # one query at a time, so that memory does not grow with their number
+            logits = mask_logits[query].unsqueeze(0).float()
+            mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0] > 0
+            mask &= (label_map == 0) & has_sound
+            if mask.any():
+                label_map[mask] = name + 1
+                segments.append(
+                    {"name": names[name], "label": name + 1, "score": score, "masks": mask}
+                )
         return label_map, segments

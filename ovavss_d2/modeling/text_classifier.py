@@ -30,18 +30,10 @@ class ClassVocabulary(NamedTuple):
     counts: tuple[int, ...]  # synonyms of each class
     trained: tuple[bool, ...]  # whether each class is in the training vocabulary
 
-    def probabilities(self, word_logits: Tensor) -> Tensor:
-        """Softmax over the classes of the logits of their most likely synonyms.
-
-        Args:
-            word_logits: (Q, words).
-
-        Returns:
-            (Q, classes).
-        """
-        logits = word_logits
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax of the logits of each class's most likely synonym: (Q, words) to (Q, classes)."""
         if max(self.counts) > 1:
-            parts = word_logits.split(self.counts, dim=-1)
+            parts = logits.split(self.counts, dim=-1)
             logits = torch.stack([part.amax(-1) for part in parts], dim=-1)
         return logits.softmax(-1)
 
@@ -63,14 +55,9 @@ def class_vocabulary(
 
 
 def ensemble(query_probabilities: Tensor, pixel_probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Geometric mean p_query^(1-w) p_pixel^w, normalized over the names.
+    """Geometric mean p_query^(1-w) p_pixel^w of (Q, K) probabilities, normalized over the names.
 
-    Args:
-        query_probabilities, pixel_probabilities: (Q, K).
-        weights: w of each name, (K,), from 0 (queries alone) to 1 (pixels alone).
-
-    Returns:
-        (Q, K).
+    The weight w of each name, (K,), is from 0 (queries alone) to 1 (pixels alone).
     """
     mixed = query_probabilities ** (1 - weights) * pixel_probabilities**weights
     return mixed / mixed.sum(-1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
@@ -78,19 +65,13 @@ def ensemble(query_probabilities: Tensor, pixel_probabilities: Tensor, weights: 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class TextEmbeddingHead(nn.Module):
-    """Logits of names from queries: an MLP (C, C, D), then the cosine times a learned scale.
-
-    It is built as `TextEmbeddingHead(cfg, text_dim)`.
-    """
+    """Logits of names from queries: an MLP (C, C, D), then the cosine times a learned scale."""
 
     @configurable
     def __init__(self, *, query_dim: int, text_dim: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(query_dim, query_dim),
-            nn.ReLU(),
-            nn.Linear(query_dim, text_dim),
-        )
+        layers = nn.Linear(query_dim, query_dim), nn.ReLU(), nn.Linear(query_dim, text_dim)
+        self.layers = nn.Sequential(*layers)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @classmethod
@@ -133,7 +114,6 @@ class OpenVocabularyClassifier(nn.Module):
             choice: see `use`.
             pixel_classifiers: those named "crop" and "dense".
             ensemble_with: which of them is part of the ensemble.
-            background_names: names that compete in the softmax and are never returned.
             weight_seen, weight_unseen: exponents of the pixel probability in the ensemble, for
                 names in the training vocabulary and for others.
 
@@ -158,15 +138,18 @@ class OpenVocabularyClassifier(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         """Read MODEL.CLIP and MODEL.CLASSIFIER."""
-        keys = cfg.MODEL.CLASSIFIER
+        keys, clip_keys = cfg.MODEL.CLASSIFIER, cfg.MODEL.CLIP
         clip = FrozenClip(cfg)
+        size, cover = clip_keys.DENSE_SIZE, clip_keys.DENSE_COVER
         return {
             "clip": clip,
             "text_head": TextEmbeddingHead(cfg, clip.embed_dim) if keys.TEXT_HEAD else None,
             "choice": keys.NAME,
             "pixel_classifiers": {
-                "crop": CropClassifier.from_config(cfg, clip),
-                "dense": DenseClassifier.from_config(cfg, clip),
+                "crop": CropClassifier(
+                    clip=clip, batch_size=clip_keys.BATCH, max_frames=clip_keys.CROP_FRAMES
+                ),
+                "dense": DenseClassifier(clip=clip, short_side=size, cover=cover),
             },
             "ensemble_with": keys.ENSEMBLE_WITH,
             "background_names": keys.BACKGROUND_NAMES,

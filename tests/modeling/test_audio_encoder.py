@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ovavss_d2.modeling.audio_encoder import LogMelEncoder, VGGish, build_audio_encoder
-from ovavss_d2.modeling.log_mel import LogMel
+from ovavss_d2.modeling.log_mel import log_mel_examples
 from tests.helpers.small import small_config
 
 
-def tone(hz, amplitude=0.3, harmonics=1):
+def tone(hz, harmonics):
     time = torch.arange(16000) / 16000
     parts = [torch.sin(2 * math.pi * hz * (k + 1) * time) / (k + 1) for k in range(harmonics)]
-    return amplitude * sum(parts)
+    return 0.3 * sum(parts)
 
 
 def naive_log_mel(waveform):
@@ -39,34 +39,24 @@ def naive_log_mel(waveform):
 
 def test_log_mel_equals_a_textbook_version():
     waveform = torch.randn(16000, dtype=torch.float64) * 0.1
-    ours = LogMel()(waveform[None])
+    ours = log_mel_examples(waveform[None])
     assert ours.shape == (1, 1, 96, 64)
     assert ours.dtype == torch.float32
     np.testing.assert_allclose(ours[0, 0].numpy(), naive_log_mel(waveform.numpy()), atol=1e-5)
 
 
-def test_silence_is_the_offset_alone():
-    assert torch.allclose(LogMel()(torch.zeros(1, 16000)), torch.tensor(math.log(0.01)))
-
-
 @pytest.mark.parametrize("shape", [(16000,), (2, 15599), (2, 1, 16000)])
 def test_sounds_of_another_shape_are_an_error(shape):
     with pytest.raises(ValueError, match="expected"):
-        LogMel()(torch.zeros(shape))
+        log_mel_examples(torch.zeros(shape))
 
 
 def test_examples_that_are_not_valid_are_zeros_in_log_mel_space():
     encoder = LogMelEncoder(width=4, output_dim=8)
-    sounds = torch.stack([tone(440), tone(440)])
+    sounds = torch.randn(2, 16000) * 0.1
     out = encoder(sounds, torch.tensor([True, False]))
     torch.testing.assert_close(out[1:], encoder.encode(torch.zeros(1, 1, 96, 64)))
-    torch.testing.assert_close(out[:1], encoder(sounds[:1]))
-
-
-def test_an_embedding_does_not_depend_on_the_batch():
-    encoder = LogMelEncoder(width=4, output_dim=8).train()
-    sounds = torch.randn(5, 16000) * 0.1
-    torch.testing.assert_close(encoder(sounds)[3:4], encoder(sounds[3:4]))
+    torch.testing.assert_close(out[:1], encoder(sounds[:1]))  # alone as in the batch
 
 
 def test_the_small_encoder_learns_pitch_and_timbre_of_single_tones():
@@ -87,10 +77,10 @@ def test_the_small_encoder_learns_pitch_and_timbre_of_single_tones():
     assert (layer(encoder.encode(examples)).argmax(1) == labels).float().mean() > 0.9
 
 
-def test_a_frozen_encoder_has_nothing_to_train():
-    for freeze in (True, False):
-        encoder = build_audio_encoder(small_config(AUDIO__FREEZE=freeze))
-        assert {p.requires_grad for p in encoder.parameters()} == {not freeze}
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_frozen_encoder_has_nothing_to_train(freeze):
+    encoder = build_audio_encoder(small_config(AUDIO__FREEZE=freeze))
+    assert {p.requires_grad for p in encoder.parameters()} == {not freeze}
 
 
 def test_vggish_has_the_sizes_of_its_checkpoint():

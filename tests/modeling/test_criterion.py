@@ -15,6 +15,7 @@ from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
 from ovavss_d2.modeling.ops.points import PointSampler, sample_points
 
 FRAMES, QUERIES, NAMES, POINTS = 3, 6, 4, 50
+SEEDS = [11, 12, 13, 14]
 WEIGHTS = {"loss_object": 2.0, "loss_mask": 5.0, "loss_dice": 5.0, "loss_name": 2.0}
 
 
@@ -45,15 +46,20 @@ def a_prediction(batch):
     }
 
 
-def a_batch():
+@pytest.fixture
+def prediction():
+    return a_prediction(4)
+
+
+@pytest.fixture
+def targets():
     """Clips with two objects, with one labeled frame, with an unknown name, with no object."""
-    targets = [
-        a_target([0, 3]),
-        a_target([1], (True, False, False)),
-        a_target([2, -1]),
-        a_target([]),
-    ]
-    return a_prediction(4), targets, [11, 12, 13, 14]
+    one_frame = a_target([1], (True, False, False))
+    return [a_target([0, 3]), one_frame, a_target([2, -1]), a_target([])]
+
+
+def losses_of(prediction, targets, seeds=SEEDS):
+    return a_criterion()(prediction, targets, step=0, clip_seeds=seeds[: len(targets)])
 
 
 class PointsElsewhere:
@@ -70,10 +76,10 @@ def clips_of(prediction, index):
     return {key: value[index].detach().requires_grad_() for key, value in prediction.items()}
 
 
-def reference_losses(prediction, targets, seeds):
-    """The four losses, object by object, from the definitions; also their normalisers."""
+def reference_losses(prediction, targets):
+    """The four losses, object by object, from the definitions."""
     criterion = a_criterion()
-    key = {"step": 0, "clip_seeds": seeds, "prediction": 0}
+    key = {"step": 0, "clip_seeds": SEEDS, "prediction": 0}
     points = [criterion.sampler.match_points(POINTS, **key)]
     [matches] = criterion.matcher([prediction], TargetBatch.pack(targets, "cpu"), points)
     pairs = [(b, q, n) for b, (qs, ns) in enumerate(matches) for q, n in zip(qs, ns, strict=True)]
@@ -96,29 +102,21 @@ def reference_losses(prediction, targets, seeds):
     named = [(b, q, targets[b]["labels"][n]) for b, q, n in pairs if targets[b]["labels"][n] >= 0]
     name = sum(-prediction["pred_names"][b, q].log_softmax(-1)[k] for b, q, k in named)
     objects = sum(len(t["masks"]) for t in targets)
-    sums = {
-        "loss_object": (each * weights).sum(),
-        "loss_mask": mask,
-        "loss_dice": dice,
-        "loss_name": name,
+    return {
+        "loss_object": (each * weights).sum() / weights.sum(),
+        "loss_mask": mask / objects,
+        "loss_dice": dice / objects,
+        "loss_name": name / len(named),
     }
-    counts = {
-        "loss_object": weights.sum(),
-        "loss_mask": objects,
-        "loss_dice": objects,
-        "loss_name": len(named),
-    }
-    return {key: value / counts[key] for key, value in sums.items()}, counts
 
 
 def total(losses):
     return sum(value * WEIGHTS[name] for name, value in losses.items())
 
 
-def test_losses_and_gradients_follow_the_definitions():
-    prediction, targets, seeds = a_batch()
-    expected, _ = reference_losses(prediction, targets, seeds)
-    losses = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
+def test_losses_and_gradients_follow_the_definitions(prediction, targets):
+    expected = reference_losses(prediction, targets)
+    losses = losses_of(prediction, targets)
     assert {k: v.item() for k, v in losses.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-5
     )
@@ -129,45 +127,8 @@ def test_losses_and_gradients_follow_the_definitions():
         assert torch.allclose(a, b, atol=1e-6)
 
 
-def test_a_batch_is_the_weighted_mean_of_its_clips():
-    prediction, targets, seeds = a_batch()
-    together = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
-    sums, counts = dict.fromkeys(WEIGHTS, 0.0), dict.fromkeys(WEIGHTS, 0.0)
-    for i in range(3):  # the fourth clip has no object: it enters "loss_object" alone
-        part = clips_of(prediction, slice(i, i + 1))
-        losses = a_criterion()(part, targets[i : i + 1], step=0, clip_seeds=seeds[i : i + 1])
-        _, each = reference_losses(part, targets[i : i + 1], seeds[i : i + 1])
-        for key in WEIGHTS:
-            sums[key] += losses[key].item() * float(each[key])
-            counts[key] += float(each[key])
-    for key in ("loss_mask", "loss_dice", "loss_name"):
-        assert together[key].item() == pytest.approx(sums[key] / counts[key], rel=1e-5)
-    silent = clips_of(prediction, slice(3, 4))
-    silent = a_criterion()(silent, targets[3:], step=0, clip_seeds=seeds[3:])["loss_object"].item()
-    weight = QUERIES * 0.1
-    expected = (sums["loss_object"] + silent * weight) / (counts["loss_object"] + weight)
-    assert together["loss_object"].item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_order_of_clips_does_not_matter():
-    prediction, targets, seeds = a_batch()
-    order = [2, 0, 3, 1]
-    ours = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
-    moved = a_criterion()(
-        clips_of(prediction, order),
-        [targets[i] for i in order],
-        step=0,
-        clip_seeds=[seeds[i] for i in order],
-    )
-    assert {k: v.item() for k, v in ours.items()} == pytest.approx(
-        {k: v.item() for k, v in moved.items()}, rel=1e-5
-    )
-
-
-def test_two_processes_equal_one(monkeypatch):
-    prediction, targets, seeds = a_batch()
-    total(a_criterion()(prediction, targets, step=0, clip_seeds=seeds)).backward()
-
+def test_two_processes_equal_one(prediction, targets, monkeypatch):
+    total(losses_of(prediction, targets)).backward()
     given, meeting = [], Barrier(2, timeout=30)
 
     def all_reduce(tensor):
@@ -177,7 +138,7 @@ def test_two_processes_equal_one(monkeypatch):
 
     def train(mine):
         part = clips_of(prediction, mine)
-        total(a_criterion()(part, targets[mine], step=0, clip_seeds=seeds[mine])).backward()
+        total(losses_of(part, targets[mine], SEEDS[mine])).backward()
         return {key: value.grad / 2 for key, value in part.items()}  # gradients are averaged
 
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
@@ -188,11 +149,10 @@ def test_two_processes_equal_one(monkeypatch):
         assert torch.allclose(torch.cat([first[key], second[key]]), value.grad, atol=1e-6)
 
 
-def test_gradients_reach_every_output_of_every_prediction():
-    prediction, targets, seeds = a_batch()
+def test_gradients_reach_every_output_of_every_prediction(prediction, targets):
     aux = [a_prediction(4) for _ in range(2)]
     criterion = a_criterion(num_predictions=3)
-    losses = criterion({**prediction, "aux_outputs": aux}, targets, step=0, clip_seeds=seeds)
+    losses = criterion({**prediction, "aux_outputs": aux}, targets, step=0, clip_seeds=SEEDS)
     assert losses.keys() == criterion.weight_dict.keys()
     sum(criterion.weight_dict[name] * loss for name, loss in losses.items()).backward()
     for leaf in (leaf for p in (prediction, *aux) for leaf in p.values()):
@@ -202,10 +162,8 @@ def test_gradients_reach_every_output_of_every_prediction():
 def test_clips_without_objects_train_towards_no_object_and_leave_no_parameter_out():
     prediction = a_prediction(2)
     targets = [a_target([]), a_target([])]
-    losses = a_criterion()(prediction, targets, step=0, clip_seeds=[1, 2])
-    assert (
-        losses["loss_mask"].item() == losses["loss_dice"].item() == losses["loss_name"].item() == 0
-    )
+    losses = losses_of(prediction, targets)
+    assert not any(losses[name].item() for name in ("loss_mask", "loss_dice", "loss_name"))
     expected = -prediction["pred_logits"].log_softmax(-1)[..., 1].mean()
     assert losses["loss_object"].item() == pytest.approx(expected.item(), rel=1e-5)
     total(losses).backward()
@@ -215,41 +173,28 @@ def test_clips_without_objects_train_towards_no_object_and_leave_no_parameter_ou
 def test_frames_without_truth_get_no_gradient():
     prediction = a_prediction(1)
     target = a_target([0, 1], (True, False, False))
-    total(a_criterion()(prediction, [target], step=0, clip_seeds=[1])).backward()
+    total(losses_of(prediction, [target])).backward()
     gradient = prediction["pred_masks"].grad.abs().sum((0, 1, 3, 4))
     assert gradient[0] > 0 and gradient[1:].sum() == 0
 
 
-def test_names_outside_the_training_vocabulary_teach_no_name():
-    prediction = a_prediction(1)
-    losses = a_criterion()(prediction, [a_target([-1, -1])], step=0, clip_seeds=[1])
-    assert losses["loss_name"].item() == 0 and losses["loss_mask"].item() > 0
-
-
-def test_without_name_logits_there_is_no_name_loss():
-    prediction, targets, seeds = a_batch()
+def test_without_name_logits_there_is_no_name_loss(prediction, targets):
     del prediction["pred_names"]
-    losses = a_criterion()(prediction, targets, step=0, clip_seeds=seeds)
-    assert losses.keys() == {"loss_object", "loss_mask", "loss_dice"}
+    assert losses_of(prediction, targets).keys() == {"loss_object", "loss_mask", "loss_dice"}
 
 
-@pytest.mark.parametrize("pixels", [0, 1])
-def test_empty_and_one_pixel_masks_give_finite_losses(pixels):
-    prediction, target = a_prediction(1), a_target([0])
+@pytest.mark.parametrize("frames", [1, FRAMES])
+@pytest.mark.parametrize("pixels", [0, 1, 99])
+def test_small_masks_single_frames_and_unknown_names_give_finite_gradients(pixels, frames):
+    leaves, target = a_prediction(1), a_target([-1])
+    target = {**target, "masks": target["masks"][:, :frames], "labeled": target["labeled"][:frames]}
     target["masks"][:] = False
     target["masks"].flatten()[:pixels] = True
-    losses = a_criterion()(prediction, [target], step=0, clip_seeds=[1])
+    prediction = {**leaves, "pred_masks": leaves["pred_masks"][:, :, :frames]}
+    losses = losses_of(prediction, [target])
     total(losses).backward()
-    assert all(torch.isfinite(leaf.grad).all() for leaf in prediction.values())
-
-
-def test_a_single_frame_is_a_clip():
-    prediction = clips_of(a_prediction(1), slice(0, 1))
-    prediction["pred_masks"] = prediction["pred_masks"][:, :, :1]
-    target = a_target([0, 1])
-    target = {**target, "masks": target["masks"][:, :1], "labeled": target["labeled"][:1]}
-    losses = a_criterion()(prediction, [target], step=0, clip_seeds=[1])
-    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert losses["loss_name"].item() == 0 and losses["loss_mask"].item() > 0
+    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves.values())
 
 
 def test_it_is_built_from_a_config():
@@ -261,10 +206,9 @@ def test_it_is_built_from_a_config():
     assert not criterion.state_dict()
 
 
-def test_all_is_compared_on_the_device_of_the_predictions(monkeypatch):
+def test_all_is_compared_on_the_device_of_the_predictions(prediction, targets, monkeypatch):
     """PyTorch's device "meta" knows shapes alone, and refuses to mix with a CPU as a GPU does."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" has none
-    prediction, targets, seeds = a_batch()
     criterion = a_criterion().to("meta")
     criterion.sampler = PointsElsewhere()
     criterion.matcher.forward = lambda predictions, batch, points: [
@@ -274,6 +218,6 @@ def test_all_is_compared_on_the_device_of_the_predictions(monkeypatch):
         {**t, "masks": t["masks"].to("meta"), "labels": t["labels"].to("meta")} for t in targets
     ]
     outputs = {key: value.to("meta") for key, value in prediction.items()}
-    losses = criterion(outputs, elsewhere, step=0, clip_seeds=seeds)
+    losses = criterion(outputs, elsewhere, step=0, clip_seeds=SEEDS)
     assert losses.keys() == WEIGHTS.keys()
     assert {loss.device.type for loss in losses.values()} == {"meta"}

@@ -4,9 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ovavss_d2.modeling.clip import FrozenClip, build_clip
-from ovavss_d2.modeling.dense_classifier import DenseClassifier, build_pooling, resize_positions
-from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
+from ovavss_d2.modeling.dense_classifier import DenseClassifier, build_pooling
+from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip
 
 ENCODERS = {
     "transformer": {**ARCHITECTURE["vision_cfg"], "layers": 2},
@@ -17,10 +16,7 @@ NAMES = ("cat", "dog")
 
 @pytest.fixture(params=ENCODERS)
 def clip(request, tmp_path):
-    torch.manual_seed(0)
-    path = write_architecture(tmp_path, vision_cfg=ENCODERS[request.param])
-    model, tokenizer = build_clip(path)
-    return FrozenClip(model=model, tokenizer=tokenizer, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    return tiny_clip(tmp_path, vision_cfg=ENCODERS[request.param])
 
 
 def random_inputs(clip, queries=3, frames=2):
@@ -85,25 +81,14 @@ def test_any_frame_size_tiny_masks_and_no_masks_work(clip, cover, size):
     assert found.shape == (0, 2) and visible.shape == (0,)
 
 
-def test_without_cover_a_mask_does_not_depend_on_the_others(clip):
+@pytest.mark.parametrize("cover", [True, False])
+def test_a_mask_depends_on_the_others_only_by_the_cover(clip, cover):
     logits, frames = random_inputs(clip)
     text = clip.encode_text(NAMES)
-    alone = DenseClassifier(clip=clip, cover=False)
-    together, _ = alone(logits, frames, text)
-    one, _ = alone(logits[1:2], frames, text)
-    torch.testing.assert_close(together[1:2], one, atol=1e-3, rtol=1e-3)
-    covered = DenseClassifier(clip=clip, cover=True)
-    together, _ = covered(logits, frames, text)
-    one, _ = covered(logits[1:2], frames, text)
-    assert not torch.allclose(together[1:2], one, atol=1e-3)
-
-
-def test_position_embeddings_are_interpolated_for_maps_of_another_shape():
-    embeddings = torch.randn(9, 4)
-    assert resize_positions(embeddings, (3, 3)) is embeddings
-    assert resize_positions(embeddings, (2, 5)).shape == (10, 4)
-    flat = torch.ones(4, 3)
-    torch.testing.assert_close(resize_positions(flat, (3, 5)), torch.ones(15, 3))
+    dense = DenseClassifier(clip=clip, cover=cover)
+    together, _ = dense(logits, frames, text)
+    one, _ = dense(logits[1:2], frames, text)
+    assert torch.allclose(together[1:2], one, atol=1e-3, rtol=1e-3) != cover
 
 
 def test_other_encoders_and_negative_sizes_are_refused(tmp_path):

@@ -32,10 +32,7 @@ def plain_attention(fusion, visual, audio):
     to_audio = to_audio @ split(fusion.values_v_proj(visual))
     to_visual = fusion.out_v_proj(to_visual.transpose(1, 2).flatten(2))
     to_audio = fusion.out_l_proj(to_audio.transpose(1, 2).flatten(2))
-    return (
-        visual + fusion.gamma_v * to_visual,
-        (audio + fusion.gamma_l * to_audio)[:, 0],
-    )
+    return visual + fusion.gamma_v * to_visual, (audio + fusion.gamma_l * to_audio)[:, 0]
 
 
 def inputs(n=3, tokens=7):
@@ -60,11 +57,9 @@ def test_huge_similarities_stay_finite():
     fusion, (visual, audio) = make_fusion(), inputs()
     with torch.no_grad():
         fusion.v_proj.weight.mul_(1e6)
-    for ours, theirs in zip(
-        fusion(visual, audio), plain_attention(fusion, visual, audio), strict=True
-    ):
-        assert ours.isfinite().all()
-        torch.testing.assert_close(ours, theirs)
+    ours = fusion(visual, audio)
+    assert all(x.isfinite().all() for x in ours)
+    torch.testing.assert_close(ours, plain_attention(fusion, visual, audio))
 
 
 def test_dropout_keeps_the_mean():

@@ -3,9 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.config import get_cfg
 
-from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling.postprocess import PostProcessor, rank_pairs
 
 QUERIES, FRAMES, NAMES, SIZE = 6, 3, ("cat", "dog", "harp"), (16, 20)
@@ -25,6 +23,12 @@ def window():
         "size": SIZE,
         "names": NAMES,
     }
+
+
+def only(window, queries):
+    """The window with these queries alone."""
+    of_queries = ("objectness", "name_probabilities", "mask_logits")
+    return {key: x[queries] if key in of_queries else x for key, x in window.items()}
 
 
 def reference_map(window, scores, pairs, threshold):
@@ -74,10 +78,7 @@ def test_queries_without_enough_objectness_change_nothing(window):
     process = a_postprocessor(threshold=0.2)
     keep = process.select_by_objectness(window["objectness"])
     assert 0 < keep.sum() < QUERIES
-    label_map, _ = process(**window)
-    for key in ("objectness", "name_probabilities", "mask_logits"):
-        window[key] = window[key][keep]
-    assert torch.equal(process(**window)[0], label_map)
+    assert torch.equal(process(**only(window, keep))[0], process(**window)[0])
     assert a_postprocessor("released").select_by_objectness(torch.zeros(4)).all()
 
 
@@ -86,9 +87,8 @@ def test_silent_frames_are_not_painted(window):
     full, _ = a_postprocessor()(**window)
     window["audio"][1] = 0
     label_map, segments = a_postprocessor()(**window)
-    assert (
-        full[1].any() and not label_map[1].any() and not any(s["masks"][1].any() for s in segments)
-    )
+    assert full[1].any() and not label_map[1].any()
+    assert not any(s["masks"][1].any() for s in segments)
     assert torch.equal(label_map[[0, 2]], full[[0, 2]])
     window["audio"][:] = 1e-6
     label_map, segments = a_postprocessor()(**window)
@@ -117,9 +117,7 @@ def test_one_name_one_frame_one_pixel_and_no_query(window):
     window["objectness"][0], window["names"] = 1, ("cat",)
     label_map, segments = a_postprocessor()(**window)
     assert label_map.nonzero().tolist() == [[0, 3, 4]] and len(segments) == 1
-    for key in ("objectness", "name_probabilities", "mask_logits"):
-        window[key] = window[key][:0]
-    label_map, segments = a_postprocessor()(**window)
+    label_map, segments = a_postprocessor()(**only(window, slice(0)))
     assert label_map.shape == (1, *SIZE) and not label_map.any() and not segments
 
 
@@ -135,27 +133,16 @@ def test_an_unknown_scoring_is_refused():
         a_postprocessor("best")
 
 
-def test_it_is_built_from_a_config():
-    cfg = get_cfg()
-    add_ovavss_config(cfg)
-    cfg.TEST.SCORING = "released"
-    assert PostProcessor(cfg).scoring == "released"
-
-
 def test_queries_without_a_pixel_in_a_frame_with_sound_change_nothing(window):
     window["mask_logits"][1] = -1
     window["mask_logits"][2, :2] = -1  # has pixels in the silent frame alone
     window["audio"][2] = 0
-    process = a_postprocessor()
-    visible = process.select_by_mask(window["mask_logits"], process.has_sound(window["audio"]))
+    painter = a_postprocessor()
+    inputs = window["mask_logits"], painter.has_sound(window["audio"])
+    visible = painter.select_by_mask(*inputs)
     assert visible.tolist() == [True, False, False, True, True, True]
-    fewer = {
-        key: value[visible] if key in ("objectness", "name_probabilities", "mask_logits") else value
-        for key, value in window.items()
-    }
-    label_map, segments = process(**window)
-    other_map, others = process(**fewer)
+    label_map, segments = painter(**window)
+    other_map, others = painter(**only(window, visible))
     assert torch.equal(label_map, other_map)
     assert [s["score"] for s in segments] == [s["score"] for s in others]
-    released = a_postprocessor("released")
-    assert released.select_by_mask(window["mask_logits"], process.has_sound(window["audio"])).all()
+    assert a_postprocessor("released").select_by_mask(*inputs).all()

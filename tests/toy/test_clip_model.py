@@ -89,8 +89,7 @@ def test_files_load_through_our_code_and_open_clips_factory_and_are_kept(tmp_pat
     assert weights["logit_scale"].exp().item() == pytest.approx(100, rel=1e-4)
     model, tokenizer = build_clip(str(tmp_path / "toy_clip.json"))
     model.load_state_dict(weights)
-    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-    clip = FrozenClip(model=model, tokenizer=tokenizer, mean=mean, std=std)
+    clip = FrozenClip(model=model, tokenizer=tokenizer)
     assert clip.encode_text(TOY_NAMES).shape == (30, 64)
     assert clip.encode_images(torch.rand(2, 3, 64, 64)).shape == (2, 64)
 
