@@ -77,12 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_toy_videos(args.root, seed=args.seed)
     train_toy_clip(toy / "clip", seed=args.seed, steps=args.clip_steps)
     start = toy / "start" / "toy_start.pth"
-    train_start_weights(start, _silent_model(toy), seed=args.seed, steps=args.start_steps)
+    model = _silent_model(toy, args.seed)
+    train_start_weights(start, model, seed=args.seed, steps=args.start_steps)
     print(f"The toy world is in {toy}")
 
 
-def _silent_model(toy: Path) -> OVAVSS:
-    """The toy configuration's model without early fusion and query audio."""
+def _silent_model(toy: Path, seed: int) -> OVAVSS:
+    """The toy configuration's model without early fusion and query audio, initialized by a seed."""
     clip = toy / "clip" / "toy_clip"
     settings = {
         "MODEL.DEVICE": "cpu",
@@ -92,6 +93,7 @@ def _silent_model(toy: Path) -> OVAVSS:
         "MODEL.AUDIO.FREEZE": False,
         "MODEL.CLIP.ARCHITECTURE": f"{clip}.json",
     }
+    torch.manual_seed(seed)
     model = build_model(load_config(CONFIG, [str(x) for pair in settings.items() for x in pair]))
     model.classifier.clip.model.load_state_dict(torch.load(f"{clip}.pt", weights_only=True))
     return model

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from ovavss_d2.data.catalog import DatasetCatalog
 from ovavss_d2.toy import videos
@@ -47,6 +48,14 @@ def test_the_registered_data_sets_load(root, monkeypatch):
     sizes = {"train_base": 3, "val_base": 2, "test_all": 6, "test_base": 2, "test_novel_silent": 2}
     for name, size in sizes.items():
         assert len(DatasetCatalog.get(f"toy_ov_{name}")) == size
+
+
+def test_start_weights_begin_with_the_same_model_for_a_seed(root):
+    build = load_script("datasets/prepare_toy.py")._silent_model
+    first, same, other = (build(root / "toy", seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    key = "backbone.net.conv1.0.weight"
+    assert not torch.equal(first[key], other[key])
 
 
 @pytest.mark.parametrize("option", [["--train", "-1"], ["--workers", "0"], ["--size", "9", "x"]])
