@@ -7,7 +7,7 @@ one GPU per process. Jobs can also be started with `torchrun`.
 import functools
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ def launch(
         torch.multiprocessing.ProcessRaisedException: `main` raised in a process, and the others
             were stopped.
     """
-    if started_by_torchrun(os.environ):
+    if all(name in os.environ for name in TORCHRUN_VARIABLES):
         return _run_under_torchrun(main, args)
     _check_arguments(num_gpus, num_machines, machine_rank, dist_url)
     if num_gpus * num_machines == 1:
@@ -64,11 +64,6 @@ def launch(
     except mp.ProcessExitedException as error:
         raise SystemExit(error.exit_code) from error
     return None
-
-
-def started_by_torchrun(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun, or a launcher with the same variables, started this process."""
-    return all(name in environment for name in TORCHRUN_VARIABLES)
 
 
 def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:

@@ -73,12 +73,6 @@ def load_inference_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode
     With a released checkpoint the `RELEASED_SETTINGS` apply, except for keys that the YAML or
     `opts` set.
 
-    Args:
-        config_file, opts: see `load_config`.
-
-    Returns:
-        A `CfgNode`, not frozen.
-
     Raises:
         FileNotFoundError: there is no such config file.
         ValueError: the config is wrong, or its weights cannot be read.

@@ -62,8 +62,7 @@ def _read(path: str) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], str]:
     layout = layout_of(state)
     if layout == "unknown":
         raise ValueError(
-            f"'{path}' has an unknown layout: its {len(state)} weights have names such as "
-            f"'{next(iter(state))}'"
+            f"'{path}' has an unknown layout, with names such as '{next(iter(state))}'"
         )
     ours, extra = to_own_layout(state)
     if layout == "own":

@@ -50,11 +50,7 @@ LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # among the first bytes of files bef
 
 
 def require_file(path: str, key: str) -> None:
-    """Check that a weight file exists; URLs (`https://...`) are left to the loader.
-
-    Args:
-        path: the file.
-        key: the config key that names it.
+    """Check that the file of a config key exists; URLs (`https://...`) are left to the loader.
 
     Raises:
         FileNotFoundError: it does not; for published files the message says where to get them.
@@ -157,12 +153,9 @@ def _read_torch(path: str, mapped: bool) -> Any:
     is_zip = zipfile.is_zipfile(path)
     if is_zip:
         check_members(path)
-        if _is_torchscript(path):  # OpenAI's CLIP files
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):  # TorchScript, OpenAI's CLIP
             return read_torchscript(path)
     with torch.serialization.safe_globals(ARRAY_GLOBALS):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
-
-
-def _is_torchscript(path: str) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

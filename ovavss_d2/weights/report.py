@@ -55,11 +55,7 @@ class Report:
 
 
 def check_file(path: str, key: str = "") -> Report:
-    """Check a weight file without building a model.
-
-    Args:
-        path: the file.
-        key: the config key that names it, for the message if it is missing.
+    """Check a weight file, named by a config key, without building a model.
 
     Raises:
         FileNotFoundError: it does not exist.

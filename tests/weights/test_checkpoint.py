@@ -1,6 +1,5 @@
 """Checkpoints of every layout load completely, or the error is one line."""
 
-import pickle
 import re
 import shutil
 
@@ -10,11 +9,8 @@ import torch
 from torch import nn
 
 from ovavss_d2.modeling.audio_encoder import build_audio_encoder
-from ovavss_d2.weights.checkpoint import (
-    OVAVSSCheckpointer,
-    check_weight_files,
-    load_weights,
-)
+from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, check_weight_files, load_weights
+from tests.helpers.full_size import save
 from tests.helpers.small import small_config
 from tests.helpers.small_weights import config_with, differing, make_model, released_state
 
@@ -25,16 +21,15 @@ def source():
     return make_model()
 
 
-def test_the_old_name_of_the_text_head_in_own_checkpoints_is_understood(source, tmp_path):
+def test_the_old_name_of_the_text_head_is_recognized(source, tmp_path):
     state = {name.replace("text_head", "query_head"): x for name, x in source.state_dict().items()}
     assert len(state.keys() - source.state_dict().keys()) == 2
-    torch.save({"model": state}, tmp_path / "old.pth")
     model = make_model()
-    load_weights(model, config_with(tmp_path / "old.pth"))
+    load_weights(model, config_with(save(tmp_path / "old.pth", {"model": state})))
     assert not differing(model, source) and model.classifier.choice == "ensemble"
 
 
-def test_a_coco_pickle_starts_the_training_of_the_rest(source, tmp_path, caplog):
+def test_training_starts_from_a_coco_pickle_and_inference_does_not(source, tmp_path):
     state = {
         name: x.numpy()
         for name, x in released_state(source).items()
@@ -43,18 +38,16 @@ def test_a_coco_pickle_starts_the_training_of_the_rest(source, tmp_path, caplog)
     }
     state["sem_seg_head.predictor.class_embed.weight"] = np.zeros((81, 32), np.float32)
     state["sem_seg_head.predictor.class_embed.bias"] = np.zeros(81, np.float32)
-    path = tmp_path / "model_final.pkl"
-    path.write_bytes(pickle.dumps({"model": state, "__author__": "third_party"}))
+    path = save(tmp_path / "model_final.pkl", state)
     model = make_model()
     checkpointer = OVAVSSCheckpointer(model, cfg=config_with(), trainer=nn.Linear(1, 1))
-    checkpointer.resume_or_load(str(path), resume=False)
+    checkpointer.resume_or_load(path, resume=False)
     assert not differing(model, source, "backbone.")
     assert not differing(model, source, "sem_seg_head.predictor.mask_embed")
     assert differing(model, source, "sem_seg_head.predictor.class_embed")
     assert model.classifier.choice == "ensemble"
-    assert "Mask2Former checkpoint" not in caplog.text or "fusion" not in caplog.text
     with pytest.raises(ValueError, match="missing"):
-        load_weights(make_model(), config_with(path))  # start weights are not for use
+        load_weights(make_model(), config_with(path))
 
 
 def test_own_checkpoints_resume_without_the_files_of_parts(source, tmp_path):
@@ -72,29 +65,33 @@ def test_own_checkpoints_resume_without_the_files_of_parts(source, tmp_path):
 
 
 def test_parts_that_the_checkpoint_lacks_come_from_their_own_files(source, tmp_path):
-    audio, clip, main = tmp_path / "vggish.pth", tmp_path / "clip.pt", tmp_path / "main.pth"
-    torch.save(source.audio_encoder.state_dict(), audio)
-    torch.save(source.classifier.clip.model.state_dict(), clip)
+    audio = save(tmp_path / "vggish.pth", source.audio_encoder.state_dict())
+    clip = save(tmp_path / "clip.pt", source.classifier.clip.model.state_dict())
     rest = ("sem_seg", "backbone", "classifier.text")
-    torch.save({k: v for k, v in source.state_dict().items() if k.startswith(rest)}, main)
+    state = {name: x for name, x in source.state_dict().items() if name.startswith(rest)}
     model = make_model()
-    load_weights(model, config_with(main, audio, clip))
+    load_weights(model, config_with(save(tmp_path / "main.pth", state), audio, clip))
     assert not differing(model, source)
     assert model.classifier.choice == "ensemble"
 
 
-def test_parts_load_without_a_checkpoint(source, tmp_path):
-    audio = tmp_path / "vggish.pth"
-    torch.save(source.audio_encoder.state_dict(), audio)
+@pytest.mark.parametrize("form", ["safetensors", "torchscript"])
+def test_clip_weights_may_be_safetensors_or_openais_archive(source, tmp_path, form):
+    if form == "safetensors":
+        from safetensors.torch import save_file
+
+        path = tmp_path / "clip.safetensors"
+        save_file(source.classifier.clip.model.state_dict(), path)
+    else:
+        path = tmp_path / "ViT.pt"
+        torch.jit.save(torch.jit.trace(source.classifier.clip.model, torch.zeros(1, 3)), path)
     model = make_model()
-    load_weights(model, config_with(audio=audio))
-    assert not differing(model, source, "audio_encoder.")
-    assert differing(model, source, "backbone.")
+    load_weights(model, config_with(clip=path))
+    assert not differing(model, source, "classifier.clip.model.weight")
 
 
 def test_the_file_of_a_part_is_recognized_as_model_weights(source, tmp_path):
-    path = tmp_path / "vggish.pth"
-    torch.save(source.audio_encoder.state_dict(), path)
+    path = save(tmp_path / "vggish.pth", source.audio_encoder.state_dict())
     with pytest.raises(ValueError, match="MODEL.AUDIO.WEIGHTS"):
         load_weights(make_model(), config_with(path))
 
@@ -112,25 +109,23 @@ def test_the_file_of_a_part_is_recognized_as_model_weights(source, tmp_path):
     ],
 )
 def test_a_checkpoint_of_another_model_is_an_error(source, tmp_path, changes, message):
-    path = tmp_path / "model.pth"
-    torch.save({"model": source.state_dict()}, path)
+    path = save(tmp_path / "model.pth", {"model": source.state_dict()})
     with pytest.raises(ValueError, match=message) as error:
         load_weights(make_model(**changes), config_with(path))
     assert "\n" not in str(error.value)
 
 
 def test_batch_norms_that_were_trained_can_be_frozen(tmp_path):
-    source, path = make_model(TIMM__FREEZE_NORM=False), tmp_path / "model.pth"
+    source = make_model(TIMM__FREEZE_NORM=False)
     assert any(name.endswith("num_batches_tracked") for name in source.state_dict())
-    torch.save({"model": source.state_dict()}, path)
+    path = save(tmp_path / "model.pth", {"model": source.state_dict()})
     frozen = make_model(TIMM__FREEZE_NORM=True)
     load_weights(frozen, config_with(path))
     assert not differing(frozen, source)
 
 
 def test_a_checkpoint_with_nothing_in_common_is_an_error(tmp_path):
-    path = tmp_path / "other.pth"
-    torch.save({"layers.0.weight": torch.zeros(3)}, path)
+    path = save(tmp_path / "other.pth", {"layers.0.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match="nothing in common"):
         load_weights(make_model(), config_with(path))
 
@@ -152,9 +147,8 @@ def test_a_missing_file_is_named_with_its_origin_before_anything_is_built(key, n
 
 
 def test_the_file_of_a_part_may_be_missing_if_the_checkpoint_holds_it(source, tmp_path):
-    whole, head = tmp_path / "whole.pth", tmp_path / "head.pth"
-    torch.save({"model": source.state_dict()}, whole)
-    torch.save({"model": source.sem_seg_head.state_dict(prefix="sem_seg_head.")}, head)
+    whole = save(tmp_path / "whole.pth", {"model": source.state_dict()})
+    head = save(tmp_path / "head.pth", source.sem_seg_head.state_dict(prefix="sem_seg_head."))
     check_weight_files(config_with(whole, "nowhere/vggish.pth", "nowhere/clip.pt"))
     with pytest.raises(FileNotFoundError, match="vggish"):
         check_weight_files(config_with(head, "nowhere/vggish.pth"))
@@ -162,12 +156,10 @@ def test_the_file_of_a_part_may_be_missing_if_the_checkpoint_holds_it(source, tm
     check_weight_files(config_with(head, "", tmp_path / "clip.pt"))
 
 
-def test_the_log_mel_encoder_is_part_of_a_checkpoint(tmp_path):
+def test_a_part_loads_without_a_checkpoint(tmp_path):
     encoder = build_audio_encoder(small_config())
     state = {f"audio_encoder.{name}": x for name, x in encoder.state_dict().items()}
-    path = tmp_path / "encoder.pth"
-    torch.save(state, path)
     model = nn.Module()
     model.audio_encoder = build_audio_encoder(small_config())
-    load_weights(model, config_with(audio=path))
+    load_weights(model, config_with(audio=save(tmp_path / "encoder.pth", state)))
     assert not differing(model.audio_encoder, encoder)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, load_inference_config, load_weights
+from tests.helpers.full_size import save
 from tests.helpers.small_weights import Classifier, make_model, released_state
 from tests.helpers.tiny_world import CONFIG
 
@@ -23,11 +24,6 @@ def settings(cfg):
 def source():
     torch.manual_seed(2)
     return make_model()
-
-
-def save(path, content):
-    torch.save(content, path)
-    return str(path)
 
 
 @pytest.fixture
