@@ -100,12 +100,7 @@ def optimizer() -> dict[str, Any]:
     }
 
 
-FACTS = {
-    "samplers": samplers,
-    "resizing": resizing,
-    "drawing": drawing,
-    "optimizer": optimizer,
-}
+FACTS = {fact.__name__: fact for fact in (samplers, resizing, drawing, optimizer)}
 
 
 if __name__ == "__main__":

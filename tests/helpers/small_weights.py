@@ -12,10 +12,7 @@ from tests.helpers.small import small_config
 INVERSE = [  # our names to the released ones, for a plain ResNet
     (r"backbone\.net\.bn1\.", r"backbone.stem.conv1.norm."),
     (r"backbone\.net\.conv1\.", r"backbone.stem.conv1."),
-    (r"backbone\.net\.layer1\.", r"backbone.res2."),
-    (r"backbone\.net\.layer2\.", r"backbone.res3."),
-    (r"backbone\.net\.layer3\.", r"backbone.res4."),
-    (r"backbone\.net\.layer4\.", r"backbone.res5."),
+    *((rf"backbone\.net\.layer{i}\.", rf"backbone.res{i + 1}.") for i in range(1, 5)),
     (r"\.bn(\d)\.", r".conv\1.norm."),
     (r"\.downsample\.0\.", r".shortcut."),
     (r"\.downsample\.1\.", r".shortcut.norm."),
@@ -37,7 +34,7 @@ class Embedder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The places of CLIP and of the text head, without their work."""
+    """The attributes for CLIP and the text head, without their function."""
 
     def __init__(self, head):
         super().__init__()

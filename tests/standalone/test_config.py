@@ -44,18 +44,16 @@ def test_each_call_creates_a_new_config():
     assert isinstance(first.MODEL, CfgNode)
 
 
-def test_project_keys_keep_the_types_of_the_defaults():
-    cfg = get_cfg()
+def test_project_keys_keep_the_types_of_the_defaults(cfg):
     before = {key: type(value) for key, value in cfg.SOLVER.items()}
     add_ovavss_config(cfg)
     assert all(type(cfg.SOLVER[key]) is kind for key, kind in before.items())
     assert cfg.MODEL.META_ARCHITECTURE == "OVAVSS"
 
 
-def test_file_is_merged_over_its_base(tmp_path):
+def test_file_is_merged_over_its_base(cfg, tmp_path):
     _write(tmp_path, "base.yaml", "VERSION: 2\nSEED: 7\nOUTPUT_DIR: out\n")
     path = _write(tmp_path, "child.yaml", '_BASE_: base.yaml\nSEED: 8\nDATASETS:\n  TRAIN: ["a"]\n')
-    cfg = get_cfg()
     cfg.merge_from_file(path)
     assert (cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASETS.TRAIN) == (8, "out", ("a",))
 
@@ -76,22 +74,19 @@ def test_bad_and_missing_files_raise(tmp_path, text, error):
         get_cfg().merge_from_file(str(tmp_path / "none.yaml"))
 
 
-def test_file_without_version_is_read_as_the_latest(tmp_path):
-    cfg = get_cfg()
+def test_file_without_version_is_read_as_the_latest(cfg, tmp_path):
     cfg.merge_from_file(_write(tmp_path, "a.yaml", "SEED: 3\n"))
     assert (cfg.SEED, cfg.VERSION) == (3, 2)
 
 
-def test_list_of_pairs_overrides(tmp_path):
-    cfg = get_cfg()
+def test_list_of_pairs_overrides(cfg, tmp_path):
     cfg.merge_from_list(["SEED", "4", "DATASETS.TRAIN", "('a', 'b')", "MODEL.WEIGHTS", "x.pth"])
     assert (cfg.SEED, cfg.DATASETS.TRAIN, cfg.MODEL.WEIGHTS) == (4, ("a", "b"), "x.pth")
     with pytest.raises(AssertionError):
         cfg.merge_from_list(["NO_SUCH_KEY", "1"])
 
 
-def test_frozen_config_cannot_be_changed_and_its_dump_can_be_read(tmp_path):
-    cfg = get_cfg()
+def test_frozen_config_cannot_be_changed_and_its_dump_can_be_read(cfg, tmp_path):
     cfg.SEED = 11
     path = _write(tmp_path, "dump.yaml", cfg.dump())
     cfg.freeze()
@@ -134,8 +129,7 @@ class NamedScale(Scale):
         ((), {"cfg": "cfg"}, (-1, 1, "x")),
     ],
 )
-def test_configurable_class_takes_arguments_or_a_config(args, kwargs, values):
-    cfg = get_cfg()
+def test_configurable_class_takes_arguments_or_a_config(cfg, args, kwargs, values):
     args = [cfg if a == "cfg" else a for a in args]
     kwargs = {k: cfg if v == "cfg" else v for k, v in kwargs.items()}
     assert Scale(*args, **kwargs).values == values

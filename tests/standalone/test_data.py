@@ -7,7 +7,6 @@ from unittest import mock
 
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.data import (
     DatasetCatalog,
     DatasetFromList,
@@ -38,21 +37,18 @@ def _records(count):
 
 
 @pytest.fixture
-def dataset():
-    """Names of two registered data sets, removed afterwards."""
+def dataset(catalog):
+    """Names of two registered data sets."""
     names = ["standalone_test_some", "standalone_test_none"]
     annotated = [
         {"file_name": "a", "annotations": [{"category_id": 0, "iscrowd": 0}]},
         {"file_name": "b", "annotations": []},
         {"file_name": "c", "annotations": [{"category_id": 1, "iscrowd": 1}]},
     ]
-    DatasetCatalog.register(names[0], lambda: annotated)
-    DatasetCatalog.register(names[1], list)
-    yield names
-    for name in names:
-        DatasetCatalog.remove(name)
-        if name in MetadataCatalog.list():
-            MetadataCatalog.remove(name)
+    for name, function in zip(names, (lambda: annotated, list), strict=True):
+        catalog.register(name, function)
+        MetadataCatalog.get(name)
+    return names
 
 
 def test_catalog_calls_the_registered_function(dataset):
@@ -169,8 +165,7 @@ def test_test_loader_reads_each_element_once():
     assert isinstance(loader.sampler, InferenceSampler)
 
 
-def test_loaders_are_built_from_a_config(dataset):
-    cfg = get_cfg()
+def test_loaders_are_built_from_a_config(cfg, dataset):
     cfg.DATASETS.TRAIN = (dataset[0],)
     cfg.SOLVER.IMS_PER_BATCH = 2
     cfg.DATALOADER.NUM_WORKERS = 0
@@ -187,8 +182,7 @@ def test_loaders_are_built_from_a_config(dataset):
 
 
 @standalone_only
-def test_standalone_loaders_ask_for_a_mapper(dataset):
-    cfg = get_cfg()
+def test_standalone_loaders_ask_for_a_mapper(cfg, dataset):
     cfg.DATASETS.TRAIN = (dataset[0],)
     with pytest.raises(NotImplementedError, match="install Detectron2.*pass a mapper"):
         build_detection_train_loader(cfg)

@@ -50,8 +50,7 @@ class StandaloneTestHead(nn.Module):
         self.layer = nn.Linear(input_shape["a"].channels, 2)
 
 
-def test_parts_are_built_by_name():
-    cfg = get_cfg()
+def test_parts_are_built_by_name(cfg):
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = "StandaloneTestModel"
     cfg.MODEL.SEM_SEG_HEAD.NAME = "StandaloneTestHead"
@@ -68,8 +67,7 @@ def test_standalone_names_in_the_default_config_say_to_install_detectron2(build)
         build(get_cfg())
 
 
-def test_backbone_returns_its_output_shape():
-    cfg = get_cfg()
+def test_backbone_returns_its_output_shape(cfg):
     cfg.MODEL.BACKBONE.NAME = "StandaloneTestBackbone"
     backbone = build_backbone(cfg)
     assert backbone.input_shape == ShapeSpec(channels=3)
@@ -87,8 +85,3 @@ def test_convolution_applies_norm_then_activation_and_takes_empty_batches():
     torch.testing.assert_close(layer(x), layer.norm(plain).relu())
     assert layer(x[:0]).shape == (0, 4, 6, 6)
     assert list(layer.state_dict()) == ["weight", "norm.weight", "norm.bias"]
-
-
-def test_shape_spec_is_compared_by_value():
-    assert ShapeSpec(channels=3, stride=4) == ShapeSpec(3, None, None, 4)
-    assert ShapeSpec().channels is None

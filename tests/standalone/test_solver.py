@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.solver import (
     LRMultiplier,
     build_lr_scheduler,
@@ -56,8 +55,7 @@ def sgd(lr=5.0):
 
 
 @pytest.mark.parametrize("case", CURVES, ids=lambda case: " ".join(map(str, case["options"])))
-def test_learning_rates_equal_the_recorded_ones(case):
-    cfg = get_cfg()
+def test_learning_rates_equal_the_recorded_ones(cfg, case):
     cfg.merge_from_list(case["options"])
     optimizer = sgd()
     scheduler = build_lr_scheduler(cfg, optimizer)
@@ -72,8 +70,7 @@ def test_learning_rates_equal_the_recorded_ones(case):
         ("CLIP_GRADIENTS.CLIP_TYPE", "full_model"),
     ],
 )
-def test_unknown_schedules_and_clipping_raise(key, value):
-    cfg = get_cfg()
+def test_unknown_schedules_and_clipping_raise(cfg, key, value):
     cfg.merge_from_list([f"SOLVER.{key}", value, "SOLVER.CLIP_GRADIENTS.ENABLED", True])
     with pytest.raises(ValueError, match=value):
         build_lr_scheduler(cfg, sgd())
@@ -91,8 +88,8 @@ def test_multiplier_keeps_the_ratio_of_the_groups_and_resumes():
         LRMultiplier(optimizer, 0.5, max_iter=10)
 
 
-def test_norms_have_another_weight_decay_and_shared_parameters_appear_once():
-    cfg, model = get_cfg(), Net()
+def test_norms_have_another_weight_decay_and_shared_parameters_appear_once(cfg):
+    model = Net()
     optimizer = build_optimizer(cfg, model)
     assert type(optimizer) is torch.optim.SGD
     found = settings_by_name(optimizer, model)
@@ -103,8 +100,8 @@ def test_norms_have_another_weight_decay_and_shared_parameters_appear_once():
     assert not any(name.startswith("frozen") for name in found)
 
 
-def test_settings_of_biases_overrides_and_factors():
-    cfg, model = get_cfg(), Net()
+def test_settings_of_biases_overrides_and_factors(cfg):
+    model = Net()
     cfg.SOLVER.BIAS_LR_FACTOR = 2.0
     cfg.SOLVER.WEIGHT_DECAY_BIAS = 0.3
     found = settings_by_name(build_optimizer(cfg, model), model)
@@ -139,8 +136,7 @@ def test_contradictory_settings_raise(arguments):
     ("kind", "expected"),
     [("value", ([-1.0, -1.0], [-0.5, 1.0])), ("norm", ([-0.6, -0.8], [-0.242536, 0.970143]))],
 )
-def test_gradients_are_clipped_per_element_or_per_parameter(kind, expected):
-    cfg = get_cfg()
+def test_gradients_are_clipped_per_element_or_per_parameter(cfg, kind, expected):
     assert maybe_add_gradient_clipping(cfg, torch.optim.SGD) is torch.optim.SGD
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = kind

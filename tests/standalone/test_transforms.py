@@ -9,11 +9,6 @@ IMAGE = np.random.RandomState(0).randint(0, 256, (37, 53, 3)).astype(np.uint8)
 LABELS = np.random.RandomState(1).randint(0, 9, (37, 53)).astype(np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def _numpy_seed():
-    np.random.seed(0)
-
-
 def test_lengths_are_drawn_from_a_range_or_a_choice():
     sizes = [T.ResizeShortestEdge([3, 50], 100).get_transform(IMAGE).new_h for _ in range(3)]
     assert sizes == [47, 50, 3]

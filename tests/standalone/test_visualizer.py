@@ -51,6 +51,11 @@ def metadata(request):
     )
 
 
+@pytest.fixture
+def visualizer(metadata):
+    return gray_visualizer(metadata=metadata)
+
+
 @pytest.mark.parametrize("scale, shape", [(1, (240, 320, 3)), (1.5, (360, 480, 3))])
 def test_the_picture_is_the_scaled_image(scale, shape, tmp_path):
     output = VisImage(np.random.randint(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8), scale)
@@ -73,14 +78,12 @@ def test_the_font_size_depends_on_the_image_size(height, width, scale, expected)
     assert texts(visualizer) == [("hello", (10, 20), expected)]
 
 
-def test_dark_text_is_brightened():
-    visualizer = gray_visualizer()
+def test_dark_text_is_brightened(visualizer):
     visualizer.draw_text("hello", (10, 20), color=(0, 0.1, 0.6))
     assert visualizer.get_output().ax.texts[0].get_color() == pytest.approx([0.2, 0.2, 0.8])
 
 
-def test_an_opaque_mask_replaces_exactly_its_pixels():
-    visualizer = gray_visualizer()
+def test_an_opaque_mask_replaces_exactly_its_pixels(visualizer):
     picture = visualizer.draw_binary_mask(BOX, RED, alpha=1).get_image()
     assert (picture[53:97, 63:157] == [255, 0, 0]).all()
     outside = box_mask(58, 48, 162, 102) == 0
@@ -93,39 +96,33 @@ def test_holes_are_not_filled():
     assert (picture[70, 100] == 128).all() and (picture[70, 65] == [255, 0, 0]).all()
 
 
-def test_small_components_are_not_drawn():
+@pytest.mark.parametrize(("threshold", "count"), [(36, 2), (37, 1), (None, 2), (9999, 0)])
+def test_small_components_are_not_drawn(visualizer, threshold, count):
     mask = BOX | box_mask(10, 150, 20, 155)
-    for threshold, expected in ((36, 2), (37, 1), (None, 2), (9999, 0)):
-        visualizer = gray_visualizer()
-        visualizer.draw_binary_mask(mask, RED, text="cat", area_threshold=threshold)
-        assert len(polygons(visualizer)) == expected
-        assert len(texts(visualizer)) == (expected > 0)
+    visualizer.draw_binary_mask(mask, RED, text="cat", area_threshold=threshold)
+    assert (len(polygons(visualizer)), len(texts(visualizer))) == (count, count > 0)
 
 
-def test_text_is_in_the_middle_of_the_largest_component():
-    visualizer = gray_visualizer()
+def test_text_is_in_the_middle_of_the_largest_component(visualizer):
     mask = BOX | box_mask(10, 150, 20, 155)
     visualizer.draw_binary_mask(mask, RED, text="cat")
     assert texts(visualizer) == [("cat", (109.5, 74.5), 10)]
     assert visualizer.get_output().ax.texts[0].get_color() == pytest.approx([1, 0.7, 0.7])
 
 
-def test_an_empty_mask_draws_nothing():
-    visualizer = gray_visualizer()
+def test_an_empty_mask_draws_nothing(visualizer):
     picture = visualizer.draw_binary_mask(box_mask(0, 0, 0, 0), RED, text="cat").get_image()
     assert (picture == 128).all() and texts(visualizer) == []
 
 
-def test_a_soft_mask_blends_by_its_probability():
-    visualizer = gray_visualizer()
+def test_a_soft_mask_blends_by_its_probability(visualizer):
     picture = visualizer.draw_soft_mask(BOX * 0.5, RED, alpha=1).get_image()
     np.testing.assert_allclose(picture[75, 110].astype(int), [192, 64, 64], atol=1)
     assert (picture[0, 0] == 128).all()
 
 
-def test_edges_are_darker_only_on_opaque_polygons():
+def test_edges_are_darker_only_on_opaque_polygons(visualizer):
     corners = np.array([[10, 10], [50, 10], [50, 60]])
-    visualizer = gray_visualizer()
     visualizer.draw_polygon(corners, (0.8, 0.2, 0.2), alpha=0.5)
     visualizer.draw_polygon(corners, (0.8, 0.2, 0.2), alpha=0.9)
     visualizer.draw_polygon(corners, (0.8, 0.2, 0.2), edge_color="g")
@@ -148,21 +145,19 @@ def test_widths_of_boxes_lines_and_circles():
     assert widths == pytest.approx([10 / 3, 6])
 
 
-def test_a_label_map_is_drawn_in_its_colors_largest_first(metadata):
+@pytest.mark.parametrize("form", [np.asarray, torch.as_tensor])
+def test_a_label_map_is_drawn_in_its_colors_largest_first(visualizer, form):
     labels = np.full((HEIGHT, WIDTH), 255)
     labels[50:100, 60:160] = 1
     labels[200:220, 60:80] = 2
-    for given in (labels, torch.as_tensor(labels)):
-        visualizer = gray_visualizer(metadata=metadata)
-        visualizer.draw_sem_seg(given)
-        assert polygons(visualizer) == [(*RED, 0.8), (*GREEN, 0.8)]
-        assert [text for text, _, _ in texts(visualizer)] == ["cat", "dog"]
+    visualizer.draw_sem_seg(form(labels))
+    assert polygons(visualizer) == [(*RED, 0.8), (*GREEN, 0.8)]
+    assert [text for text, _, _ in texts(visualizer)] == ["cat", "dog"]
     edges = {patch.get_edgecolor() for patch in visualizer.get_output().ax.patches}
     assert edges == {mplc.to_rgba((1, 1, 240 / 255))}
 
 
-def test_a_label_map_without_text_and_small_segments(metadata):
-    visualizer = gray_visualizer(metadata=metadata)
+def test_a_label_map_without_text_and_small_segments(visualizer):
     labels = np.full((HEIGHT, WIDTH), 255)
     labels[50:100, 60:160] = 1
     labels[10:14, 10:14] = 2
@@ -180,18 +175,16 @@ def test_a_label_map_without_text_and_small_segments(metadata):
     ],
     ids=["arrays", "bit masks", "run lengths", "polygons"],
 )
-def test_masks_can_have_any_form(masks):
-    visualizer = gray_visualizer()
+def test_masks_can_have_any_form(visualizer, masks):
     picture = visualizer.overlay_instances(masks=masks, assigned_colors=[RED]).get_image()
     np.testing.assert_allclose(picture[75, 110].astype(int), [192, 64, 64], atol=1)
     assert (picture[120, 110] == 128).all()
 
 
-def test_small_objects_are_drawn_last_with_labels_next_to_them():
+def test_small_objects_are_drawn_last_with_labels_next_to_them(visualizer):
     boxes = np.array(
         [[60, 50, 160, 100], [10, 10, 15, 15], [150, 80, 250, 180], [5, 230, 40, 238.0]]
     )
-    visualizer = gray_visualizer()
     visualizer.overlay_instances(boxes=boxes, labels=["a", "b", "c", "d"])
     written = texts(visualizer)
     assert [text for text, _, _ in written] == ["c", "a", "d", "b"]
@@ -200,8 +193,7 @@ def test_small_objects_are_drawn_last_with_labels_next_to_them():
     assert [size for _, _, size in written] == [10, 10, 6, 6]
 
 
-def test_boxes_and_masks_have_the_assigned_colors():
-    visualizer = gray_visualizer()
+def test_boxes_and_masks_have_the_assigned_colors(visualizer):
     visualizer.overlay_instances(
         boxes=TWO_BOXES, masks=TWO_MASKS, assigned_colors=[BLUE, GREEN], alpha=0.7
     )
@@ -230,8 +222,7 @@ def _predictions() -> Instances:
     )
 
 
-def test_predictions_are_labeled_with_name_and_percentage(metadata):
-    visualizer = gray_visualizer(metadata=metadata)
+def test_predictions_are_labeled_with_name_and_percentage(visualizer):
     visualizer.draw_instance_predictions(_predictions())
     assert [text for text, _, _ in texts(visualizer)] == ["dog 50%", "cat 91%"]
     assert {color[3] for color in polygons(visualizer)} == {0.5}
@@ -259,14 +250,13 @@ def test_unknown_classes_are_labeled_by_index():
     assert [text for text, _, _ in texts(visualizer)] == ["1", "0"]
 
 
-def test_a_record_is_drawn_with_instances_and_label_map(metadata, tmp_path):
+def test_a_record_is_drawn_with_instances_and_label_map(visualizer, tmp_path):
     Image.fromarray(box_mask(200, 200, 250, 230)).save(tmp_path / "labels.png")
     annotations = [
         {"bbox": [10, 10, 60, 80], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1},
         {"bbox": [110, 10, 160, 90], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 1},
     ]
     record = {"annotations": annotations, "sem_seg_file_name": str(tmp_path / "labels.png")}
-    visualizer = gray_visualizer(metadata=metadata)
     visualizer.draw_dataset_dict(record)
     written = [text for text, _, _ in texts(visualizer)]
     assert written == ["dog", "cat|crowd", "background", "cat"]
@@ -284,8 +274,7 @@ def test_area_box_and_holes_of_a_mask():
 
 
 @standalone_only
-def test_standalone_missing_drawing_says_to_install_detectron2():
-    visualizer = gray_visualizer()
+def test_standalone_missing_drawing_says_to_install_detectron2(visualizer):
     with pytest.raises(AttributeError, match="install Detectron2"):
         visualizer.draw_panoptic_seg(None, None)
     with pytest.raises(NotImplementedError, match="install Detectron2"):

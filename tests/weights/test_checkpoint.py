@@ -17,7 +17,6 @@ from tests.helpers.small_weights import config_with, differing, make_model, rele
 
 @pytest.fixture
 def source():
-    torch.manual_seed(1)
     return make_model()
 
 
