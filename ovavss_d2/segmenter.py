@@ -10,20 +10,17 @@ Shapes: T frames, S audio samples, H W pixels of a frame.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
-from ovavss_d2.data.augmentation import (
-    ClipAugmentation,
-    build_augmentations,
-    transform_frames,
-)
+from ovavss_d2.data.augmentation import build_augmentation, transform_frames
 from ovavss_d2.inference.prefetch import prefetch
 from ovavss_d2.inference.results import FrameResult, Segment
-from ovavss_d2.inference.writing import OUTPUTS, WrittenResults, write_results
+from ovavss_d2.inference.writing import OUTPUTS, ProgressCallback, WrittenResults, write_results
 from ovavss_d2.media.audio import resample
 from ovavss_d2.media.audio_pairing import FrameWithAudio, check_pairing, pair_frames
 from ovavss_d2.media.source import Source, open_source
@@ -36,8 +33,6 @@ __all__ = ["FrameResult", "Segment", "Segmenter"]
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int | None], None]  # frames done, frames in total (None: unknown)
-
 
 class Segmenter:
     """A model with its vocabulary, applied to videos window by window in bounded memory."""
@@ -46,7 +41,7 @@ class Segmenter:
         self,
         *,
         model: OVAVSS,
-        resize: ClipAugmentation,
+        resize: T.Augmentation,
         window: int,
         pairing: str = "time",
     ):
@@ -86,8 +81,7 @@ class Segmenter:
 
         Raises:
             FileNotFoundError: the config or a weight file is missing.
-            ValueError: there are no weights, the vocabulary is empty, or the threshold is out of
-                range.
+            ValueError: there are no weights, or an option is invalid.
         """
         if weights is not None:
             opts = [*opts, "MODEL.WEIGHTS", os.fspath(weights)]
@@ -107,7 +101,7 @@ class Segmenter:
         load_weights(model, cfg)
         return cls(
             model=model,
-            resize=ClipAugmentation(build_augmentations(cfg, is_train=False)),
+            resize=build_augmentation(cfg, is_train=False),
             window=cfg.INPUT.SAMPLING_FRAME_NUM,
             pairing=cfg.MODEL.AUDIO.PAIRING,
         )
@@ -138,7 +132,6 @@ class Segmenter:
         times: Sequence[float] | None = None,
         audio: np.ndarray | None = None,
         sample_rate: int | None = None,
-        progress: Progress | None = None,
     ) -> Iterator[FrameResult]:
         """Segment a video, a folder of frames, an image, or frames in memory.
 
@@ -149,7 +142,6 @@ class Segmenter:
             audio: of frames in memory: (S,) or (S, channels), int16 or float in [-1, 1], from time
                 0 on; None: silence.
             sample_rate: of `audio`, in Hz.
-            progress: called after every window with the frames done and in total.
 
         Returns:
             A lazy iterator; it keeps one window in memory, however long the video is.
@@ -161,13 +153,12 @@ class Segmenter:
         if isinstance(video, np.ndarray):
             frames = _timed_frames(video, times)
             paired = pair_frames(frames, [_mono_16khz(audio, sample_rate)], self.pairing)
-            return self._segment(paired, len(video), progress)
+            return self._segment(paired)
         source = open_source(video) if isinstance(video, str | os.PathLike) else video
         if not fps > 0:
             raise ValueError(f"fps is {fps}, expected a positive number of frames per second")
-        total = max(1, round(source.duration * fps)) if source.duration else None
         paired = pair_frames(source.frames(fps), _audio_of(source), self.pairing)
-        return self._segment(prefetch(paired, self.window), total, progress)
+        return self._segment(prefetch(paired, self.window))
 
     def write(
         self,
@@ -177,7 +168,7 @@ class Segmenter:
         fps: float = 1.0,
         outputs: Sequence[str] = OUTPUTS,
         keep_partial: bool = False,
-        progress: Callable[[float, float], None] | None = None,
+        progress: ProgressCallback = lambda done, total: None,
     ) -> WrittenResults:
         """Paint a video and write the results to a folder, as `demo/demo.py` does.
 
@@ -210,21 +201,17 @@ class Segmenter:
             progress=progress,
         )
 
-    def _segment(
-        self, frames: Iterator[FrameWithAudio], total: int | None, progress: Progress | None
-    ) -> Iterator[FrameResult]:
+    def _segment(self, frames: Iterator[FrameWithAudio]) -> Iterator[FrameResult]:
         done = 0
         for new, window in split_windows(frames, self.window):
             yield from _frame_results(window[-new:], self._run_model(window), done)
             done += new
-            if progress is not None:
-                progress(done, total)
 
     @torch.no_grad()
     def _run_model(self, window: list[FrameWithAudio]) -> dict:
         times, images, audio, valid = zip(*window, strict=True)
         clip = {
-            "image": torch.from_numpy(transform_frames(self.resize.draw(images[0]), images)),
+            "image": torch.from_numpy(transform_frames(self.resize(T.AugInput(images[0])), images)),
             "audio": torch.from_numpy(np.stack(audio)),
             "audio_valid": torch.tensor(valid),
             "times": list(times),
@@ -271,7 +258,7 @@ def _timed_frames(
     times = range(len(frames)) if times is None else times
     if len(times) != len(frames):
         raise ValueError(f"{len(times)} times for {len(frames)} frames, expected one per frame")
-    return iter([(float(time), frame) for time, frame in zip(times, frames, strict=True)])
+    return zip(map(float, times), frames, strict=True)
 
 
 def _mono_16khz(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray:

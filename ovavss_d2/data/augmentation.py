@@ -1,6 +1,6 @@
 """One augmentation for a whole clip: the same size, crop, flip and colors for all its frames.
 
-Shapes: H W pixels before, h w after.
+Shapes: T frames of a clip, N masks, H W pixels before, h w after.
 """
 
 import sys
@@ -14,7 +14,7 @@ _MID_GRAY = 128.0
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class ColorTransform(T.Transform):
+class ColorTransform(T.NoOpTransform):
     """Scale brightness, contrast (about mid gray) and saturation of a uint8 RGB frame."""
 
     def __init__(self, brightness: float, contrast: float, saturation: float):
@@ -31,10 +31,6 @@ class ColorTransform(T.Transform):
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Masks have no colors."""
         return segmentation
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Points do not move."""
-        return coords
 
 
 class RandomColor(T.Augmentation):
@@ -53,16 +49,17 @@ class RandomColor(T.Augmentation):
         return ColorTransform(*np.random.uniform(1 - self.strength, 1 + self.strength, 3).tolist())
 
 
-def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations of a config: size, and in training crop, flip and color."""
+def build_augmentation(cfg: CfgNode, is_train: bool) -> T.AugmentationList:
+    """The augmentation of a config: size, and in training crop, flip and color."""
     sizes = cfg.INPUT
+    if is_train:
+        shortest, longest = sizes.MIN_SIZE_TRAIN, sizes.MAX_SIZE_TRAIN
+        sampling = sizes.MIN_SIZE_TRAIN_SAMPLING
+    else:
+        shortest, longest, sampling = sizes.MIN_SIZE_TEST, sizes.MAX_SIZE_TEST, "choice"
+    augmentations = [T.ResizeShortestEdge(shortest, longest or sys.maxsize, sampling)]
     if not is_train:
-        return [T.ResizeShortestEdge(sizes.MIN_SIZE_TEST, _limit(sizes.MAX_SIZE_TEST), "choice")]
-    augmentations = [
-        T.ResizeShortestEdge(
-            sizes.MIN_SIZE_TRAIN, _limit(sizes.MAX_SIZE_TRAIN), sizes.MIN_SIZE_TRAIN_SAMPLING
-        )
-    ]
+        return T.AugmentationList(augmentations)
     if cfg.INPUT.CROP.ENABLED:
         augmentations.append(T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     if cfg.INPUT.RANDOM_FLIP == "horizontal":
@@ -73,34 +70,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         )
     if cfg.INPUT.COLOR_AUG:
         augmentations.append(RandomColor())
-    return augmentations
-
-
-def _limit(size: int) -> int:
-    return size or sys.maxsize
-
-
-class ClipAugmentation:
-    """Draws one chain of transforms per clip.
-
-    Args:
-        augmentations: Detectron2's, applied in turn.
-    """
-
-    def __init__(self, augmentations: Sequence[T.Augmentation]):
-        self.augmentations = T.AugmentationList(augmentations)
-
-    def draw(self, frame: np.ndarray) -> T.TransformList:
-        """Draw transforms for a clip with frames like `frame`, uint8 (H, W, 3)."""
-        drawn = self.augmentations(T.AugInput(frame)).transforms
-        return T.TransformList([t for t in drawn if not _keeps_size(t)])
-
-
-def _keeps_size(transform: T.Transform) -> bool:
-    """Whether it resizes frames to the size that they have."""
-    if not isinstance(transform, T.ResizeTransform):
-        return False
-    return (transform.h, transform.w) == (transform.new_h, transform.new_w)
+    return T.AugmentationList(augmentations)
 
 
 def transform_frames(transforms: T.TransformList, frames: Sequence[np.ndarray]) -> np.ndarray:

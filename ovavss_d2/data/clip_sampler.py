@@ -54,20 +54,12 @@ def _order(size: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class ClipSampler(Sampler):
-    """The clip keys of this process: every n-th of the sequence, for n processes.
-
-    Attributes:
-        seed: of the run.
-        first: number of the first clip; earlier ones were used before the training was resumed.
-    """
+    """The clip keys of this process: every n-th of the sequence, for n processes."""
 
     def __init__(self, seed: int):
-        """
-        Args:
-            seed: the same in all processes; negative: they agree on a random one.
-        """
+        """`seed` is the same in all processes; negative: they agree on a random one."""
         self.seed = seed if seed >= 0 else comm.shared_random_seed()
-        self.first = 0
+        self.first = 0  # earlier clips were used before the training was resumed
         self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[ClipKey]:

@@ -16,16 +16,11 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
-from detectron2.data.transforms import TransformList
+from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances
 from torch.utils.data import DataLoader
 
-from ovavss_d2.data.augmentation import (
-    ClipAugmentation,
-    build_augmentations,
-    transform_frames,
-    transform_masks,
-)
+from ovavss_d2.data.augmentation import build_augmentation, transform_frames, transform_masks
 from ovavss_d2.data.avsbench import SUBSETS
 from ovavss_d2.data.clip_sampler import ClipDataset, ClipSampler
 from ovavss_d2.data.masks import decode_masks
@@ -54,7 +49,7 @@ class AVSClipMapper:
         self,
         *,
         is_train: bool,
-        augmentation: ClipAugmentation,
+        augmentation: T.Augmentation,
         num_frames: int,
         frame_range: int,
         pairing: str,
@@ -69,15 +64,14 @@ class AVSClipMapper:
             num_frames: T of a training clip.
             frame_range: largest distance, in frames, between a reference frame and the others.
             pairing: "time" or "released", see `MODEL.AUDIO.PAIRING`.
-            test_audio: at test time, each video's own audio; silence; or another video's (the next
-                one with audio that shares no sounding name).
+            test_audio: see `select_test_audio`.
             swapped_audio: probability that a training clip gets the audio of another video that
                 shares no sounding name with it, so that no visible object sounds: half of these
                 clips in all frames, the others in some.
             records: of the data set, to select other videos from.
 
         Raises:
-            ValueError: `pairing` or `test_audio` is unknown, or a video has no such other.
+            ValueError: `pairing` is unknown, or `select_test_audio` fails.
         """
         self.is_train = is_train
         self.augmentation = augmentation
@@ -95,7 +89,7 @@ class AVSClipMapper:
         """Arguments from a config."""
         return {
             "is_train": is_train,
-            "augmentation": ClipAugmentation(build_augmentations(cfg, is_train)),
+            "augmentation": build_augmentation(cfg, is_train),
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "pairing": cfg.MODEL.AUDIO.PAIRING,
@@ -108,9 +102,12 @@ class AVSClipMapper:
         indices = self._sample_frames(record) if self.is_train else range(len(record["times"]))
         size, times = (record["height"], record["width"]), [record["times"][i] for i in indices]
         frames = [read_image(record["file_names"][i], size) for i in indices]
-        transforms = self.augmentation.draw(frames[0])
+        transforms = self.augmentation(T.AugInput(frames[0]))
         image = transform_frames(transforms, frames)
-        audio, audio_valid = self._audio_at(self._audio_file(record), times)
+        file = record["audio_file"]
+        if self.audio_files is not None:
+            file = self.audio_files[record["video_id"]]
+        audio, audio_valid = self._audio_at(file, times)
         swapped = np.zeros(len(indices), bool)
         if self.is_train and (other := self._sample_other_video(record)):
             swapped = (np.random.random() < 0.5) | (np.random.random(len(indices)) < 0.5)
@@ -146,14 +143,12 @@ class AVSClipMapper:
         first = max(reference - self.frame_range, 0)
         last = min(reference + self.frame_range, len(record["file_names"]) - 1)
         near = [i for i in range(first, last + 1) if i != reference]
-        count = self.num_frames - 1
-        chosen = [reference]
-        if count >= len(near):
-            chosen += near
-            chosen += np.random.choice(sorted(chosen), self.num_frames - len(chosen)).tolist()
+        missing = self.num_frames - 1 - len(near)
+        if missing < 0:
+            near = np.random.choice(near, self.num_frames - 1, replace=False).tolist()
         else:
-            chosen += np.random.choice(near, count, replace=False).tolist()
-        return sorted(chosen)
+            near += np.random.choice(range(first, last + 1), missing).tolist()
+        return sorted([reference, *near])
 
     def _sample_other_video(self, record: dict) -> dict | None:
         """With probability `swapped_audio`, a video that shares no name and is long enough."""
@@ -163,11 +158,6 @@ class AVSClipMapper:
         others = itertools.chain(self.records[start:], self.records[:start])
         length = len(record["times"])
         return _first_without_shared_name((r for r in others if len(r["times"]) >= length), record)
-
-    def _audio_file(self, record: dict) -> str | None:
-        if self.audio_files is None:
-            return record["audio_file"]
-        return self.audio_files[record["video_id"]]
 
     def _audio_at(self, path: str | None, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """The frames' audio, float32 (T, 16000), and whether each is valid, bool (T,)."""
@@ -225,14 +215,11 @@ def _labeled(record: dict) -> np.ndarray:
 def _instances(
     record: dict,
     indices: Sequence[int],
-    transforms: TransformList,
+    transforms: T.TransformList,
     size: tuple[int, int],
     swapped: np.ndarray,
 ) -> list[Instances]:
-    """Ground truth of a clip: in every frame the same objects, those visible in any frame.
-
-    In frames with swapped audio all masks are empty.
-    """
+    """Ground truth of a clip; frames with swapped audio have empty masks."""
     objects = record.get("annotations", [])
     masks = np.zeros((0, len(indices), *size), bool)
     if objects:
@@ -278,8 +265,6 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Detectron2's test loader: each video of a data set once, as a list of one."""
     records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
-    return build_detection_test_loader(
-        records,
-        mapper=AVSClipMapper(cfg, is_train=False, records=records),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+    mapper = AVSClipMapper(cfg, is_train=False, records=records)
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return build_detection_test_loader(records, mapper=mapper, num_workers=workers)

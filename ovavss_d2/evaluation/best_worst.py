@@ -43,13 +43,9 @@ class VideoExample:
 def make_example(
     video: dict, matrix: np.ndarray, truths: Mapping[int, np.ndarray], predictions: np.ndarray
 ) -> VideoExample:
-    """Score a video and select its frames.
+    """Score a video, the model's input, by its confusion matrix (K, K), and select frames.
 
-    Args:
-        video: the model's input.
-        matrix: confusion matrix (K, K) of the video.
-        truths: ids (H, W) of the frames with ground truth, by index.
-        predictions: ids (L, H, W).
+    `truths` are ids (H, W) by the index of their frame; predictions are ids (L, H, W).
     """
     indices = [list(truths)[i] for i in evenly_spaced(len(truths), MAX_FRAMES)]
     return VideoExample(

@@ -19,13 +19,8 @@ _DPI = 110
 
 
 def write_charts(matrix: np.ndarray, results: dict[str, Any], folder: Path) -> None:
-    """Write `per_class.png` and `confusion.png`.
-
-    Args:
-        matrix: confusion matrix (K, K) of the data set.
-        results: of `report.results`.
-        folder: for the files.
-    """
+    """Write `per_class.png` and `confusion.png` of a confusion matrix (K, K) and the results of
+    `report.results`."""
     figures = {"per_class": class_chart(results), "confusion": confusion_chart(matrix, results)}
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as temporary:
@@ -62,12 +57,8 @@ def _classes_of(per_class: list[dict[str, Any]], group: str) -> list[dict[str, A
 
 
 def confused_pairs(matrix: np.ndarray, *, background: bool) -> list[tuple[int, int, int]]:
-    """The most confused pairs of classes.
-
-    Args:
-        matrix: confusion matrix (K, K), rows are true classes.
-        background: pairs of an object and background (missed, or painted on background) instead of
-            pairs of two objects.
+    """The most confused pairs of a confusion matrix (K, K), whose rows are true classes: of two
+    objects, or of an object and background (missed, or painted on background).
 
     Returns:
         At most `PAIRS` of (true id, predicted id, pixels), most pixels first.

@@ -58,8 +58,6 @@ def _small_gray(image: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     scale = min(1.0, _FLOW_SIZE / max(gray.shape))
     size = tuple(max(_FLOW_MIN, round(side * scale)) for side in gray.shape[::-1])
-    if size == gray.shape[::-1]:
-        return gray
     return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
 
@@ -76,15 +74,11 @@ def _warp(image: np.ndarray, flow: np.ndarray, interpolation: int, border: int) 
 def assign_results(
     frames: Iterable[tuple[float, np.ndarray]], results: Iterable[FrameResult]
 ) -> Iterator[tuple[float, np.ndarray | None, list[FrameResult]]]:
-    """Assign to every frame of a video the results that start with it: none, one or more.
-
-    Args:
-        frames: ascending times in seconds, with images.
-        results: ascending in time; read only as they are needed.
+    """Assign results to the frames (ascending times in seconds, and images) that they start with.
 
     Yields:
-        Time, image, and the new results, the last of which holds from this frame on. Results after
-        the last frame come with None as the image.
+        Time, image, and none, one or more new results, the last of which holds from this frame on.
+        Results are read as needed; those after the last frame come with None as the image.
     """
     results = iter(results)
     following = next(results, None)

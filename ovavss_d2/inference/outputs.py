@@ -53,7 +53,7 @@ class YouTubeVISWriter:
     hour of 640 x 360 pixels with two ragged masks per second.
     """
 
-    def __init__(self, path: Path, *, video: str, names: Sequence[str], fps: float):
+    def __init__(self, path: Path, video: str, names: Sequence[str], fps: float):
         """Category i is the i-th name of the vocabulary, from 1; `fps` counts segmented frames."""
         self.path = path
         self._info = {"video": video, "fps": fps}

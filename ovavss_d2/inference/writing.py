@@ -75,7 +75,7 @@ def write_results(
     fps: float,
     outputs: Sequence[str] = OUTPUTS,
     keep_partial: bool = False,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> WrittenResults:
     """Write the outputs of a video from the results of its segmented frames.
 
@@ -107,14 +107,13 @@ class PartialOutputs:
         self._painter = Painter(tuple(map(display_name, names)))
         self._writers: list[LabelMapWriter | YouTubeVISWriter | ContactSheet] = []
         if "labels" in paths:
-            self._writers.append(LabelMapWriter(paths["labels"], names))
+            self._writers += [LabelMapWriter(paths["labels"], names)]
         if "json" in paths:
-            json = YouTubeVISWriter(paths["json"], video=source.path, names=names, fps=fps)
-            self._writers.append(json)
+            self._writers += [YouTubeVISWriter(paths["json"], source.path, names, fps)]
         if "sheet" in paths:
-            self._writers.append(ContactSheet(paths["sheet"], self._painter))
+            self._writers += [ContactSheet(paths["sheet"], self._painter)]
 
-    def write(self, results: Iterator[FrameResult], progress: ProgressCallback | None) -> None:
+    def write(self, results: Iterator[FrameResult], progress: ProgressCallback) -> None:
         """Write all results."""
         with closing(prefetch(results, 2)) as results:
             if "video" in self._paths:
@@ -122,8 +121,7 @@ class PartialOutputs:
             else:
                 for result in results:
                     self._add(result)
-                    if progress is not None:
-                        progress(self.timeline.end, self._source.duration)
+                    progress(self.timeline.end, self._source.duration)
         self._finish()
 
     def keep(self, folder: Path) -> None:
@@ -152,9 +150,7 @@ class PartialOutputs:
         for writer in self._writers:
             writer.finish(self.timeline)
 
-    def _write_video(
-        self, results: Iterator[FrameResult], progress: ProgressCallback | None
-    ) -> None:
+    def _write_video(self, results: Iterator[FrameResult], progress: ProgressCallback) -> None:
         source, path, propagator = self._source, self._paths["video"], MaskPropagator()
         audio = source.audio_track.seconds() if source.audio_track else ()
         strip = TimelineStrip(audio=audio, duration=source.duration, colors=self._painter.colors)
@@ -182,8 +178,7 @@ class PartialOutputs:
                 painted = self._painter.paint(image, segments)
                 strip.draw(painted, time, [segment.name for segment in segments])
                 write(painted, time)
-                if progress is not None:
-                    progress(time + 1 / source.rate, source.duration)
+                progress(time + 1 / source.rate, source.duration)
 
 
 def _segment_numbers(result: FrameResult) -> np.ndarray:

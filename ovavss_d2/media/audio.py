@@ -11,15 +11,12 @@ import wave
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+import torch
 
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from torchaudio.transforms import Resample
 
 _CLOCK_JITTER = 0.005  # seconds by which a frame may miss the end of the one before it
 _FILTER_REACH = 1024  # samples; more than half the length of the resampling filter, up to 192 kHz
@@ -27,11 +24,8 @@ _FILTER_REACH = 1024  # samples; more than half the length of the resampling fil
 
 @contextmanager
 def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.InputContainer]:
-    """Open a media file, and turn FFmpeg's errors inside the block into one line.
-
-    Args:
-        path: the file.
-        kind: "audio" or "video", for the message.
+    """Open a file of a kind ("audio" or "video"), and turn FFmpeg's errors in the block into one
+    line.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -49,17 +43,11 @@ def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """An audio track of a file.
-
-    Attributes:
-        path: the file.
-        origin: time on the file's clock that becomes time 0.
-        index: of the track among the file's audio tracks, from 0.
-    """
+    """An audio track of a file."""
 
     path: str
-    origin: float = 0.0
-    index: int = 0
+    origin: float = 0.0  # time on the file's clock that becomes time 0
+    index: int = 0  # among the file's audio tracks
 
     def seconds(self) -> Iterator[np.ndarray]:
         """Decode second by second: float32 (16000,) at 16 kHz, the last one shorter.
@@ -70,8 +58,10 @@ class AudioTrack:
         with open_container(self.path, "audio") as container:
             stream = select_audio_stream(container, self.path, self.index)
             rate = SAMPLE_RATE if _is_odd(stream.rate) else stream.rate
-            frames = _resampled(container.decode(stream), rate)
-            yield from _resampled_seconds(_contiguous(frames, rate, self.origin), rate)
+            resampler = av.AudioResampler(format="fltp", rate=rate)
+            frames = itertools.chain(container.decode(stream), [None])  # None: the remainder
+            parts = itertools.chain.from_iterable(map(resampler.resample, frames))
+            yield from _resampled_seconds(_contiguous(parts, rate, self.origin), rate)
 
     def read(self) -> np.ndarray:
         """Decode all of it: float32 (S,) at 16 kHz."""
@@ -102,9 +92,6 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     """Read the audio of a file.
 
     16-bit samples are divided by 32768, channels averaged; another rate is resampled to 16 kHz.
-
-    Args:
-        path: a WAV file, or any file in which FFmpeg finds audio.
 
     Returns:
         float32 (S,) in [-1, 1] at 16 kHz, the same as `open_audio(path).read()`.
@@ -167,14 +154,12 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
     """Resample float32 (S,) from `rate` to 16 kHz with the filter known as "kaiser_best"."""
     if rate == SAMPLE_RATE or not len(samples):
         return samples
-    import torch  # here, because it takes a second to load and data sets come at 16 kHz
-
     return _resampler(rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
 
 
 @functools.lru_cache(maxsize=8)
-def _resampler(rate: int) -> "Resample":
-    from torchaudio.transforms import Resample
+def _resampler(rate: int) -> torch.nn.Module:
+    from torchaudio.transforms import Resample  # here: audio at 16 kHz needs no torchaudio
 
     return Resample(
         rate,
@@ -191,26 +176,17 @@ def _is_odd(rate: int) -> bool:
     return math.gcd(rate, SAMPLE_RATE) < 25
 
 
-def _resampled(frames: Iterable[av.AudioFrame], rate: int) -> Iterator[av.AudioFrame]:
-    """Frames as float samples at `rate`."""
-    resampler = av.AudioResampler(format="fltp", rate=rate)
-    for frame in frames:
-        yield from resampler.resample(frame)
-    yield from resampler.resample(None)
-
-
 def _contiguous(frames: Iterable[av.AudioFrame], rate: int, origin: float) -> Iterator[np.ndarray]:
     """Mono pieces that follow each other from time `origin` on, at most a second of zeros each.
 
     Earlier audio is dropped; gaps are filled with zeros.
     """
-    length, first = 0, True
-    for frame in frames:
+    length = 0
+    for i, frame in enumerate(frames):
         samples = frame.to_ndarray().mean(axis=0)
         start = length if frame.time is None else round((frame.time - origin) * rate)
-        if not first and abs(start - length) <= _CLOCK_JITTER * rate:
+        if i > 0 and abs(start - length) <= _CLOCK_JITTER * rate:
             start = length
-        first = False
         while length < start:
             gap = min(start - length, rate)
             yield np.zeros(gap, np.float32)
@@ -241,17 +217,14 @@ def _resampled_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.n
 
 def _regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """Pieces of `size` samples; the last one may be shorter."""
-    kept, length = [], 0
+    kept = np.zeros(0, np.float32)
     for piece in pieces:
-        kept.append(piece)
-        length += len(piece)
-        if length >= size:
-            joined = np.concatenate(kept)
-            whole = length // size * size
-            yield from np.split(joined[:whole], whole // size)
-            kept, length = [joined[whole:]], length - whole
-    if length:
-        yield np.concatenate(kept)
+        kept = np.concatenate([kept, piece])
+        while len(kept) >= size:
+            yield kept[:size]
+            kept = kept[size:]
+    if len(kept):
+        yield kept
 
 
 def _joined(pieces: Iterable[np.ndarray]) -> np.ndarray:

@@ -52,7 +52,11 @@ class FrameAudio:
 
     def _second_from(self, start: int) -> tuple[np.ndarray, int]:
         """The second that starts at a sample, and how many samples of it the stream has."""
-        self._read_until(start + SAMPLE_RATE)
+        while self._kept_start + len(self._kept) < start + SAMPLE_RATE:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._kept = np.concatenate([self._kept, piece])
         drop = min(max(start - self._kept_start, 0), len(self._kept))
         self._kept, self._kept_start = self._kept[drop:], self._kept_start + drop
         second = np.zeros(SAMPLE_RATE, np.float32)
@@ -61,23 +65,12 @@ class FrameAudio:
         second[offset : offset + len(found)] = found
         return second, len(found)
 
-    def _read_until(self, end: int) -> None:
-        while self._kept_start + len(self._kept) < end:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return
-            self._kept = np.concatenate([self._kept, piece])
-
 
 def audio_at_times(
     audio: np.ndarray, times: Sequence[float], pairing: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the audio of a clip's frames out of a whole track.
-
-    Args:
-        audio: float32 (S,) at 16 kHz, from time 0 on.
-        times: T times in seconds, in ascending order.
-        pairing: "time" or "released".
+    """Cut the audio of T frames, at ascending times in seconds, out of a whole track, float32 (S,)
+    at 16 kHz.
 
     Returns:
         float32 (T, 16000), and bool (T,) whether each is valid.
@@ -88,19 +81,12 @@ def audio_at_times(
 
 
 class FrameWithAudio(NamedTuple):
-    """A frame and the audio that it is paired with.
+    """A frame and the audio that it is paired with."""
 
-    Attributes:
-        time: seconds since the first frame.
-        image: uint8 (H, W, 3) RGB.
-        audio: float32 (16000,).
-        valid: whether the model may use the audio.
-    """
-
-    time: float
-    image: np.ndarray
-    audio: np.ndarray
-    valid: bool
+    time: float  # seconds since the first frame
+    image: np.ndarray  # uint8 (H, W, 3) RGB
+    audio: np.ndarray  # float32 (16000,)
+    valid: bool  # whether the model may use the audio
 
 
 def pair_frames(

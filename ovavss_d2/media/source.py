@@ -21,16 +21,10 @@ STILL_SECONDS = 1.0  # duration of an image without audio
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFiles(Source):
-    """Image files displayed one after the other.
-
-    Attributes:
-        files: the images; image i is displayed from i * display_seconds on. The first one sets the
-            size, others are resized to it.
-        display_seconds: for which each is displayed.
-    """
+    """Image files displayed one after the other, all resized to the size of the first."""
 
     files: tuple[str, ...]
-    display_seconds: float
+    display_seconds: float  # image i is displayed from i * display_seconds on
 
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Read the images that are displayed at the times k / fps (None: k / rate)."""
@@ -45,14 +39,7 @@ class ImageFiles(Source):
 
 
 def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read an image, upright.
-
-    Args:
-        path: the file.
-        size: height and width, to which an image of another size is resized; None: its own.
-
-    Returns:
-        uint8 (H, W, 3) RGB.
+    """Read an image, upright, resized to `size` (H, W) if given: uint8 (H, W, 3) RGB.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -13,12 +13,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from ovavss_d2.media.audio import (
-    AudioTrack,
-    check_decoder,
-    open_container,
-    select_audio_stream,
-)
+from ovavss_d2.media.audio import AudioTrack, check_decoder, open_container, select_audio_stream
 
 logger = logging.getLogger(__name__)
 
@@ -28,24 +23,15 @@ TIME_TOLERANCE = 0.0005
 
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
-    """Frames with times, and audio on the same clock: a `Video` or `ImageFiles`.
-
-    Attributes:
-        path: the input.
-        height, width: of its upright frames.
-        rate: frames per second, on average.
-        duration: seconds, as stated in the file; 0 if unknown.
-        audio_track: its audio, None if it has none.
-        aspect: width of a pixel relative to its height.
-    """
+    """Frames with times, and audio on the same clock: a `Video` or `ImageFiles`."""
 
     path: str
-    height: int
+    height: int  # of the upright frames
     width: int
-    rate: float
-    duration: float
+    rate: float  # frames per second, on average
+    duration: float  # seconds, as stated in the file; 0 if unknown
     audio_track: AudioTrack | None = None
-    aspect: Fraction = Fraction(1)
+    aspect: Fraction = Fraction(1)  # width of a pixel relative to its height
 
     @abstractmethod
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -65,13 +51,9 @@ class Source(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Video(Source):
-    """A video file.
+    """A video file."""
 
-    Attributes:
-        origin: time of the first frame on the file's own clock.
-    """
-
-    origin: float
+    origin: float  # time of the first frame on the file's own clock
 
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Decode the frames."""
@@ -99,11 +81,7 @@ class Video(Source):
 
 
 def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Video:
-    """Open a video file and decode its first frame.
-
-    Args:
-        path: the file.
-        audio_index: which of its audio tracks to use, from 0; None: the file's default.
+    """Open a video file with one of its audio tracks, from 0 (None: the file's default).
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -125,23 +103,19 @@ def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Vi
         if _quarter_turns(frame) % 2:
             width, height, aspect = height, width, 1 / aspect
         origin = float(frame.time or 0.0)
+        duration = (container.duration or 0) / av.time_base
+        if stream.duration and stream.time_base:  # of the frames; the audio may be longer
+            duration = float(stream.duration * stream.time_base)
         return Video(
             path=path,
             height=height,
             width=width,
             rate=float(stream.average_rate or stream.guessed_rate or 25),
-            duration=_duration(container, stream),
+            duration=duration,
             origin=origin,
             audio_track=_select_audio(container, path, origin, audio_index),
             aspect=aspect,
         )
-
-
-def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """Duration of the frames in seconds; the audio may be longer."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
 
 
 def _select_audio(

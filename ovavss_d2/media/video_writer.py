@@ -2,17 +2,17 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from types import TracebackType
 
 import av
 import numpy as np
 
-from ovavss_d2.media.audio import AudioTrack
-from ovavss_d2.media.audio_mux import AudioMux
+from ovavss_d2.media.audio import AudioTrack, open_container, select_audio_stream
 
 _TIME_BASE = Fraction(1, 90_000)  # MPEG's clock; common frame rates are close to whole ticks
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
 class VideoWriter:
@@ -62,15 +62,14 @@ class VideoWriter:
             self._container = av.open(self._partial, "w")
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._remove_partial)
             if "libx264" not in self._container.supported_codecs:
                 raise ValueError(f"'{self.path}': does not support H.264; write .mp4 or .mkv")
             if self._audio_track is not None:
-                self._audio = AudioMux(self._container, self._audio_track)
-        except BaseException:
-            self._container.close()
-            self._remove_partial()
-            raise
+                source = stack.enter_context(open_container(self._audio_track.path, "audio"))
+                self._audio = AudioMux(self._container, self._audio_track, source)
+            self._cleanup = stack.pop_all()
         return self
 
     def write(self, image: np.ndarray, time: float | None = None) -> None:
@@ -112,17 +111,11 @@ class VideoWriter:
         trace: TracebackType | None,
     ) -> None:
         target = self.path if error is None else self.keep_partial_as
-        try:
+        with self._cleanup:
             if target and (error is None or self._count):
                 with suppress(ValueError) if error else nullcontext():
                     self._finish()
                     os.replace(self._partial, target)
-        finally:
-            if self._audio:
-                self._audio.close()
-            with suppress(av.FFmpegError):
-                self._container.close()
-            self._remove_partial()
 
     def _finish(self) -> None:
         if self._stream is None or not self._count:
@@ -144,5 +137,74 @@ class VideoWriter:
             raise ValueError(f"'{name}': cannot be written ({error.strerror})") from error
 
     def _remove_partial(self) -> None:
+        with suppress(av.FFmpegError):
+            self._container.close()
         if os.path.exists(self._partial):
             os.remove(self._partial)
+
+
+class AudioMux:
+    """Muxes an audio track into a video: copies packets if the container supports their codec,
+    otherwise encodes AAC."""
+
+    def __init__(
+        self,
+        target: av.container.OutputContainer,
+        track: AudioTrack,
+        container: av.container.InputContainer,
+    ):
+        """
+        Args:
+            target: an open file to write to.
+            track: the audio to add; its time 0 is the target's.
+            container: the open file of the track.
+        """
+        self._target = target
+        self._track = track
+        source = select_audio_stream(container, track.path, track.index)
+        name = source.codec_context.name
+        # Some containers accept raw samples that few players can read.
+        self.copied = name in target.supported_codecs and not name.startswith("pcm")
+        self._parts: Iterator[av.Packet | av.AudioFrame]
+        if self.copied:
+            self._stream = target.add_stream_from_template(source)
+            self._parts = (p for p in container.demux(source) if p.pts is not None)
+        else:
+            rate = source.rate if source.rate in _AAC_RATES else 48000
+            self._stream = target.add_stream("aac", rate=rate)
+            self._parts = container.decode(source)
+        self._next: av.Packet | av.AudioFrame | None = None
+        self._last = -1
+
+    def mux_until(self, time: float) -> None:
+        """Write all audio that starts before `time`, in seconds."""
+        while part := self._next or self._read():
+            self._next = part
+            assert part.pts is not None and part.time_base is not None
+            if float(part.pts * part.time_base) - self._track.origin >= time:
+                return
+            self._next = None
+            part.pts -= round(self._track.origin / part.time_base)
+            if part.pts > self._last:  # containers refuse times that decrease
+                self._last = part.pts
+                self._mux(part)
+
+    def _read(self) -> av.Packet | av.AudioFrame | None:
+        try:
+            return next(self._parts, None)
+        except av.FFmpegError as error:
+            message = f"'{self._track.path}': damaged audio ({error.strerror})"
+            raise ValueError(message) from error
+
+    def _mux(self, part: av.Packet | av.AudioFrame) -> None:
+        if isinstance(part, av.Packet):
+            part.dts = part.pts
+            part.stream = self._stream
+            self._target.mux(part)
+        else:
+            self._target.mux(self._stream.encode(part))
+
+    def flush(self) -> None:
+        """Write the audio that remains in the encoder."""
+        if not self.copied:
+            self._target.mux(self._stream.encode(None))

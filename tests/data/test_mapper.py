@@ -1,7 +1,6 @@
 """Records become clips: frames, audio, ground truth; errors name the file or the video."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,29 +194,14 @@ def test_an_unknown_choice_names_the_key(cfg, test, key):
         AVSClipMapper(cfg, is_train=False, records=test)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"no image", "not a readable image"), ("half", "damaged image"), (None, "no such image")],
-)
-def test_damaged_and_missing_files_give_a_one_line_error(cfg, test, tmp_path, content, message):
-    record, path = copy.deepcopy(test[0]), tmp_path / "x.jpg"
-    whole = Path(record["file_names"][1]).read_bytes()
-    record["file_names"][1] = str(path)
-    if content is not None:
-        path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
-    with pytest.raises((ValueError, FileNotFoundError), match=f"x.jpg': {message}") as error:
-        AVSClipMapper(cfg, is_train=False, records=test)(record)
-    assert "\n" not in str(error.value)
+def test_a_missing_file_and_an_invalid_mask_give_an_error(cfg, test, train):
+    mapper = AVSClipMapper(cfg, is_train=False, records=test)
+    with pytest.raises(FileNotFoundError, match="gone.jpg': no such image"):
+        mapper(test[0] | {"file_names": ["gone.jpg"] * 10})
     with pytest.raises(FileNotFoundError, match="gone.wav"):
-        AVSClipMapper(cfg, is_train=False, records=test)(test[0] | {"audio_file": "gone.wav"})
-
-
-@pytest.mark.parametrize(
-    "broken", [{"size": [10, 12]}, "text", [[1, 2]], {"size": [4, 4], "counts": "0"}]
-)
-def test_an_invalid_mask_names_its_video(cfg, train, broken):
+        mapper(test[0] | {"audio_file": "gone.wav"})
     record = copy.deepcopy(train["two"])
-    record["annotations"][0]["segmentations"] = [broken] * 5
+    record["annotations"][0]["segmentations"] = [{"size": [4, 4], "counts": "0"}] * 5
     with pytest.raises(ValueError, match="video 'two', annotation") as error:
         train_clip(cfg, record)
     assert "\n" not in str(error.value)

@@ -1,6 +1,5 @@
 """Reading audio: exact values, any sample rate, second by second as all at once."""
 
-import av
 import numpy as np
 import pytest
 
@@ -9,16 +8,6 @@ from ovavss_d2.media.audio import AudioTrack, open_audio, read_audio, resample
 
 def tone(rate, seconds=2.0, hertz=440.0):
     return np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate).astype(np.float32)
-
-
-def write_flac(path, samples, rate):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("flac", rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(format=stream.format.name, rate=rate, frame_size=1024)
-        for part in (*resampler.resample(frame), *resampler.resample(None), None):
-            container.mux(stream.encode(part))
 
 
 @pytest.mark.parametrize(
@@ -42,15 +31,6 @@ def test_any_rate_becomes_16_khz(tmp_path, wav, rate):
     assert np.abs(audio[inside] - expected[inside]).max() < 2e-3
 
 
-def test_ffmpeg_and_wave_agree(tmp_path, wav):
-    wav(tmp_path / "a.wav", tone(16000) * 20000)
-    audio = read_audio(tmp_path / "a.wav")
-    write_flac(tmp_path / "b.flac", audio, 16000)
-    decoded = read_audio(tmp_path / "b.flac")
-    assert len(audio) == len(decoded)
-    assert np.abs(audio - decoded).max() <= 1 / 32768
-
-
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("seconds", [0.3, 2.6])
 def test_seconds_equal_the_whole_resampled_at_once(tmp_path, wav, rate, seconds):
@@ -60,6 +40,7 @@ def test_seconds_equal_the_whole_resampled_at_once(tmp_path, wav, rate, seconds)
     assert {len(piece) for piece in pieces[:-1]} <= {16000}
     whole = resample(samples / np.float32(32768), rate)
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
+    # Decoded by FFmpeg, as read by the wave module.
     np.testing.assert_array_equal(np.concatenate(pieces), read_audio(tmp_path / "a.wav"))
 
 

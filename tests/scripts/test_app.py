@@ -15,7 +15,7 @@ from tests.helpers.scripts import load_script
 from tests.helpers.stub_model import write_config, write_video
 
 pytest.importorskip("gradio", reason="the page needs the extra 'app'")
-app = load_script("demo/app.py")
+app = load_script("demo/web_page.py")
 
 
 @pytest.fixture
@@ -181,21 +181,14 @@ def test_a_user_uploads_runs_and_corrects_errors_in_a_browser(browser, tmp_path)
     assert tab.painted() == [160, 120, pytest.approx(2, abs=0.1)]
     assert "owl" in tab.text("#table")
     assert "mine.json" in tab.text("#files").replace("\n", "")
-    tab.enter_names("a, b, c, d")
-    tab.run("4 names are too many")
     tab.enter_names(" ")
     tab.run("has no name")
     tab.enter_names("drum")
     tab.run("drum sounded")
     (tmp_path / "broken.mp4").write_bytes(b"?" * 99)
-    long = write_video(tmp_path / "long.mp4", (1,) * 6, size=(64, 64))
-    for path, words in (
-        (tmp_path / "broken.mp4", "not a readable video file"),
-        (long, "lasts 6 s, the limit is 4 s"),
-    ):
-        tab.remove()
-        tab.upload(path)
-        tab.run(words)
+    tab.remove()
+    tab.upload(tmp_path / "broken.mp4")
+    tab.run("not a readable video file")
     (tmp_path / "large.mp4").write_bytes(b"?" * 2_000_000)
     tab.remove()
     tab.choose(tmp_path / "large.mp4")
