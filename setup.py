@@ -45,8 +45,5 @@ setup(
         "tensorboard>=2.18,<3",
         "tqdm>=4.66,<5",
     ],
-    extras_require={
-        "app": APP,
-        "test": [*TEST, *APP, *BROWSER],
-    },
+    extras_require={"app": APP, "test": [*TEST, *APP, *BROWSER]},
 )

@@ -88,10 +88,7 @@ def open_inputs(args: argparse.Namespace) -> tuple[list[Source], int]:
     for path in dict.fromkeys(paths):
         try:
             source = open_source(
-                path,
-                audio=args.sound,
-                audio_index=args.track,
-                image_rate=args.picture_rate,
+                path, audio=args.sound, audio_index=args.track, image_rate=args.picture_rate
             )
             output = str(next(iter(output_paths(source, args.output, args.outputs).values())))
         except USER_ERRORS as error:

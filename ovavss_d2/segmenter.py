@@ -38,12 +38,7 @@ class Segmenter:
     """A model with its vocabulary, applied to videos window by window in bounded memory."""
 
     def __init__(
-        self,
-        *,
-        model: OVAVSS,
-        resize: T.Augmentation,
-        window: int,
-        pairing: str = "time",
+        self, *, model: OVAVSS, resize: T.Augmentation, window: int, pairing: str = "time"
     ):
         """
         Args:

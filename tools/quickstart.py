@@ -68,10 +68,7 @@ def run(title: str, command: list[str], datasets: Path | None = None) -> None:
     environment = dict(os.environ)
     if datasets:
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment |= {
-            "DETECTRON2_DATASETS": str(datasets),
-            "PYTHONPATH": os.pathsep.join(paths),
-        }
+        environment |= {"DETECTRON2_DATASETS": str(datasets), "PYTHONPATH": os.pathsep.join(paths)}
     code = subprocess.run(command, cwd=REPOSITORY, env=environment).returncode
     if code:
         sys.exit(f"error: '{title}' failed with exit code {code}, see above; then run this again")

@@ -14,18 +14,12 @@ from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.data.records import load_records
 from ovavss_d2.data.split_lists import SplitReport, checked_metadata, resumable_scan, write_list
 
-PUBLISHED_FILES = {
-    "train": "avsbench_ov_train_base.json",
-    "val": "avsbench_ov_val_base_novel.json",
-}
+PUBLISHED_FILES = {"train": "avsbench_ov_train_base.json", "val": "avsbench_ov_val_base_novel.json"}
 TEST_FILE = "avsbench_ov_test_all.json"
 
 
 def add_test_list(
-    folder: str | os.PathLike,
-    root: str | os.PathLike,
-    names: Sequence[str],
-    workers: int = 0,
+    folder: str | os.PathLike, root: str | os.PathLike, names: Sequence[str], workers: int = 0
 ) -> SplitReport:
     """Write the test list, which is not published, with AVSBench-semantic's ground truth.
 
@@ -88,10 +82,7 @@ def _frame_problem(path: str, size: tuple[int, int] | None = None) -> str | None
 
 
 def check_published_lists(
-    folder: str | os.PathLike,
-    root: str | os.PathLike,
-    names: Sequence[str],
-    workers: int = 0,
+    folder: str | os.PathLike, root: str | os.PathLike, names: Sequence[str], workers: int = 0
 ) -> SplitReport:
     """Check the published training and validation lists and the files that they name.
 

@@ -13,11 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovavss_d2.evaluation.confusion import (
-    intersection_over_union,
-    mean_over_present,
-    pixel_counts,
-)
+from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_present, pixel_counts
 from ovavss_d2.evaluation.previews import CELL, evenly_spaced
 from ovavss_d2.files import atomic_path
 from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, stack, text_box

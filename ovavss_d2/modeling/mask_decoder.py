@@ -28,12 +28,7 @@ class CrossAttentionLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        x: Tensor,
-        position: Tensor,
-        key: Tensor,
-        value: Tensor,
-        allowed: Tensor | None = None,
+        self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None
     ) -> Tensor:
         """Tokens (B, Q, C) and their position encodings; key and value (B, L, C): `Attention`."""
         return self.norm(x + self.multihead_attn(x + position, key, value, allowed))

@@ -50,11 +50,7 @@ class DeformableEncoderLayer(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(
-        self,
-        tokens: Tensor,
-        position: Tensor,
-        reference: Tensor,
-        shapes: list[tuple[int, int]],
+        self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: list[tuple[int, int]]
     ) -> Tensor:
         """Tokens (N, L, C), position encodings (L, C) and positions (L, 2) -> (N, L, C)."""
         update = self.self_attn(tokens + position, reference, tokens, shapes)

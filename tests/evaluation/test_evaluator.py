@@ -17,12 +17,7 @@ from ovavss_d2.data.catalog import register_folder
 from ovavss_d2.data.label_maps import write_label_map
 from ovavss_d2.evaluation.best_worst import draw_best_worst
 from ovavss_d2.evaluation.charts import confused_pairs
-from ovavss_d2.evaluation.evaluator import (
-    AVSSEvaluator,
-    per_frame,
-    resize_prediction,
-    resize_truth,
-)
+from ovavss_d2.evaluation.evaluator import AVSSEvaluator, per_frame, resize_prediction, resize_truth
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.vocabulary import voc_palette
 

@@ -71,10 +71,7 @@ def test_query_probabilities_and_best_scores_equal_the_oracle(path):
     visible = probabilities.sum(1) > 0
     assert visible.nonzero()[:, 0].tolist() == arrays["query_ids"].tolist()
     best = rank_pairs(probabilities, len(arrays["top10_scores"])).scores
-    stages = {
-        "query_probs": probabilities[visible],
-        "top10_scores": best,
-    }
+    stages = {"query_probs": probabilities[visible], "top10_scores": best}
     parity.assert_parity(stages, arrays)
 
 

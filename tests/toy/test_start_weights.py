@@ -154,9 +154,7 @@ def test_shifted_pitches_are_halfway_between_those_of_the_classes(monkeypatch):
     factors = set()
     draw = start_weights.draw_audio
     monkeypatch.setattr(
-        start_weights,
-        "draw_audio",
-        lambda rng, audible, f: factors.add(f) or draw(rng, audible, f),
+        start_weights, "draw_audio", lambda rng, audible, f: factors.add(f) or draw(rng, audible, f)
     )
     sounds, truths = start_weights._draw_sounds(np.random.default_rng(0), clips=8, shift_pitch=True)
     steps = np.log(PITCHES["green"] / PITCHES["red"])

@@ -76,10 +76,7 @@ class _RuntimeFinder(MetaPathFinder):
         self.package = package
 
     def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of a module of the runtime; None for modules of other packages."""
         if not fullname.startswith(self.package + "."):

@@ -3,10 +3,7 @@
 VERSION = 2  # of the keys
 
 _PROPOSALS = {
-    "PROPOSAL_GENERATOR": {
-        "NAME": "RPN",
-        "MIN_SIZE": 0,
-    },
+    "PROPOSAL_GENERATOR": {"NAME": "RPN", "MIN_SIZE": 0},
     "ANCHOR_GENERATOR": {
         "NAME": "DefaultAnchorGenerator",
         "SIZES": [[32, 64, 128, 256, 512]],
@@ -141,16 +138,8 @@ _DENSE = {
 }
 
 _BACKBONES = {
-    "BACKBONE": {
-        "NAME": "build_resnet_backbone",
-        "FREEZE_AT": 2,
-    },
-    "FPN": {
-        "IN_FEATURES": [],
-        "OUT_CHANNELS": 256,
-        "NORM": "",
-        "FUSE_TYPE": "sum",
-    },
+    "BACKBONE": {"NAME": "build_resnet_backbone", "FREEZE_AT": 2},
+    "FPN": {"IN_FEATURES": [], "OUT_CHANNELS": 256, "NORM": "", "FUSE_TYPE": "sum"},
     "RESNETS": {
         "DEPTH": 50,
         "OUT_FEATURES": ["res4"],
@@ -189,11 +178,7 @@ INPUT = {
     "MIN_SIZE_TEST": 800,
     "MAX_SIZE_TEST": 1333,
     "RANDOM_FLIP": "horizontal",
-    "CROP": {
-        "ENABLED": False,
-        "TYPE": "relative_range",
-        "SIZE": [0.9, 0.9],
-    },
+    "CROP": {"ENABLED": False, "TYPE": "relative_range", "SIZE": [0.9, 0.9]},
     "FORMAT": "BGR",
     "MASK_FORMAT": "polygon",
 }
@@ -237,15 +222,8 @@ SOLVER = {
     "REFERENCE_WORLD_SIZE": 0,
     "BIAS_LR_FACTOR": 1.0,
     "WEIGHT_DECAY_BIAS": None,
-    "CLIP_GRADIENTS": {
-        "ENABLED": False,
-        "CLIP_TYPE": "value",
-        "CLIP_VALUE": 1.0,
-        "NORM_TYPE": 2.0,
-    },
-    "AMP": {
-        "ENABLED": False,
-    },
+    "CLIP_GRADIENTS": {"ENABLED": False, "CLIP_TYPE": "value", "CLIP_VALUE": 1.0, "NORM_TYPE": 2.0},
+    "AMP": {"ENABLED": False},
 }
 
 TEST = {
@@ -259,10 +237,7 @@ TEST = {
         "MAX_SIZE": 4000,
         "FLIP": True,
     },
-    "PRECISE_BN": {
-        "ENABLED": False,
-        "NUM_ITER": 200,
-    },
+    "PRECISE_BN": {"ENABLED": False, "NUM_ITER": 200},
 }
 
 DEFAULTS = {
@@ -278,7 +253,5 @@ DEFAULTS = {
     "CUDNN_BENCHMARK": False,
     "FLOAT32_PRECISION": "",
     "VIS_PERIOD": 0,
-    "GLOBAL": {
-        "HACK": 1.0,
-    },
+    "GLOBAL": {"HACK": 1.0},
 }

@@ -4,12 +4,7 @@ The networks themselves (ResNet, FPN, R-CNN, ...) are not implemented.
 """
 
 from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
-from .meta_arch import (
-    META_ARCH_REGISTRY,
-    SEM_SEG_HEADS_REGISTRY,
-    build_model,
-    build_sem_seg_head,
-)
+from .meta_arch import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model, build_sem_seg_head
 
 __all__ = [
     "BACKBONE_REGISTRY",

@@ -69,11 +69,7 @@ class LRMultiplier(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        multiplier: ParamScheduler,
-        max_iter: int,
-        last_iter: int = -1,
+        self, optimizer: Optimizer, multiplier: ParamScheduler, max_iter: int, last_iter: int = -1
     ):
         if not isinstance(multiplier, ParamScheduler):
             raise ValueError(

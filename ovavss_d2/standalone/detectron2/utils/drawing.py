@@ -133,11 +133,7 @@ class Drawing:
         return self.output
 
     def draw_polygon(
-        self,
-        segment: np.ndarray,
-        color: Color,
-        edge_color: Color | None = None,
-        alpha: float = 0.5,
+        self, segment: np.ndarray, color: Color, edge_color: Color | None = None, alpha: float = 0.5
     ) -> VisImage:
         """Fill a polygon.
 
