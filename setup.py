@@ -23,8 +23,8 @@ setup(
     packages=find_namespace_packages(include=["ovavss_d2*"]),
     package_data={"": ["*.json", "*.yaml", "*.txt"]},
     install_requires=[
-        # torchvision and torchaudio load only beside the torch build that they were made for:
-        # torchaudio 2.11 (CUDA 13.0) refuses torch 2.15 (CUDA 13.2).
+        # torchvision and torchaudio require the torch build that they were made for:
+        # torchaudio 2.11 (CUDA 13.0) does not load with torch 2.15 (CUDA 13.2).
         "torch>=2.11,<2.15",
         "torchvision>=0.26,<0.30",
         "torchaudio>=2.11,<2.12",

@@ -48,19 +48,6 @@ def test_without_it_the_standalone_runtime_is_last_on_the_path(monkeypatch):
     assert Path(sys.path[-1]) / "detectron2" == standalone
 
 
-def test_works_in_a_spawned_process(tmp_path):
-    script = tmp_path / "spawned.py"
-    script.write_text(
-        "import multiprocessing as mp\n"
-        "import ovavss_d2\n"
-        "from detectron2.config import get_cfg\n"
-        "if __name__ == '__main__':\n"
-        "    with mp.get_context('spawn').Pool(1) as pool:\n"
-        "        print(pool.apply(get_cfg).VERSION)\n"
-    )
-    assert run(str(script)).stdout.strip() == "2"
-
-
 @pytest.mark.parametrize("script", ["train_net.py", "demo/demo.py"])
 def test_scripts_start_with_their_imports_in_reverse_order(script, tmp_path):
     lines = (REPOSITORY / script).read_text().splitlines(keepends=True)

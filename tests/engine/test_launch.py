@@ -1,4 +1,7 @@
-"""The processes of a job communicate, and the failure of one ends the job."""
+"""The processes of a job communicate, and the failure of one ends the job.
+
+The processes import this module, and thus detectron2 before ovavss_d2.
+"""
 
 import json
 import os
