@@ -9,7 +9,7 @@ from typing import Any
 from ovavss_d2.engine.environment import check_torch_packages
 from ovavss_d2.standalone import activate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # fvcore compiles a loss with torch.jit.script, which PyTorch deprecates; users cannot change it.
 warnings.filterwarnings("ignore", ".*torch.jit.script.* deprecated", FutureWarning, append=True)
