@@ -4,9 +4,14 @@ The id of a name is its index in its list plus 1; 0 is the background. Other mod
 lists from `MetadataCatalog`.
 """
 
+import csv
+import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+import unicodedata
+from collections.abc import Iterable
 from importlib import resources
+from itertools import chain
 
 import numpy as np
 
@@ -65,6 +70,8 @@ BACKGROUND_NAMES = (
 
 PRESETS = ("avsbench", "toy", "everyday")
 SYNONYM_SEPARATOR = "|"
+MAX_NAME_LENGTH = 500  # characters; CLIP reads fewer
+_MAX_FILE_BYTES = 2**24
 
 
 def novel_ids(names: Iterable[str], base_ids: Iterable[int]) -> tuple[int, ...]:
@@ -105,76 +112,178 @@ def display_name(name: str) -> str:
     return synonyms_of(name)[0]
 
 
-def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
-    """Read names from a preset, a text file or the text itself.
+def name_key(name: str) -> str:
+    """The same for names that differ only in case, spaces, Unicode form or invisible characters."""
+    visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
+    folded = unicodedata.normalize("NFKC", visible).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
-    Args:
-        source: "avsbench", "toy" or "everyday" (objects that make sounds); the path of a file; text
-            with names separated by commas or lines, where "#" starts a comment; or the names
-            themselves. "car|automobile" is one class with two synonyms, called "car" in results.
 
-    Returns:
-        The names, at least one, in their order and without duplicates; synonyms are joined by "|".
+def check_names(names: Iterable[str], origin: str) -> None:
+    """Check names whose positions are their ids, so that none can be left out.
 
     Raises:
-        ValueError: there is no name, a word belongs to two classes, the file is not text, or what
-            looks like a path is not a file.
+        ValueError: there is no name; one is empty, too long or not text; or two are equal (see
+            `name_key`).
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        _check_name(name, origin)
+        key = name_key(name)
+        if not key:
+            raise ValueError(f"{origin} has an empty name; each class needs one")
+        if key in known:
+            raise ValueError(f"{origin} has '{known[key]}' and '{name}'; rename one of them")
+        known[key] = name
+    if not known:
+        raise ValueError(f"{origin} has no names; give at least one")
+
+
+def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
+    """Read names from a preset, a file or the text itself.
+
+    Args:
+        source: "avsbench", "toy" or "everyday" (objects that make sounds); the path of a file;
+            text, see `parse_names`; or the names themselves. In a file, lines that start with "#"
+            are comments. "car|automobile" is one class with two synonyms, called "car" in results.
+
+    Returns:
+        See `unique_names`.
+
+    Raises:
+        ValueError: see `unique_names`; or the file is not text, or what looks like a path is not a
+            file.
     """
     if not isinstance(source, str):
-        return _unique(source, origin="the list")
-    origin = f"'{source.strip()}'"
-    if source.strip() in PRESETS:
-        return _preset(source.strip())
-    text = source
-    if "\n" not in source and os.path.isfile(source):
-        text = _read_text(source, origin)
-    elif _looks_like_a_path(source):
+        return unique_names(source, origin="the list")
+    if source.strip() in PRESETS or "\n" in source:
+        return parse_names(source)
+    origin = _quoted(source)
+    if os.path.isfile(source):
+        return unique_names(_split(_read_text(source, origin), origin), origin)
+    if _looks_like_a_path(source):
         raise ValueError(
             f"the vocabulary {origin} looks like a path, but there is no such file; give the path "
             "of a file, or names separated by commas"
         )
-    return _unique(_split(text), origin=origin)
+    return parse_names(source)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Read names from a preset or text; the text is never taken for a path.
+
+    Args:
+        text: a preset; names separated by commas or lines, in double quotes as in CSV if they
+            contain commas; or a JSON list of names.
+
+    Returns, Raises:
+        See `unique_names`.
+    """
+    if text.strip() in PRESETS:
+        return _preset(text.strip())
+    return unique_names(_split(text, _quoted(text)), _quoted(text))
+
+
+def format_names(names: Iterable[str]) -> str:
+    """Write names as the text from which `parse_names` reads them."""
+
+    def is_ambiguous(name: str) -> bool:
+        return name in PRESETS or name.startswith(("[", "{")) or not {",", '"'}.isdisjoint(name)
+
+    quoted = (name.replace('"', '""') for name in names)
+    return ", ".join(f'"{name}"' if is_ambiguous(name) else name for name in quoted)
+
+
+def unique_names(names: Iterable[str], origin: str) -> tuple[str, ...]:
+    """Keep the first of equal names (see `name_key`), and the same for synonyms.
+
+    Returns:
+        The names, at least one, in their order, with single spaces; synonyms are joined by "|".
+
+    Raises:
+        ValueError: there is no name, one is too long or not text, or a word is in two classes.
+    """
+    classes: dict[tuple[str, ...], str] = {}
+    words: set[str] = set()
+    for name in names:
+        _check_name(name, f"the vocabulary {origin}")
+        synonyms: dict[str, str] = {}
+        for word in synonyms_of(name):
+            synonyms.setdefault(name_key(word), " ".join(word.split()))
+        synonyms.pop("", None)
+        if not synonyms or tuple(synonyms) in classes:
+            continue
+        repeated = next((synonyms[key] for key in synonyms if key in words), None)
+        if repeated:
+            raise ValueError(f"the vocabulary {origin} has '{repeated}' in two classes; remove one")
+        words.update(synonyms)
+        classes[tuple(synonyms)] = SYNONYM_SEPARATOR.join(synonyms.values())
+    if not classes:
+        raise ValueError(
+            f"the vocabulary {origin} has no names; give names separated by commas, "
+            f"a file with one name per line, or one of {', '.join(PRESETS)}"
+        )
+    return tuple(classes.values())
+
+
+def _check_name(name: object, origin: str) -> None:
+    if not isinstance(name, str):
+        raise ValueError(f"{origin} has {_quoted(str(name))} among its names, expected text")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{origin} has a name of {len(name)} characters ({_quoted(name)}), the limit is "
+            f"{MAX_NAME_LENGTH}; separate names by commas or lines"
+        )
+    if any(unicodedata.category(c) in ("Cc", "Cs") and not c.isspace() for c in name):
+        raise ValueError(f"{origin} has control characters in {ascii(name)}; remove them")
+
+
+def _quoted(text: str) -> str:
+    """Text for a message: on one line, and not too long."""
+    text = " ".join(text.split())
+    return f"'{text[:60]}...'" if len(text) > 60 else f"'{text}'"
 
 
 def _preset(name: str) -> tuple[str, ...]:
     if name == "everyday":
         text = resources.files("ovavss_d2").joinpath("everyday_sounds.txt").read_text("utf-8")
-        return _unique(_split(text), origin=name)
+        return unique_names(_split(_without_comments(text), name), name)
     return {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES}[name]
 
 
 def _read_text(path: str, origin: str) -> str:
+    if os.path.getsize(path) > _MAX_FILE_BYTES:
+        raise ValueError(
+            f"{origin}: too large for a list of names, {_MAX_FILE_BYTES} bytes at most"
+        )
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return file.read()
+            return _without_comments(file.read())
     except UnicodeDecodeError as error:
         raise ValueError(f"{origin}: not a UTF-8 text file of names ({error.reason})") from error
 
 
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+
+
 def _looks_like_a_path(text: str) -> bool:
-    return text.strip().endswith(".txt") or (os.sep in text and "," not in text)
+    return text.strip().endswith((".txt", ".csv", ".json")) or (os.sep in text and "," not in text)
 
 
-def _split(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        yield from line.split("#", 1)[0].split(",")
-
-
-def _unique(names: Iterable[str], origin: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(filter(None, map(_normalized, names))))
-    if not names:
+def _split(text: str, origin: str) -> list[str]:
+    """Split a JSON list, or lines of CSV."""
+    try:
+        if not re.match(r"""\s*[\[{]\s*["'\[{\]}]""", text):
+            text = re.sub(r'"[ \t]+(?=,|$)', '"', text, flags=re.MULTILINE)
+            lines = (line + "\n" for line in text.splitlines())
+            return list(chain.from_iterable(csv.reader(lines, skipinitialspace=True, strict=True)))
+        names = json.loads(text)
+    except (csv.Error, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
-            f"the vocabulary {origin} has no names; give names separated by commas, "
-            f"a file with one name per line, or one of {', '.join(PRESETS)}"
-        )
-    words = [word for name in names for word in synonyms_of(name)]
-    repeated = next((word for word in words if words.count(word) > 1), None)
-    if repeated:
-        raise ValueError(f"the vocabulary {origin} has '{repeated}' in two classes; remove one")
+            f"the vocabulary {origin} has a wrong quote or bracket ({error}); give names separated "
+            'by commas, CSV with double quotes, or a JSON list ["dog", "cat"]'
+        ) from error
+    if not isinstance(names, list):
+        raise ValueError(f"the vocabulary {origin} is JSON, but not a list of names")
     return names
-
-
-def _normalized(name: str) -> str:
-    """A class with single spaces, and without empty and repeated synonyms."""
-    words = (" ".join(word.split()) for word in name.split(SYNONYM_SEPARATOR))
-    return SYNONYM_SEPARATOR.join(dict.fromkeys(filter(None, words)))

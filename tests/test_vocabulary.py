@@ -1,5 +1,8 @@
 """Names, base and novel classes, the palette, and reading of vocabularies."""
 
+import json
+import time
+
 import numpy as np
 import pytest
 
@@ -10,8 +13,12 @@ from ovavss_d2.vocabulary import (
     TOY_COLORS,
     TOY_NAMES,
     TOY_SHAPES,
+    check_names,
     display_name,
+    format_names,
+    name_key,
     novel_ids,
+    parse_names,
     parse_vocabulary,
     synonyms_of,
     voc_palette,
@@ -60,12 +67,17 @@ def test_palette_of_no_or_too_many_colors_is_an_error(n):
     [
         "red circle,blue square",
         "red  circle\nblue square\n",
-        "# two\nred circle # a\n\nblue square,",
+        "red circle\n\nblue square,",
+        '"red circle","blue square"',
+        ' "red circle" , blue square ',
+        '["red circle", "blue square"]',
+        '\n[\n"red circle",\n"blue square"\n]',
+        "red circle, Red  Circle,blue square,BLUE SQUARE, red\u200b circle",
     ],
 )
 def test_vocabulary_forms_mean_the_same(text, tmp_path):
     file = tmp_path / "names.txt"
-    file.write_text(text)
+    file.write_text(f"# two names\n  # or more\n{text}", encoding="utf-8")
     expected = ("red circle", "blue square")
     assert parse_vocabulary(text) == parse_vocabulary(str(file)) == expected
     assert parse_vocabulary([*expected, "red circle"]) == expected
@@ -90,12 +102,24 @@ def test_synonyms_are_one_class_named_by_the_first():
     ("source", "message"),
     [
         ("car|auto,auto", "has 'auto' in two classes"),
+        ("car|auto,AUTO", "has 'AUTO' in two classes"),
         ("names.txt", "no such file"),
         ("folder/names", "no such file"),
         ("/nowhere/names.txt", "no such file"),
         ("", "has no names"),
         (" , ,\n", "has no names"),
-        ("# nothing", "has no names"),
+        ("\u200b, \xa0", "has no names"),
+        ('"dog,cat', "a wrong quote or bracket"),
+        ('"big" dog,cat', "a wrong quote or bracket"),
+        ('["dog", "cat"', "a wrong quote or bracket"),
+        ("['dog', 'cat']", "a wrong quote or bracket"),
+        ("[" * 100_000, "a wrong quote or bracket"),
+        ('{"names": ["dog"]}', "JSON, but not a list"),
+        ('["dog", 3]', "has '3' among its names, expected text"),
+        (["dog", None], "has 'None' among its names, expected text"),
+        ("dog,c\x00at", r"control characters in 'c\\x00at'"),
+        (["dog", "\udcff"], "control characters"),
+        ("dog," + "cat " * 200, "a name of 800 characters"),
         ([], "has no names"),
     ],
 )
@@ -103,6 +127,55 @@ def test_wrong_vocabularies_are_refused_in_one_line(source, message):
     with pytest.raises(ValueError, match=message) as error:
         parse_vocabulary(source)
     assert "\n" not in str(error.value).replace(str(source), "")
+
+
+@pytest.mark.parametrize("text", ["names.txt", "./names.txt", "toy", "no/such/file.txt"])
+def test_text_of_a_stranger_is_never_a_path(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("names.txt", "toy"):
+        (tmp_path / name).write_text("secret")
+    assert parse_names(text) == (TOY_NAMES if text == "toy" else (text,))
+    assert parse_vocabulary("toy") == TOY_NAMES
+    assert parse_vocabulary("./toy") == parse_vocabulary("names.txt") == ("secret",)
+
+
+def test_number_signs_and_quoted_commas_belong_to_names(tmp_path):
+    names = ("C# flute", "#1 drum", "drum, bass", 'the "big" one', "it's")
+    assert parse_vocabulary('C# flute,#1 drum,"drum, bass","the ""big"" one",it\'s') == names
+    file = tmp_path / "names.json"
+    file.write_text(json.dumps(names))
+    assert parse_vocabulary(str(file)) == names
+
+
+@pytest.mark.parametrize(
+    "names", [("a", 'b "c"', "d,e"), ("toy",), ('["x"', "y"), ("[laughter]", "{z"), ("car|auto",)]
+)
+def test_formatted_names_are_read_again(names):
+    assert parse_names(format_names(names)) == names
+
+
+@pytest.mark.parametrize(
+    "twin", ["café", "cafe\u0301", "CAFÉ", " Café ", "ca\u00adfé", "\uff43\uff41\uff46é"]
+)
+def test_equal_names_are_one_class_in_the_first_spelling(twin):
+    assert parse_vocabulary(["café", twin, "dog"]) == ("café", "dog")
+    assert parse_vocabulary(["café|bar", f"{twin}|BAR|{twin}"]) == ("café|bar",)
+    assert name_key(twin) == name_key("café") != name_key("cafe")
+    with pytest.raises(ValueError, match="the data set has 'café' and '"):
+        check_names(["café", "dog", twin], "the data set")
+
+
+@pytest.mark.parametrize("names", [[], [""], ["dog", " "], ["dog", 3], ["dog", "x" * 999]])
+def test_names_with_ids_are_checked(names):
+    with pytest.raises(ValueError, match="^the data set has"):
+        check_names(names, "the data set")
+    check_names(AVSBENCH_NAMES, "the data set")
+
+
+def test_many_names_take_linear_time():
+    start = time.process_time()
+    assert len(parse_names(",".join(map(str, range(40_000))))) == 40_000
+    assert time.process_time() - start < 5
 
 
 def test_a_binary_vocabulary_file_is_refused(tmp_path):

@@ -6,7 +6,7 @@ In the shapes N counts images or crops, and `size` is the side of the image enco
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import open_clip
@@ -105,7 +105,7 @@ class FrozenClip(nn.Module):
         self,
         *,
         model: open_clip.CLIP,
-        tokenizer: Callable[[list[str]], Tensor],
+        tokenizer: open_clip.SimpleTokenizer,
         precision: str = "float32",
         cache: EmbeddingCache | None = None,
         description: dict | None = None,
@@ -113,7 +113,7 @@ class FrozenClip(nn.Module):
         """
         Args:
             model: `open_clip.CLIP`.
-            tokenizer: function of a list of K texts that returns int64 (K, length).
+            tokenizer: that of the model.
             precision: of the image encoder: "float32", or "half" where the device has it.
             cache: text embeddings on disk, in addition to those in memory.
             description: what text embeddings depend on besides the weights, for the cache.
@@ -166,16 +166,34 @@ class FrozenClip(nn.Module):
         """Embed K names by the mean over the prompts: float32 (K, D) of unit length.
 
         Each name is computed once.
+
+        Raises:
+            ValueError: see `check_names`.
         """
         names = tuple(names)
         if self._last is None or self._last[0] != names:
             new = [name for name in dict.fromkeys(names) if name not in self._names]
+            self.check_names(new)
             for start in range(0, len(new), NAMES_PER_PASS):
                 part = new[start : start + NAMES_PER_PASS]
                 self._names.update(zip(part, self._embed_or_read(part), strict=True))
             embeddings = torch.stack([self._names[name] for name in names])
             self._last = names, embeddings.to(self.mean.device)
         return self._last[1].to(self.mean.device)
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Check that the text encoder reads the names to their ends.
+
+        Raises:
+            ValueError: a name and its prompt have more tokens than the encoder's context.
+        """
+        for name in names:
+            tokens = 2 + len(self.tokenizer.encode(max(PROMPTS, key=len).format(name)))
+            if tokens > self.tokenizer.context_length:
+                raise ValueError(
+                    f"the name '{name[:40]}' ({len(name)} characters) has {tokens} tokens with its "
+                    f"prompt, but CLIP reads {self.tokenizer.context_length}; shorten it"
+                )
 
     def _embed_or_read(self, names: list[str]) -> Tensor:
         if self.cache is None:

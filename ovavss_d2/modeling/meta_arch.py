@@ -21,6 +21,7 @@ from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
 from ovavss_d2.modeling.windows import split_windows
+from ovavss_d2.vocabulary import synonyms_of, unique_names
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class OVAVSS(nn.Module):
         self.criterion = criterion
         self.classifier = classifier
         self.postprocessor = postprocessor
-        self.vocabulary = tuple(vocabulary)
+        self.set_vocabulary(vocabulary)
         self.training_vocabulary = tuple(training_vocabulary)
         self.size_divisibility = size_divisibility
         self.window = window
@@ -122,10 +123,11 @@ class OVAVSS(nn.Module):
         """Segment objects with these names from now on.
 
         Raises:
-            ValueError: there are no names.
+            ValueError: there are no names, or one is too long for CLIP.
         """
         if not names:
             raise ValueError("the vocabulary is empty; give at least one name")
+        self.classifier.clip.check_names([word for name in names for word in synonyms_of(name)])
         self.vocabulary = tuple(names)
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
@@ -262,13 +264,16 @@ def _clip_of(video: dict, indices: list[int]) -> dict:
 
 def vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
     """Names to segment: the config's, or those of the first test set."""
-    return tuple(cfg.MODEL.CLASSIFIER.VOCABULARY) or tuple(_metadata_of(cfg, "TEST").names)
+    if cfg.MODEL.CLASSIFIER.VOCABULARY:
+        return unique_names(cfg.MODEL.CLASSIFIER.VOCABULARY, "MODEL.CLASSIFIER.VOCABULARY")
+    return tuple(_metadata_of(cfg, "TEST").names)
 
 
 def training_vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
     """Names to train on: the config's, or the base names of the first training set."""
     if cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY:
-        return tuple(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY)
+        key = "MODEL.CLASSIFIER.TRAINING_VOCABULARY"
+        return unique_names(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY, key)
     metadata = _metadata_of(cfg, "TRAIN")
     return tuple(metadata.names[i - 1] for i in metadata.base_ids)
 

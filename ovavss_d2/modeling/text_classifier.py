@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ovavss_d2.modeling.clip import MAX_LOGIT_SCALE, FrozenClip
 from ovavss_d2.modeling.crop_classifier import CropClassifier
 from ovavss_d2.modeling.dense_classifier import DenseClassifier
-from ovavss_d2.vocabulary import synonyms_of
+from ovavss_d2.vocabulary import name_key, synonyms_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,19 @@ class ClassVocabulary(NamedTuple):
 def class_vocabulary(
     names: tuple[str, ...], background_names: tuple[str, ...], training_names: tuple[str, ...]
 ) -> ClassVocabulary:
-    """Split classes into words; a background name that is a synonym of a class is omitted."""
-    named = {word for name in names for word in synonyms_of(name)}
-    classes = [*names, *(name for name in background_names if name not in named)]
+    """Split classes into words; a background name that is a synonym of a class is omitted.
+
+    Names are compared by `name_key`.
+    """
+    named = {name_key(word) for name in names for word in synonyms_of(name)}
+    background = {name_key(name): name for name in reversed(background_names)}
+    classes = [*names, *(name for key, name in reversed(background.items()) if key not in named)]
     synonyms = [synonyms_of(name) for name in classes]
-    trained = set(training_names)
+    trained = {name_key(name) for name in training_names}
     return ClassVocabulary(
         words=tuple(word for words in synonyms for word in words),
         counts=tuple(len(words) for words in synonyms),
-        trained=tuple(not trained.isdisjoint(words) for words in synonyms),
+        trained=tuple(not trained.isdisjoint(map(name_key, words)) for words in synonyms),
     )
 
 

@@ -47,13 +47,20 @@ def test_a_name_is_the_normalized_mean_of_its_normalized_prompts(clip):
 
 def test_long_names_and_many_names_do_not_change_a_name(clip):
     alone = clip.encode_text(["dog"])
-    names = ["a very very long name of a thing " * 3, *map(str, range(20)), "dog"]
+    names = ["a very very long name of a thing " * 2, *map(str, range(20)), "dog"]
     clip.encode_text(names[:-1])
     separate = clip.encode_text(names)
     clip.model.load_state_dict(clip.model.state_dict())  # drops what is in memory
     together = clip.encode_text(names)
     assert torch.allclose(together[-1], alone[0], atol=1e-6)
     assert torch.allclose(separate, together, atol=1e-6)
+
+
+def test_a_name_that_clip_would_cut_is_refused(clip):
+    fits = "dog " * (32 - 2 - len(clip.tokenizer.encode(max(PROMPTS, key=len).format(""))))
+    clip.encode_text([fits])
+    with pytest.raises(ValueError, match="'dog dog.* has 33 tokens .* CLIP reads 32; shorten it"):
+        clip.encode_text(["cat", fits + "dog"])
 
 
 def counted(clip):

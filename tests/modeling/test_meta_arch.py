@@ -68,6 +68,20 @@ def test_an_empty_vocabulary_is_refused(model):
         model.set_vocabulary(())
 
 
+def test_names_too_long_for_clip_are_refused_and_the_vocabulary_is_kept(model):
+    before = model.vocabulary
+    with pytest.raises(ValueError, match="CLIP reads"):
+        model.set_vocabulary(("cat", "dog|" + "very " * 40 + "big dog"))
+    assert model.vocabulary == before
+
+
+def test_equal_names_of_the_config_are_one_class(cfg):
+    cfg.MODEL.CLASSIFIER.VOCABULARY = [*NAMES, NAMES[0].upper()]
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = [NAMES[0], NAMES[0].upper()]
+    model = build_model(cfg)
+    assert model.vocabulary == tuple(NAMES) and model.training_vocabulary == (NAMES[0],)
+
+
 @pytest.mark.parametrize("names", [(), ("nowhere",)])
 @pytest.mark.parametrize("part", ["TRAIN", "TEST"])
 def test_an_unknown_data_set_is_an_error_with_its_key(cfg, part, names):

@@ -195,3 +195,4 @@ def test_a_class_is_as_likely_as_its_most_likely_synonym(clip, window, choice):
 def test_synonyms_share_their_class_with_training_and_background_names():
     vocabulary = class_vocabulary(("cat|dog", "bird"), ("dog", "sky"), ("dog",))
     assert vocabulary == (("cat", "dog", "bird", "sky"), (2, 1, 1), (True, False, False))
+    assert vocabulary == class_vocabulary(("cat|dog", "bird"), ("Dog", "sky", "Sky"), ("DOG",))
