@@ -1,8 +1,11 @@
 """How scripts report a user's mistake: one line on stderr and exit code 1."""
 
+import multiprocessing
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,16 +22,40 @@ def one_line_errors() -> Iterator[None]:
     """Report a user's mistake as one line and exit with code 1; for `with` or as a decorator.
 
     With the environment variable OVAVSS_DEBUG=1 the error keeps its traceback. Ctrl-C exits with
-    code 130. Other exceptions are bugs and keep their traceback.
+    code 130, and SIGTERM with code 143, after `finally` blocks have removed temporary files. Other
+    exceptions are bugs and keep their traceback.
     """
     try:
-        yield
+        with _exit_on_sigterm():
+            yield
     except USER_ERRORS as error:
         if debugging():
             raise
         _exit(f"error: {one_line(error)}", 1)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit in the main thread of a program.
+
+    Processes that it starts end at once: one that waits for the others could not raise anything.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or multiprocessing.parent_process() is not None:
+        yield
+        return
+
+    def leave(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def debugging() -> bool:

@@ -74,5 +74,5 @@ def write_label_map(path: str | os.PathLike, ids: np.ndarray, palette: np.ndarra
     """Write ids (H, W), at most 255, as an indexed PNG with an RGB palette (K, 3)."""
     image = Image.fromarray(ids.astype(np.uint8))
     image.putpalette(palette.tobytes())
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=False) as temporary:
         image.save(temporary)

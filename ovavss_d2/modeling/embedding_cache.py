@@ -92,7 +92,7 @@ class EmbeddingCache:
         """Write an entry; if the disk is full or read-only, the run continues without it."""
         values = embedding.numpy().astype("<f4").tobytes()
         try:
-            with atomic_path(path) as temporary:
+            with atomic_path(path, durable=False) as temporary:  # the checksum tells
                 temporary.write_bytes(values + _checksum(values))
         except OSError as error:
             if not self._write_failed:  # one warning is enough

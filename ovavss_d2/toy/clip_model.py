@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes, roi_align
 from tqdm import trange
 
-from ovavss_d2.files import atomic_path, write_json
+from ovavss_d2.files import write_json, write_torch
 from ovavss_d2.toy.masks import background_masks, rough_masks
 from ovavss_d2.toy.scene import TOY_SIZE, color_of, draw_scene, render, shape_of
 from ovavss_d2.vocabulary import (
@@ -120,8 +120,7 @@ def train_toy_clip(
         _fit(model, draw_scenes(rng, min(scenes, steps * BATCH)), steps)
     write_json(folder / "toy_clip.json", ARCHITECTURE)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
-    with atomic_path(folder / "toy_clip.pt") as path:
-        torch.save(weights, path)
+    write_torch(folder / "toy_clip.pt", weights)
 
 
 def _build() -> open_clip.CLIP:

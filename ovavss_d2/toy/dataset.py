@@ -11,7 +11,6 @@ A clip depends on (seed, split, index) alone. Its folder is renamed when it is c
 
 import csv
 import json
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from scipy.io import wavfile
 
 from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET, SPLITS
 from ovavss_d2.data.parallel import map_in_processes
-from ovavss_d2.files import atomic_path, write_json
+from ovavss_d2.files import atomic_folder, atomic_path, write_json
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.scene import TOY_SIZE, draw_scene, render
@@ -145,20 +144,18 @@ def write_clip(clip: ToyClip, *, toy: Path, size: tuple[int, int]) -> dict[str, 
     scene = draw_scene(clip.rng(1), schedule.visible, size, clip.seconds)
     frames, ids = render(scene, np.arange(clip.seconds, dtype=float))
     truth = [np.where(np.isin(i, now), i, 0) for i, now in zip(ids, schedule.sounding, strict=True)]
-    draft = folder.with_name(folder.name + ".part")
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "frames").mkdir(parents=True)
-    (draft / "labels_rgb").mkdir()
-    for i, frame in enumerate(frames):
-        _write_image(draft / "frames" / f"{i}.jpg", frame)
-    for i, label in enumerate(truth[: clip.labeled]):
-        _write_image(draft / "labels_rgb" / f"{i}.png", voc_palette(len(TOY_NAMES) + 1)[label])
-    audio = draw_audio(clip.rng(2), schedule.audible())
-    wavfile.write(draft / "audio.wav", SAMPLE_RATE, audio)
-    visible = toy / "visible" / f"{clip.uid}.npz"
-    visible.parent.mkdir(exist_ok=True)
-    np.savez_compressed(visible, ids=ids)
-    draft.rename(folder)
+    with atomic_folder(folder) as draft:
+        (draft / "frames").mkdir()
+        (draft / "labels_rgb").mkdir()
+        for i, frame in enumerate(frames):
+            _write_image(draft / "frames" / f"{i}.jpg", frame)
+        for i, label in enumerate(truth[: clip.labeled]):
+            _write_image(draft / "labels_rgb" / f"{i}.png", voc_palette(len(TOY_NAMES) + 1)[label])
+        audio = draw_audio(clip.rng(2), schedule.audible())
+        wavfile.write(draft / "audio.wav", SAMPLE_RATE, audio)
+        visible = toy / "visible" / f"{clip.uid}.npz"
+        visible.parent.mkdir(exist_ok=True)
+        np.savez_compressed(visible, ids=ids)
     return row
 
 

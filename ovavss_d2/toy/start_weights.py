@@ -22,7 +22,7 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 from tqdm import trange
 
-from ovavss_d2.files import atomic_path
+from ovavss_d2.files import write_torch
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import PITCHES, draw_audio
 from ovavss_d2.toy.clip_model import Scenes, draw_scenes
@@ -72,8 +72,7 @@ def train_start_weights(
         _train_audio_encoder(model.audio_encoder, rng, min(steps, AUDIO_STEPS))
     state = model.state_dict()
     saved = [key for key in state if key.startswith(_SAVED) and _DROPPED not in key]
-    with atomic_path(path) as draft:
-        torch.save({"model": {key: state[key] for key in saved}}, draft)
+    write_torch(path, {"model": {key: state[key] for key in saved}})
 
 
 def _train_backbone(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, steps: int) -> None:

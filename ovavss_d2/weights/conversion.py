@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ovavss_d2.files import atomic_path
+from ovavss_d2.files import atomic_path, write_torch
 from ovavss_d2.weights.files import read_weights
 from ovavss_d2.weights.layouts import LAYOUTS, ORIGIN, PARTS, layout_of, to_layout, to_own_layout
 
@@ -77,16 +77,17 @@ def _write(path: str, content: dict[str, Any]) -> None:
         raise ValueError(
             f"'{path}': only the layouts {' and '.join(PART_LAYOUTS)} can be safetensors; use .pth"
         )
+    if suffix not in (".safetensors", ".pkl"):
+        write_torch(path, content)
+        return
     with atomic_path(path) as temporary:
         if suffix == ".safetensors":
             from safetensors.torch import save_file
 
             save_file({name: x.contiguous() for name, x in content.items()}, temporary)
-        elif suffix == ".pkl":
+        else:
             with open(temporary, "wb") as file:
                 pickle.dump(_as_arrays(content) | {"__author__": "ovavss_d2"}, file, protocol=4)
-        else:
-            torch.save(content, temporary)
 
 
 def _as_arrays(content: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_deleted_and_corrupted_entries_are_computed_again(cache, caplog):
 
 
 def test_a_full_disk_costs_only_the_entries_and_one_warning(cache, monkeypatch, caplog):
-    def full(path):
+    def full(path, **_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(embedding_cache, "atomic_path", full)

@@ -18,16 +18,31 @@ STEPS = ["--clip-steps", "2", "--start-steps", "2"]
 OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", *STEPS]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Read-only output of `prepare_toy.py`."""
-    folder = tmp_path_factory.mktemp("datasets")
+def prepare(folder):
+    """Run `prepare_toy.py`."""
     video = videos.ToyVideo(("red square", "blue star"), ((1, ("red square",)),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(videos, "VIDEOS", {"short": video})
         patch.setattr(videos, "SIZE", (48, 64))
         load_script("datasets/prepare_toy.py").main(["--root", str(folder), *OPTIONS])
     return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Read-only output of `prepare_toy.py`."""
+    return prepare(tmp_path_factory.mktemp("datasets"))
+
+
+def test_two_preparations_give_the_same_bytes(root, tmp_path):
+    torch.manual_seed(7)  # must not matter
+    prepare(tmp_path)
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (root, tmp_path)
+    )
+    assert [name for name in first if first[name] != second.get(name)] == []
+    assert first.keys() == second.keys()
 
 
 def test_one_command_writes_everything(root):

@@ -119,12 +119,13 @@ def test_an_interrupted_run_resumes_and_keeps_finished_clips(tmp_path):
     toy = tmp_path / "toy"
     whole = bytes_below(toy)
     lost, kept = ToyClip(0, "train", 0), ToyClip(0, "train", 1)
-    folder_of(toy, lost).rename(folder_of(toy, lost).with_name(f"{lost.uid}.part"))
-    (folder_of(toy, lost).with_name(f"{lost.uid}.part") / "stray").write_text("half-written")
+    hidden = folder_of(toy, lost).with_name(".0123456789abcdef.partial")
+    folder_of(toy, lost).rename(hidden)
+    (hidden / "stray").write_text("half-written")
     (toy / "AVSBench-semantic" / "metadata.csv").unlink()
     mark = folder_of(toy, kept) / "mark"
     mark.write_text("not written anew")
-    write_toy(tmp_path, counts, size=SIZE, workers=1)
+    write_toy(tmp_path, counts, size=SIZE, workers=2)  # other processes, as in another run
     assert mark.exists()
     mark.unlink()
     assert bytes_below(toy) == whole
