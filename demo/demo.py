@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import USER_ERRORS, debugging, one_line, one_line_errors
 from ovavss_d2.inference.writing import OUTPUTS, output_paths
-from ovavss_d2.media.source import Source, expand_inputs, open_source
+from ovavss_d2.media.source import Source, check_frame_rate, expand_inputs, open_source
 from ovavss_d2.segmenter import Segmenter
 
 
@@ -119,8 +119,8 @@ def write(segmenter: Segmenter, source: Source, args: argparse.Namespace) -> Non
 def run(arguments: Sequence[str] | None = None) -> None:
     """Process all inputs."""
     args = parse_arguments(arguments)
-    if not args.fps > 0:
-        raise ValueError(f"--fps is {args.fps}, expected a positive number of frames per second")
+    check_frame_rate(args.fps, "--fps")
+    check_frame_rate(args.picture_rate, "--picture-rate")
     sources, failures = open_inputs(args)
     if sources:
         if not torch.cuda.is_available():

@@ -23,7 +23,7 @@ from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, ProgressCallback, WrittenResults, write_results
 from ovavss_d2.media.audio import resample
 from ovavss_d2.media.audio_pairing import FrameWithAudio, check_pairing, pair_frames
-from ovavss_d2.media.source import Source, open_source
+from ovavss_d2.media.source import Source, check_frame_rate, open_source
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.modeling.windows import split_windows
 from ovavss_d2.vocabulary import display_name, parse_vocabulary
@@ -132,7 +132,7 @@ class Segmenter:
 
         Args:
             video: a path (see `open_source`), an opened source, or frames, uint8 (T, H, W, 3) RGB.
-            fps: frames per second to segment, of a path or a source.
+            fps: frames per second to segment, of a path or a source; at most its own rate.
             times: of frames in memory: T ascending seconds; None: 0, 1, 2, ...
             audio: of frames in memory: (S,) or (S, channels), int16 or float in [-1, 1], from time
                 0 on; None: silence.
@@ -150,10 +150,7 @@ class Segmenter:
             paired = pair_frames(frames, [_mono_16khz(audio, sample_rate)], self.pairing)
             return self._segment(paired)
         source = open_source(video) if isinstance(video, str | os.PathLike) else video
-        if not fps > 0:
-            raise ValueError(f"fps is {fps}, expected a positive number of frames per second")
-        paired = pair_frames(source.frames(fps), _audio_of(source), self.pairing)
-        return self._segment(prefetch(paired, self.window))
+        return self._segment_source(source, _sampled_frames(source, fps)[0])
 
     def write(
         self,
@@ -171,7 +168,8 @@ class Segmenter:
             video: a path (see `open_source`), or an opened source.
             folder: for `<name>.mp4`, `<name>.jpg` (contact sheet), `<name>_labels/` (one PNG per
                 segmented frame) and `<name>.json`; created if missing.
-            fps: frames per second to segment; masks are propagated to the frames between.
+            fps: frames per second to segment, at most the video's own rate; masks are propagated to
+                the frames between.
             outputs: some of "video", "sheet", "labels" and "json".
             keep_partial: after an error or an interruption, keep the partial results under
                 `<name>.partial.*`; otherwise nothing is left.
@@ -185,9 +183,10 @@ class Segmenter:
             ValueError: it cannot be read or written.
         """
         source = open_source(video) if isinstance(video, str | os.PathLike) else video
+        frames, fps = _sampled_frames(source, fps)
         return write_results(
             source,
-            self(source, fps=fps),
+            self._segment_source(source, frames),
             folder,
             names=self.names,
             fps=fps,
@@ -195,6 +194,12 @@ class Segmenter:
             keep_partial=keep_partial,
             progress=progress,
         )
+
+    def _segment_source(
+        self, source: Source, frames: Iterator[tuple[float, np.ndarray]]
+    ) -> Iterator[FrameResult]:
+        paired = pair_frames(frames, _audio_of(source), self.pairing)
+        return self._segment(prefetch(paired, self.window))
 
     def _segment(self, frames: Iterator[FrameWithAudio]) -> Iterator[FrameResult]:
         done = 0
@@ -245,6 +250,22 @@ def _checked_threshold(threshold: float) -> float:
     return float(threshold)
 
 
+def _sampled_frames(source: Source, fps: float) -> tuple[Iterator[tuple[float, np.ndarray]], float]:
+    """The frames of a source to segment, and how many per second.
+
+    No frame is segmented twice, except that one which is displayed for several seconds is segmented
+    once a second, each time with the audio of that second.
+    """
+    highest = max(source.rate, 1.0)
+    if check_frame_rate(fps, "fps") <= highest:
+        return source.frames(fps), fps
+    logger.warning(
+        "'%s' has %.4g frames per second: %.4g are segmented, not %.4g.",
+        *(source.path, source.rate, highest, fps),
+    )
+    return source.frames(None if source.rate >= 1 else highest), highest
+
+
 def _timed_frames(
     frames: np.ndarray, times: Sequence[float] | None
 ) -> Iterator[tuple[float, np.ndarray]]:
@@ -253,6 +274,8 @@ def _timed_frames(
     times = range(len(frames)) if times is None else times
     if len(times) != len(frames):
         raise ValueError(f"{len(times)} times for {len(frames)} frames, expected one per frame")
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ValueError("the times of the frames are not ascending seconds; sort the frames")
     return zip(map(float, times), frames, strict=True)
 
 

@@ -1,5 +1,7 @@
 """The segmenter: files and arrays, the evaluation's label maps, typed results, one-line errors."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ovavss_d2 import segmenter as module
 from ovavss_d2.data.augmentation import build_augmentation
 from ovavss_d2.data.folder import load_folder
 from ovavss_d2.data.mapper import AVSClipMapper
+from ovavss_d2.media.source import open_source
 from ovavss_d2.segmenter import FrameResult, Segmenter
 from tests.helpers.clips import NAMES
 from tests.helpers.small import small_config
@@ -161,5 +164,35 @@ def test_wrong_arguments_give_an_error(build, tmp_path, options, message):
         build()(make_frames(2, 1), **options)
     with pytest.raises(ValueError, match="expected uint8"):
         build()(np.zeros((2, 3, 4)))
-    with pytest.raises(ValueError, match="fps is 0"):
-        build()(write_video(tmp_path / "v.mp4", (1,)), fps=0)
+    video = write_video(tmp_path / "v.mp4", (1,))
+    for fps in (0, -1, 1e-9, 1e9, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"fps is {fps}, expected 0.001 to 1000"):
+            build()(video, fps=fps)
+        with pytest.raises(ValueError, match=f"fps is {fps}, expected 0.001 to 1000"):
+            build().write(video, tmp_path / "out", fps=fps)
+    assert not (tmp_path / "out").exists()
+    for times in ([1.0, 0.0], [0.0, np.inf], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="not ascending seconds"):
+            build()(make_frames(2, 1), times=times)
+
+
+@pytest.mark.parametrize("rate", [4, 25])
+def test_above_its_rate_each_frame_of_a_video_is_segmented_once(build, tmp_path, caplog, rate):
+    video = write_video(tmp_path / "v.mp4", (1, 0), rate=rate)
+    results = list(build()(video, fps=rate * 6.25))
+    assert [result.time for result in results] == pytest.approx(np.arange(2 * rate) / rate)
+    assert caplog.messages == [
+        f"'{video}' has {rate} frames per second: {rate} are segmented, not {rate * 6.25:.4g}."
+    ]
+    build().write(video, tmp_path / "out", fps=999.0, outputs=["json"])
+    content = json.loads((tmp_path / "out" / "v.json").read_text())
+    assert content["info"]["fps"] == rate and content["videos"][0]["length"] == 2 * rate
+    assert [(span["start"], span["end"]) for span in content["sounding"]] == [(0, 1)] * 2
+
+
+def test_frames_of_several_seconds_are_segmented_at_most_once_a_second(build, tmp_path):
+    for i in range(2):
+        Image.fromarray(make_frames(1, 1)[0]).save(tmp_path / f"{i}.png")
+    slides = open_source(tmp_path, image_rate=0.5)
+    for fps in (1.0, 30.0):
+        assert [result.time for result in build()(slides, fps=fps)] == [0, 1, 2, 3]

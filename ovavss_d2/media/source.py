@@ -17,6 +17,15 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac")
 STILL_RATE = 10.0  # frames per second of the video that is made of one image
 STILL_SECONDS = 1.0  # duration of an image without audio
+FRAME_RATES = (0.001, 1000.0)  # frames per second that can be asked for
+
+
+def check_frame_rate(rate: float, name: str) -> float:
+    """Return a rate in frames per second, or raise a ValueError if it is not in `FRAME_RATES`."""
+    low, high = FRAME_RATES
+    if not low <= rate <= high:
+        raise ValueError(f"{name} is {rate}, expected {low:g} to {high:g} frames per second")
+    return rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +101,7 @@ def open_source(
 
 
 def _open_folder(folder: Path, track: AudioTrack | None, rate: float) -> ImageFiles:
-    if not rate > 0:
-        raise ValueError(f"the image rate is {rate}, expected a positive number per second")
+    check_frame_rate(rate, "the image rate")
     files = _files_with_ending(folder, IMAGE_ENDINGS)
     if not files and (folder / "frames").is_dir():
         files = _files_with_ending(folder / "frames", IMAGE_ENDINGS)
