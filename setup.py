@@ -37,9 +37,10 @@ setup(
         "numpy>=2.0,<3",
         "scipy>=1.14,<2",
         "shapely>=2,<3",  # fvcore crops polygons with it
-        "av>=15,<19",
+        "av>=17,<19",  # 15 and 16 convert BT.709 with the matrix of BT.601
         "matplotlib>=3.9,<4",
-        "pillow>=11,<13",
+        "pillow>=11.3,<13",  # reads AVIF
+        "pi-heif>=1,<2",  # HEIC for Pillow
         "pyyaml>=6,<7",
         "tabulate>=0.9,<1",
         "tensorboard>=2.18,<3",

@@ -68,7 +68,8 @@ def write_screenshot(url: str, video: str, at: float, path: str) -> None:
         )
         driver.execute_script("window.scrollTo(0, 0)")
         time.sleep(3)  # the browser seeks
-        screenshot = Image.open(io.BytesIO(driver.get_screenshot_as_png()))
+        data = io.BytesIO(driver.get_screenshot_as_png())
+        screenshot = Image.open(data, formats=["PNG"])
         screenshot.convert("RGB").save(path, quality=90)
     finally:
         driver.quit()

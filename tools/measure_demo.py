@@ -93,11 +93,11 @@ def write_minute(path: Path, rate: int) -> Path:
 
 def write_hour(minute: Path, path: Path) -> Path:
     """Write a video of one hour that repeats the packets of a minute."""
-    with av.open(str(path), "w") as output:
-        with av.open(str(minute)) as source:
+    with av.open(f"file:{path}", "w") as output:
+        with av.open(f"file:{minute}") as source:
             streams = {x.index: output.add_stream_from_template(x) for x in source.streams}
         for i in range(60):
-            with av.open(str(minute)) as source:
+            with av.open(f"file:{minute}") as source:
                 for packet in source.demux():
                     if packet.dts is None or packet.pts is None or packet.time_base is None:
                         continue

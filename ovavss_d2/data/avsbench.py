@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ImageOps
 
-from ovavss_d2.data.label_maps import IMAGE_ERRORS, read_labels, resize_labels
+from ovavss_d2.data.label_maps import read_labels, resize_labels
 from ovavss_d2.data.masks import annotations_from_labels
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.media.images import open_image
 
 logger = logging.getLogger(__name__)
 
@@ -201,17 +202,18 @@ def _find_frames(
 
 
 def frame_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Decode a whole frame and return its (width, height).
+    """Decode a whole frame and return its (width, height), upright.
 
     Raises:
         ValueError: the file is missing, not an image, or truncated.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, "frame") as image:
+            ImageOps.exif_transpose(image, in_place=True)
             image.load()
             return image.size
-    except IMAGE_ERRORS as error:
-        raise ValueError(f"'{path}': broken frame ({error})") from error
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from error
 
 
 def audio_problem(path: str | os.PathLike, last_time: float) -> str | None:

@@ -10,10 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ovavss_d2.files import atomic_path
+from ovavss_d2.media.images import LABEL_FORMATS, open_image
 from ovavss_d2.vocabulary import voc_palette
 
-# What Pillow raises for broken images.
-IMAGE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _UNKNOWN = 255  # id of colors outside the palette
 
 
@@ -51,15 +50,10 @@ def read_labels(path: str | os.PathLike, num_colors: int) -> tuple[np.ndarray, i
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not an image.
+        ValueError: it is not a PNG image, or damaged.
     """
-    try:
-        with Image.open(path) as image:
-            colors = np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}': no such label image") from error
-    except IMAGE_ERRORS as error:
-        raise ValueError(f"'{path}': broken label image ({error})") from error
+    with open_image(path, "label image", LABEL_FORMATS) as image:
+        colors = np.asarray(image.convert("RGB"))
     return labels_from_colors(colors, num_colors)
 
 

@@ -26,7 +26,7 @@ from ovavss_d2.data.clip_sampler import ClipDataset, ClipSampler
 from ovavss_d2.data.masks import decode_masks
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_pairing import audio_at_times, check_pairing
-from ovavss_d2.media.source import read_image
+from ovavss_d2.media.images import read_image
 
 TEST_AUDIO = ("own", "silence", "other")
 

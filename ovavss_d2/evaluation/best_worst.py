@@ -17,7 +17,7 @@ from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_pr
 from ovavss_d2.evaluation.previews import CELL, evenly_spaced
 from ovavss_d2.files import atomic_path
 from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, stack, text_box
-from ovavss_d2.media.source import read_image
+from ovavss_d2.media.images import read_image
 
 MAX_VIDEOS = 6  # best ones, and as many worst ones
 MAX_FRAMES = 5  # of a video, evenly spaced

@@ -25,7 +25,7 @@ from ovavss_d2.media.drawing import (
     stack,
     text_box,
 )  # fmt: skip
-from ovavss_d2.media.source import read_image
+from ovavss_d2.media.images import read_image
 
 MAX_FRAMES = 10  # of a video, evenly spaced
 CELL = (96, 128)  # height and width of a frame

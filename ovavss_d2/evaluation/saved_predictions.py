@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
-from PIL import Image
 
-from ovavss_d2.data.label_maps import IMAGE_ERRORS, labels_from_colors
+from ovavss_d2.data.label_maps import labels_from_colors
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+from ovavss_d2.media.images import LABEL_FORMATS, open_image
 
 _GRAY_MODES = ("1", "L", "I", "I;16", "I;16B")
 
@@ -86,14 +86,11 @@ def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
     """Read class ids, int32 (H, W), from a gray or color image.
 
     Raises:
-        ValueError: it is not an image, or has an id or color without a class.
+        ValueError: it is not a PNG image, or has an id or color without a class.
     """
-    try:
-        with Image.open(path) as image:
-            is_gray = image.mode in _GRAY_MODES
-            pixels = np.asarray(image if is_gray else image.convert("RGB"))
-    except IMAGE_ERRORS as error:
-        raise ValueError(f"'{path}': broken label map ({error})") from error
+    with open_image(path, "label map", LABEL_FORMATS) as image:
+        is_gray = image.mode in _GRAY_MODES
+        pixels = np.asarray(image if is_gray else image.convert("RGB"))
     if not is_gray:
         ids, unknown = labels_from_colors(pixels, num_classes)
         if unknown:

@@ -18,6 +18,9 @@ import torch
 
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 
+# FFmpeg selects a format by a file's content. Formats that open further files are not read.
+_PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sdp", "webm_dash_manifest"}
+_FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS))
 _CLOCK_JITTER = 0.005  # seconds by which a frame may miss the end of the one before it
 _FILTER_REACH = 1024  # samples; more than half the length of the resampling filter, up to 192 kHz
 
@@ -35,7 +38,8 @@ def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.
     if not os.path.isfile(path):
         raise FileNotFoundError(f"'{path}': no such {kind} file")
     try:
-        with av.open(path) as container:
+        # Without "file:", the part of a name before a colon would be a protocol.
+        with av.open(f"file:{path}", options={"format_whitelist": _FORMATS}) as container:
             yield container
     except av.FFmpegError as error:
         raise ValueError(f"'{path}': not a readable {kind} file ({error.strerror})") from error

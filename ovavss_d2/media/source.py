@@ -8,13 +8,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ovavss_d2.media.audio import AudioTrack, open_audio
+from ovavss_d2.media.images import open_image, read_image
 from ovavss_d2.media.video import TIME_TOLERANCE, Source, open_video
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heic",
+    ".heif",
+)
 AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac")
+_ANIMATED_FORMATS = ("AVIF", "PNG")  # whose animations FFmpeg decodes
 STILL_RATE = 10.0  # frames per second of the video that is made of one image
 STILL_SECONDS = 1.0  # duration of an image without audio
 FRAME_RATES = (0.001, 1000.0)  # frames per second that can be asked for
@@ -47,26 +59,17 @@ class ImageFiles(Source):
             yield k / rate, image
 
 
-def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read an image, upright, resized to `size` (H, W) if given: uint8 (H, W, 3) RGB.
+@dataclass(frozen=True, kw_only=True)
+class StillImage(Source):
+    """One image, displayed for as long as its audio."""
 
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: it is damaged, or not an image.
-    """
-    try:
-        with Image.open(path) as file:
-            ImageOps.exif_transpose(file, in_place=True)
-            image = file.convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}': no such image") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"'{path}': not a readable image") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"'{path}': damaged image ({error})") from error
-    if size is not None and size != (image.height, image.width):
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.array(image)
+    image: np.ndarray  # uint8 (H, W, 3) RGB
+
+    def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        """Repeat the image at the times k / fps (None: k / rate)."""
+        rate = self.rate if fps is None else fps
+        for k in range(max(1, round(self.duration * rate))):
+            yield k / rate, self.image
 
 
 def open_source(
@@ -80,7 +83,7 @@ def open_source(
 
     Args:
         path: a video; a folder of images (or with a subfolder `frames` of them, as in AVSBench),
-            in the order of the numbers in their names; or an image.
+            in the order of the numbers in their names; an image; or audio with a cover image.
         audio: a file whose audio is used instead of the input's own. By default a folder's audio is
             the one audio file in it, an image's the one of the same name in the same folder.
         audio_index: which audio track of a video, from 0; None: the file's default.
@@ -94,10 +97,24 @@ def open_source(
     track = None if audio is None else open_audio(audio)
     if path.is_dir():
         return _open_folder(path, track, image_rate)
-    if path.suffix.lower() in IMAGE_ENDINGS:
+    if _is_image(path):
         return _open_image(path, track)
     video = open_video(path, audio_index=audio_index)
-    return video if track is None else replace(video, audio_track=track)
+    if track is not None:
+        video = replace(video, audio_track=track)
+    if video.is_cover:
+        _, image = next(video.frames())
+        return _still_image(path, image, video.audio_track)
+    return video
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is a still image, by its content: FFmpeg opens those as videos."""
+    try:
+        with open_image(path) as image:
+            return image.format not in _ANIMATED_FORMATS or getattr(image, "n_frames", 1) == 1
+    except (FileNotFoundError, ValueError):
+        return path.suffix.lower() in IMAGE_ENDINGS  # a missing or damaged one
 
 
 def _open_folder(folder: Path, track: AudioTrack | None, rate: float) -> ImageFiles:
@@ -114,29 +131,35 @@ def _open_folder(folder: Path, track: AudioTrack | None, rate: float) -> ImageFi
                 f"'{folder}': contains {len(audio_files)} audio files; name one with --sound"
             )
         track = open_audio(audio_files[0]) if audio_files else None
-    return _image_files(folder, files, 1 / rate, rate, track)
-
-
-def _open_image(path: Path, track: AudioTrack | None) -> ImageFiles:
-    if track is None:
-        candidates = [path.with_suffix(ending) for ending in AUDIO_ENDINGS]
-        track = next((open_audio(file) for file in candidates if file.is_file()), None)
-    duration = STILL_SECONDS if track is None else max(track.duration(), 1 / STILL_RATE)
-    return _image_files(path, [str(path)], duration, STILL_RATE, track)
-
-
-def _image_files(
-    path: Path, files: list[str], seconds: float, rate: float, track: AudioTrack | None
-) -> ImageFiles:
     height, width = read_image(files[0]).shape[:2]
     return ImageFiles(
-        path=str(path),
+        path=str(folder),
         files=tuple(files),
-        display_seconds=seconds,
+        display_seconds=1 / rate,
         height=height,
         width=width,
         rate=rate,
-        duration=len(files) * seconds,
+        duration=len(files) / rate,
+        audio_track=track,
+    )
+
+
+def _open_image(path: Path, track: AudioTrack | None) -> StillImage:
+    if track is None:
+        candidates = [path.with_suffix(ending) for ending in AUDIO_ENDINGS]
+        track = next((open_audio(file) for file in candidates if file.is_file()), None)
+    return _still_image(path, read_image(path), track)
+
+
+def _still_image(path: Path, image: np.ndarray, track: AudioTrack | None) -> StillImage:
+    height, width = image.shape[:2]
+    return StillImage(
+        path=str(path),
+        image=image,
+        height=height,
+        width=width,
+        rate=STILL_RATE,
+        duration=STILL_SECONDS if track is None else max(track.duration(), 1 / STILL_RATE),
         audio_track=track,
     )
 
@@ -147,6 +170,9 @@ def _files_with_ending(folder: Path, endings: tuple[str, ...]) -> list[str]:
         for file in folder.iterdir()
         if file.suffix.lower() in endings and not file.name.startswith(".")
     ]
+    for file in found:
+        if not file.is_file():
+            raise ValueError(f"'{file}': not a regular file; remove it from the folder")
     return [str(file) for file in sorted(found, key=_by_numbers)]
 
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from ovavss_d2.media.audio import AudioTrack, check_decoder, open_container, select_audio_stream
 
@@ -54,6 +55,7 @@ class Video(Source):
     """A video file."""
 
     origin: float  # time of the first frame on the file's own clock
+    is_cover: bool = False  # the only frame is the cover image of an audio file
 
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Decode the frames."""
@@ -65,19 +67,21 @@ class Video(Source):
     def _timed_frames(
         self, container: av.container.InputContainer
     ) -> Iterator[tuple[float, av.VideoFrame]]:
-        stream = container.streams.best("video")
-        assert isinstance(stream, av.VideoStream)
+        stream = _select_stream(container)
+        assert stream is not None
         stream.thread_type = "AUTO"
         for i, frame in enumerate(container.decode(stream)):
             # Raw streams have no times.
             yield (i / self.rate if frame.time is None else frame.time - self.origin), frame
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
-        turns = _quarter_turns(frame)
-        width, height = (self.height, self.width) if turns % 2 else (self.width, self.height)
+        swapped, step_y, step_x = _orientation(frame)
+        width, height = (self.height, self.width) if swapped else (self.width, self.height)
         if (frame.width, frame.height) != (width, height):  # the size changed within the stream
             frame = frame.reformat(width=width, height=height)
-        return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+        image = frame.to_ndarray(format="rgb24")
+        image = image.swapaxes(0, 1) if swapped else image
+        return np.ascontiguousarray(image[::step_y, ::step_x])
 
 
 def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Video:
@@ -89,18 +93,17 @@ def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Vi
     """
     path = os.fspath(path)
     with open_container(path, "video") as container:
-        stream = container.streams.best("video")
+        stream = _select_stream(container)
         if stream is None:
             only = ", only audio" if container.streams.audio else ""
             raise ValueError(f"'{path}': has no video track{only}")
         check_decoder(stream, path)
-        assert isinstance(stream, av.VideoStream)
         frame = next(container.decode(stream), None)
         if frame is None:
             raise ValueError(f"'{path}': has no frames")
         width, height = frame.width, frame.height
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        if _quarter_turns(frame) % 2:
+        if _orientation(frame)[0]:
             width, height, aspect = height, width, 1 / aspect
         origin = float(frame.time or 0.0)
         duration = (container.duration or 0) / av.time_base
@@ -113,6 +116,7 @@ def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Vi
             rate=float(stream.average_rate or stream.guessed_rate or 25),
             duration=duration,
             origin=origin,
+            is_cover=_is_cover(stream),
             audio_track=_select_audio(container, path, origin, audio_index),
             aspect=aspect,
         )
@@ -131,8 +135,34 @@ def _select_audio(
     return AudioTrack(path, origin, index or 0)
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4  # counterclockwise, as in NumPy
+def _select_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The default video track; without one, the cover image."""
+    best = container.streams.best("video")
+    assert best is None or isinstance(best, av.VideoStream)
+    if best is not None and _is_cover(best):
+        return next((s for s in container.streams.video if not _is_cover(s)), best)
+    return best
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[bool, int, int]:
+    """How a frame becomes upright, by its display matrix: a turn by the closest multiple of 90
+    degrees, possibly mirrored.
+
+    Returns:
+        Whether to swap the axes, and then the steps, 1 or -1, along y and x.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, 1, 1
+    # A pixel (x, y) is displayed at (a x + c y, b x + d y).
+    a, b, _, c, d, *_ = np.frombuffer(data, np.int32).astype(float)
+    swapped = bool(abs(a) + abs(d) < abs(b) + abs(c))
+    down, right = (b, c) if swapped else (d, a)
+    return swapped, -1 if down < 0 else 1, -1 if right < 0 else 1
 
 
 def _at_rate(

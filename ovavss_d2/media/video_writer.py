@@ -59,7 +59,7 @@ class VideoWriter:
 
     def __enter__(self) -> "VideoWriter":
         try:
-            self._container = av.open(self._partial, "w")
+            self._container = av.open(f"file:{self._partial}", "w")
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
         with ExitStack() as stack:

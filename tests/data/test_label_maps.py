@@ -28,7 +28,7 @@ def test_written_palette_images_read_like_rgb_images(tmp_path):
 
 def test_broken_and_missing_label_images_give_one_line(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 50)
-    with pytest.raises(ValueError, match="a.png': broken label image") as error:
+    with pytest.raises(ValueError, match="a.png': damaged label image") as error:
         read_labels(tmp_path / "a.png", 71)
     assert "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="b.png': no such label image"):

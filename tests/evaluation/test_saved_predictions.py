@@ -112,7 +112,7 @@ def test_gray_values_and_colors_are_read_as_ids(tmp_path, mode):
     [
         (np.full((2, 2), 200, np.uint8), "the ids are 200 to 200, expected 0 to 70"),
         (np.full((2, 2, 3), 7, np.uint8), "4 pixels have none of the data set's 71 colors"),
-        (None, "broken label map"),
+        (None, "not a readable label map"),
     ],
 )
 def test_wrong_images_give_one_line(tmp_path, content, message):

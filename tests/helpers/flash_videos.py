@@ -1,9 +1,11 @@
 """Small videos with known content: dark, with one bright flash; silent, with one click."""
 
+import struct
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 SIZE = (32, 48)
 
@@ -76,3 +78,31 @@ def mux_click(container, stream, at=1.4, begin=0.0, end=3.0, **_):
         frame.pts = round(begin * rate) + i
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def set_display_matrix(path, matrix):
+    """Set the display matrix (a, b, c, d) of an MP4 file: (x, y) is displayed at
+    (a x + c y, b x + d y)."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def write_cover_art(path, image, seconds=2.0, rate=44100):
+    """Write an audio file, with a click at 1 s, that has an image, uint8 (H, W, 3), as its cover.
+
+    The file's ending selects its format: .mp3 or .m4a.
+    """
+    kind = "mp3" if path.suffix == ".mp3" else "mp4"
+    with av.open(str(path), "w", format=kind) as container:
+        audio = container.add_stream("mp3" if kind == "mp3" else "aac", rate=rate)
+        audio.layout = "mono"
+        cover = container.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = *image.shape[:2], "rgb24"
+        cover.disposition = Disposition.attached_pic
+        container.start_encoding()
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        container.mux([*cover.encode(frame), *cover.encode(None)])
+        mux_click(container, audio, at=1.0, end=seconds)

@@ -1,13 +1,23 @@
 """Any input: the frame with the flash is paired with the click, within the length of a frame."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from ovavss_d2.media.audio_pairing import pair_frames
-from ovavss_d2.media.source import expand_inputs, open_source
+from ovavss_d2.media.source import StillImage, expand_inputs, open_source
+from ovavss_d2.media.video import Video
 from ovavss_d2.media.video_writer import VideoWriter
-from tests.helpers.flash_videos import SIZE, click, click_time, frame_image, write_flash
+from tests.helpers.flash_videos import (
+    SIZE,
+    click,
+    click_time,
+    frame_image,
+    write_cover_art,
+    write_flash,
+)
 
 UNEVEN = (0, 0.04, 0.3, 0.33, 0.9, 1.1, 1.45, 1.5, 1.52, 2.6, 2.9)
 
@@ -99,6 +109,45 @@ def test_an_image_lasts_as_long_as_its_audio(tmp_path, wav):
     assert [time for time, _ in source.frames(fps=1)] == [0, 1, 2, 3]
     assert len(list(source.frames())) == 40
     assert open_source(tmp_path / "dog.png", audio=tmp_path / "other.wav").duration == 2
+
+
+@pytest.mark.parametrize("ending", [".mp3", ".m4a"])
+def test_audio_with_a_cover_image_is_a_still_with_its_audio(tmp_path, ending):
+    path = tmp_path / f"song{ending}"
+    write_cover_art(path, frame_image(True), seconds=2.0)
+    source = open_source(path)
+    assert isinstance(source, StillImage)
+    assert (source.image == frame_image(True)).all()
+    assert [time for time, _ in source.frames(fps=1)] == [0, 1]
+    assert click_time(source.audio_track.read()) == pytest.approx(1.0, abs=0.06)
+
+
+def test_a_still_is_recognized_by_its_content_and_an_animation_is_a_video(tmp_path, wav):
+    still, *more = (Image.new("RGB", (32, 32), (level,) * 3) for level in (240, 160, 80, 0))
+    wav(tmp_path / "a.wav", np.zeros(16000 * 2))
+    still.save(tmp_path / "a.avif")
+    still.save(tmp_path / "a.data", format="JPEG")
+    for name in ("a.avif", "a.data"):
+        source = open_source(tmp_path / name)
+        assert (type(source), source.duration) == (StillImage, 2)
+    for name in ("b.avif", "b.png"):
+        still.save(tmp_path / name, save_all=True, append_images=more, duration=100)
+        source = open_source(tmp_path / name)
+        assert isinstance(source, Video)
+        brightness = [image.mean() for _, image in source.frames()]
+        assert brightness == pytest.approx([240, 160, 80, 0], abs=4)
+
+
+@pytest.mark.parametrize("name", ["0.jpg", "9.jpg", "a.wav"])
+def test_a_fifo_or_a_dangling_link_in_a_folder_gives_one_line(tmp_path, name):
+    write_images(tmp_path / "in", 3, 0)
+    (tmp_path / "in" / name).unlink(missing_ok=True)
+    for make in (os.mkfifo, lambda path: path.symlink_to("gone"), os.mkdir):
+        make(tmp_path / "in" / name)
+        with pytest.raises(ValueError, match=f"{name}': not a regular file; remove it"):
+            open_source(tmp_path / "in")
+        path = tmp_path / "in" / name
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
 def test_a_video_gets_the_audio_of_another_file(tmp_path, wav):

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from ovavss_d2.media.video import open_video
 from ovavss_d2.media.video_writer import VideoWriter
-from tests.helpers.flash_videos import SIZE, click_time, write_flash
+from tests.helpers.flash_videos import SIZE, click_time, set_display_matrix, write_flash
 
 
 def brightness(image):
@@ -46,6 +47,65 @@ def test_rotated_videos_become_upright(tmp_path):
     assert image.shape == (*SIZE[::-1], 3)
     # A counterclockwise quarter turn moves the left side to the bottom.
     assert image[-8:].mean() < 8 < image[:24].mean()
+
+
+@pytest.mark.parametrize("angle", [0, 0.02])  # radians; tools write such small turns
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((1, 0, 0, 1), lambda image: image),
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((-1, 0, 0, -1), lambda image: image[::-1, ::-1]),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((0, -1, 1, 0), lambda image: np.rot90(image, 1)),
+        ((0, -1, -1, 0), lambda image: image[::-1, ::-1].swapaxes(0, 1)),
+        ((0, 0, 0, 0), lambda image: image),
+    ],
+)
+def test_turned_and_mirrored_videos_become_upright(tmp_path, matrix, upright, angle):
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path) as writer:  # four corners of different brightness
+        quarters = np.array([[0, 80], [160, 240]], np.uint8)
+        writer.write(quarters.repeat(16, axis=0).repeat(24, axis=1)[..., None].repeat(3, axis=2))
+    (_, stored), *_ = open_video(path).frames()
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    a, c, b, d = (turn @ np.array([matrix[::2], matrix[1::2]])).flatten()
+    set_display_matrix(path, (a, b, c, d))
+    video = open_video(path)
+    (_, image), *_ = video.frames()
+    expected = upright(stored)
+    assert (video.height, video.width) == expected.shape[:2]
+    assert (image == expected).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30 party", "http:x", "concat:a.mp4|b", "file:a", "pipe:1", "-", "%03d", "a,b [c]"]
+)
+def test_no_name_of_a_file_is_a_protocol_or_a_pattern(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_flash(Path(f"{name}.mp4").absolute())
+    video = open_video(f"{name}.mp4")
+    with VideoWriter(f"{name} 2.mp4", audio_track=video.audio_track) as writer:
+        for time, image in video.frames():
+            writer.write(image, time)
+    assert len(list(open_video(f"{name} 2.mp4").frames())) == 30
+    assert sorted(os.listdir()) == sorted([f"{name}.mp4", f"{name} 2.mp4"])
+    with pytest.raises(FileNotFoundError, match="no such video file"):
+        open_video("http://127.0.0.1/a.mp4")
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    ["#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.ts\n", "ffconcat version 1.0\nfile a.ts\n"],
+)
+def test_a_playlist_opens_no_other_file(tmp_path, playlist):
+    write_flash(tmp_path / "a.ts", rate=25, tracks=())
+    for name in ("b.mp4", "b.m3u8"):
+        (tmp_path / name).write_text(playlist)
+        with pytest.raises(ValueError, match="not a readable video file"):
+            open_video(tmp_path / name)
 
 
 def test_unreadable_files_give_a_one_line_error(tmp_path, wav):

@@ -25,7 +25,7 @@ def load_image_into_numpy_array(
 ) -> np.ndarray:
     """Read a label image, (H, W) integers."""
     with PathManager.open(filename, "rb") as file:
-        return np.asarray(Image.open(file), dtype=dtype)
+        return np.asarray(Image.open(file, formats=["PNG"]), dtype=dtype)
 
 
 class SemSegEvaluator(DatasetEvaluator):

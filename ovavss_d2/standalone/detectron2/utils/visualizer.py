@@ -160,7 +160,7 @@ class Visualizer(Drawing, PartialClass):
         sem_seg = dic.get("sem_seg")
         if sem_seg is None and "sem_seg_file_name" in dic:
             with PathManager.open(dic["sem_seg_file_name"], "rb") as file:
-                sem_seg = np.asarray(Image.open(file), dtype="uint8")
+                sem_seg = np.asarray(Image.open(file, formats=["PNG"]), dtype="uint8")
         if sem_seg is not None:
             self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
         return self.output
