@@ -8,6 +8,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ovavss_d2.media.audio import AudioTrack, open_container, select_audio_stream
 
@@ -52,6 +53,7 @@ class VideoWriter:
         self._audio: AudioMux | None = None
         self._stream: av.VideoStream | None = None
         self._count = 0
+        self._reformatter = VideoReformatter()
         self._last_tick = -1
         self._end = 0.0
         folder, name = os.path.split(self.path)
@@ -84,24 +86,38 @@ class VideoWriter:
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         start = self._count / float(self.rate) if time is None else time
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = self._to_yuv(av.VideoFrame.from_ndarray(np.ascontiguousarray(image)))
         self._last_tick = max(round(start / _TIME_BASE), self._last_tick + 1)
         frame.pts, frame.time_base = self._last_tick, _TIME_BASE
         with self._one_line_errors():
             if self._stream is None:
-                self._stream = self._add_stream(image)
+                self._stream = self._add_stream(frame)
             self._container.mux(self._stream.encode(frame))
             self._count += 1
             self._end = start + 1 / float(self.rate)
             if self._audio:
                 self._audio.mux_until(start)
 
-    def _add_stream(self, image: np.ndarray) -> av.VideoStream:
+    def _to_yuv(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Convert RGB with the matrix that players expect: BT.709 for HD, otherwise BT.601."""
+        is_hd = frame.width >= 1280 or frame.height > 576
+        return self._reformatter.reformat(
+            frame,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709 if is_hd else Colorspace.SMPTE170M,
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def _add_stream(self, frame: av.VideoFrame) -> av.VideoStream:
         stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
-        stream.height, stream.width = image.shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = _TIME_BASE
-        stream.codec_context.sample_aspect_ratio = self.aspect
+        stream.height, stream.width = frame.height, frame.width
+        stream.pix_fmt = frame.format.name
+        context = stream.codec_context
+        context.time_base = _TIME_BASE
+        context.sample_aspect_ratio = self.aspect
+        context.colorspace, context.color_range = frame.colorspace, frame.color_range
+        context.color_primaries = ColorPrimaries.BT709  # which are those of screens
+        context.color_trc = ColorTrc.BT709
         return stream
 
     def __exit__(

@@ -146,6 +146,64 @@ def test_written_videos_keep_frames_and_audio(tmp_path, source, target, copied):
         assert container.streams.audio[0].codec_context.name == "aac"
 
 
+RED_BLUE = {"BT.709": (0.2126, 0.0722), "BT.601": (0.299, 0.114)}  # shares of luma
+
+
+def rgb_of_yuv(y, u, v, standard):
+    """Colors of limited-range YUV by a standard's equations."""
+    red_share, blue_share = RED_BLUE[standard]
+    y, u, v = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
+    red, blue = y + 2 * (1 - red_share) * v, y + 2 * (1 - blue_share) * u
+    green = (y - red_share * red - blue_share * blue) / (1 - red_share - blue_share)
+    return 255 * np.stack([red, green, blue], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("size", "standard"),
+    [
+        ((180, 320), "BT.601"),
+        ((576, 1024), "BT.601"),
+        ((720, 1280), "BT.709"),
+        ((1024, 576), "BT.709"),
+    ],
+)
+def test_written_colors_have_tags_and_are_read_back(tmp_path, size, standard):
+    colors = np.array([[(200, 30, 30), (30, 180, 90)], [(40, 60, 220), (235, 225, 40)]], np.uint8)
+    image = colors.repeat(size[0] // 2, axis=0).repeat(size[1] // 2, axis=1)
+    with VideoWriter(tmp_path / "a.mp4") as writer:
+        writer.write(image)
+    points = np.s_[size[0] // 4 :: size[0] // 2, size[1] // 4 :: size[1] // 2]
+    (_, read), *_ = open_video(tmp_path / "a.mp4").frames()
+    assert np.abs(read[points].astype(int) - colors).max() <= 3
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert context.colorspace == {"BT.709": 1, "BT.601": 6}[standard]
+        assert (context.color_range, context.color_primaries, context.color_trc) == (1, 1, 1)
+        frame = next(container.decode(video=0)).reformat(format="yuv444p", interpolation="POINT")
+        yuv = frame.to_ndarray()[(slice(None), *points)].astype(float)
+    assert np.abs(rgb_of_yuv(*yuv, standard) - colors).max() <= 3
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize(("tag", "standard"), [(1, "BT.709"), (5, "BT.601"), (6, "BT.601")])
+def test_colors_are_read_by_the_tags_of_the_file(tmp_path, tag, standard, full_range):
+    yuv = (80, 110, 190)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "1"})
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.colorspace = tag
+        stream.codec_context.color_range = 2 if full_range else 1
+        planes = [np.full((32 * 32 >> 2 * (i > 0),), yuv[i], np.uint8) for i in range(3)]
+        frame = np.concatenate(planes).reshape(48, 32)
+        frame = av.VideoFrame.from_ndarray(frame, format="yuv420p")
+        frame.colorspace, frame.color_range = tag, 2 if full_range else 1
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    if full_range:
+        yuv = 16 + yuv[0] * 219 / 255, *(128 + (x - 128) * 224 / 255 for x in yuv[1:])
+    (_, image), *_ = open_video(tmp_path / "a.mp4").frames()
+    assert np.abs(image[16, 16] - rgb_of_yuv(*yuv, standard)).max() <= 3
+
+
 def test_odd_sizes_are_padded_to_even_ones(tmp_path):
     with VideoWriter(tmp_path / "b.mp4", rate=5) as writer:
         for _ in range(3):
