@@ -14,8 +14,9 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ovavss_d2.config import keys_set_by, load_config
+from ovavss_d2.files import atomic_path, write_torch
 from ovavss_d2.modeling.text_classifier import PIXEL_CLASSIFIERS
-from ovavss_d2.weights.files import read_weights, require_file
+from ovavss_d2.weights.files import is_finite, read_weights, require_file
 from ovavss_d2.weights.layouts import (
     CONSTANTS,
     LAYOUTS,
@@ -27,6 +28,7 @@ from ovavss_d2.weights.layouts import (
     layout_of,
     to_own_layout,
 )
+from ovavss_d2.weights.newest import TAG, newest_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +107,9 @@ def load_weights(model: nn.Module, cfg: CfgNode) -> None:
 class OVAVSSCheckpointer(DetectionCheckpointer):
     """`DetectionCheckpointer` that reads all layouts and never executes code from a file.
 
+    Under its final name a checkpoint is always complete, and a training resumes from the newest
+    complete one.
+
     Parts that a checkpoint does not hold are loaded from their own files (`MODEL.AUDIO.WEIGHTS`,
     `MODEL.CLIP.WEIGHTS`). Without checkpointables (optimizer and the like) the weights are for
     inference: then they must include everything that masks depend on, and a text head without
@@ -116,9 +121,38 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.cfg = cfg
+        self._newest: str | None = None  # checkpoint in `save_dir`, once it is known
         self._source = ""
         self._missing: set[str] = set()
         self._unused: set[str] = set()
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write `<name>.pth` with the model, the checkpointables and `kwargs`.
+
+        Raises:
+            OSError: it cannot be written, for example because the disk is full.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Writing the checkpoint '%s'", path)
+        states = {key: value.state_dict() for key, value in self.checkpointables.items()}
+        write_torch(path, {"model": self.model.state_dict(), **states, **kwargs})
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        with atomic_path(os.path.join(self.save_dir, TAG)) as hidden:
+            hidden.write_text(last_filename_basename)
+        self._newest = os.path.join(self.save_dir, last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """See `newest_checkpoint`."""
+        if self._newest is None:
+            self._newest = newest_checkpoint(self.save_dir)
+        return self._newest
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint (none if `path` is empty), then the parts that it does not hold.
@@ -181,7 +215,8 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         """Copy the weights whose names the model has.
 
         Raises:
-            ValueError: there are none, a shape differs, or the backbone is another one.
+            ValueError: there are none, a shape differs, the backbone is another one, or weights are
+                not finite.
         """
         own = self.model.state_dict()
         matching = {name: x for name, x in state.items() if name in own}
@@ -191,6 +226,7 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
                 f"names such as '{next(iter(state), '')}'; check that it belongs to this config"
             )
         _check_shapes(matching, own, source)
+        _check_finite(matching, own, source)
         unused = {name for name in state.keys() - own.keys() if not CONSTANTS.search(name)}
         self._missing -= matching.keys()
         _check_backbone(matching, unused | self._missing, source)
@@ -225,6 +261,15 @@ def _check_shapes(matching: dict[str, Tensor], own: dict[str, Tensor], source: s
             f"'{source}' belongs to another model: {len(wrong)} weights have another shape, such "
             f"as '{name}' {tuple(matching[name].shape)}, expected {tuple(own[name].shape)}; "
             "check that it belongs to this config"
+        )
+
+
+def _check_finite(matching: dict[str, Tensor], own: dict[str, Tensor], source: str) -> None:
+    wrong = [name for name, x in matching.items() if not is_finite(x.to(own[name].dtype))]
+    if wrong:
+        raise ValueError(
+            f"'{source}': {len(wrong)} weights hold NaN or infinity, such as '{wrong[0]}'; "
+            "use an earlier checkpoint"
         )
 
 

@@ -12,8 +12,11 @@ import torch
 
 from ovavss_d2.weights.safe_pickle import (
     ARRAY_GLOBALS,
+    STORAGES,
     ArrayUnpickler,
     check_members,
+    check_memory,
+    open_mapped,
     read_torchscript,
 )
 
@@ -47,6 +50,8 @@ PUBLISHED = {
     ),
 }
 LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # among the first bytes of files before torch 1.6
+MAX_NUMBERS = 4_000_000_000  # in a file; the largest published model here has 611 million
+LEGACY_PICKLES = 5  # at the start of such files, before the numbers
 
 
 def require_file(path: str, key: str) -> None:
@@ -100,16 +105,16 @@ def _explain(error: Exception, path: str) -> str:
 
     torch's message recommends `weights_only=False`, which is not passed on.
     """
-    text = str(error) or type(error).__name__
+    text = str(error).strip() or type(error).__name__
     if isinstance(error, OSError):
         return text
     named = re.search(r"GLOBAL (\S+)", text)
     if named:
         return f"it refers to {named[1]}; only arrays, tensors and plain containers are read"
-    specific = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
+    specific = re.search(r"WeightsUnpickler error:\s*([^\n]*)", text)
     if not specific and "weights_only" in text:
         return "it holds more than arrays, tensors and plain containers"
-    return _failed_download(path) or (specific[1] if specific else text.splitlines()[0])
+    return _failed_download(path) or (specific[1] if specific else text.split("\n")[0])
 
 
 def _failed_download(path: str) -> str:
@@ -129,17 +134,38 @@ def _with_model(content: Any, path: str) -> dict:
         content = {"model": content.get("state_dict", content)}
     weights = content["model"] if isinstance(content, dict) else None
     tensors = {
-        str(name).removeprefix("module."): torch.as_tensor(value)
+        str(name).removeprefix("module."): _as_tensor(value, f"'{path}': '{name}'")
         for name, value in (weights.items() if isinstance(weights, dict) else ())
         if isinstance(value, (torch.Tensor, np.ndarray))
     }
     if not tensors:
         raise ValueError(f"'{path}' holds no weights, expected a dict of arrays by name")
+    if (count := sum(x.numel() for x in tensors.values())) > MAX_NUMBERS:  # strides can repeat some
+        raise ValueError(f"'{path}' declares {count:,} numbers, expected at most {MAX_NUMBERS:,}")
     return {**content, "model": tensors}
 
 
+def _as_tensor(value: torch.Tensor | np.ndarray, place: str) -> torch.Tensor:
+    """A dense tensor of real numbers; other kinds are a ValueError."""
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place} is an array of '{value.dtype}', expected numbers") from error
+    dense = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
+    if not dense or tensor.dtype not in STORAGES.values():
+        kind = f"{tensor.dtype}, {tensor.layout}, {tensor.device}".replace("torch.", "")
+        raise ValueError(f"{place} is a tensor of another kind ({kind}), expected dense numbers")
+    return tensor
+
+
+def is_finite(x: torch.Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinity."""
+    # Minimum and maximum suffice and need no copy of the tensor: both propagate NaN.
+    return not x.numel() or bool(torch.isfinite(torch.stack(x.aminmax())).all())
+
+
 def _read_pickle(path: str, mapped: bool) -> Any:
-    with open(path, "rb") as file:
+    with open_mapped(path) as file:
         return ArrayUnpickler(file).load()
 
 
@@ -157,5 +183,9 @@ def _read_torch(path: str, mapped: bool) -> Any:
             names = archive.namelist()
         if any(name.endswith("/constants.pkl") for name in names):  # TorchScript, OpenAI's CLIP
             return read_torchscript(path)
+    else:
+        with open_mapped(path) as file:
+            for _ in range(LEGACY_PICKLES):
+                check_memory(file)
     with torch.serialization.safe_globals(ARRAY_GLOBALS):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ovavss_d2.weights.files import PUBLISHED, read_weights, require_file
+from ovavss_d2.weights.files import PUBLISHED, is_finite, read_weights, require_file
 from ovavss_d2.weights.layouts import (
     CONSTANTS,
     LAYOUTS,
@@ -99,14 +98,9 @@ def identify_model(report: Report, state: Mapping[str, Tensor]) -> None:
 
 
 def _check_values(report: Report, state: Mapping[str, Tensor]) -> None:
-    wrong = [name for name, x in state.items() if not _is_finite(x)]
+    wrong = [name for name, x in state.items() if not is_finite(x)]
     if wrong:
         report.problems.append(f"{len(wrong)} weights are not finite, such as '{wrong[0]}'")
-
-
-def _is_finite(x: Tensor) -> bool:
-    # Minimum and maximum suffice and need no copy of the tensor: both propagate NaN.
-    return not x.numel() or bool(torch.isfinite(torch.stack(x.aminmax())).all())
 
 
 def _check_zip(report: Report) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints of every layout load completely, or the error is one line."""
 
 import re
+import resource
 import shutil
 
 import numpy as np
@@ -162,3 +163,93 @@ def test_a_part_loads_without_a_checkpoint(tmp_path):
     model.audio_encoder = build_audio_encoder(small_config())
     load_weights(model, config_with(audio=save(tmp_path / "encoder.pth", state)))
     assert not differing(model.audio_encoder, encoder)
+
+
+def test_a_weight_that_is_not_finite_is_named(source, tmp_path):
+    state = source.state_dict()
+    for value in (float("nan"), float("inf"), 1e300):  # the last one is infinite as float32
+        changed = state["backbone.net.conv1.weight"].double()
+        changed[-1, -1, -1, -1] = value
+        changed = {**state, "backbone.net.conv1.weight": changed}
+        path = save(tmp_path / "model.pth", {"model": changed})
+        with pytest.raises(
+            ValueError, match="NaN or infinity, such as 'backbone.net.conv1.weight'"
+        ):
+            load_weights(make_model(), config_with(path))
+
+
+@pytest.fixture
+def trained(source, tmp_path):
+    """A folder with the checkpoints of iterations 1 and 3, and how to resume from it."""
+    checkpointer = OVAVSSCheckpointer(source, str(tmp_path), cfg=config_with())
+    for iteration in (1, 3):
+        checkpointer.save(f"model_{iteration:07}", iteration=iteration)
+
+    def resume():
+        checkpointer = OVAVSSCheckpointer(make_model(), str(tmp_path), cfg=config_with())
+        content = checkpointer.resume_or_load("", resume=True)
+        return content.get("iteration"), checkpointer.has_checkpoint()
+
+    return tmp_path, resume
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "empty": lambda folder: (folder / "model_0000003.pth").write_bytes(b""),
+    "cut": lambda folder: cut(folder / "model_0000003.pth"),
+    "missing": lambda folder: (folder / "model_0000003.pth").unlink(),
+    "a folder": lambda folder: (folder / "last_checkpoint").write_text("."),
+}
+DAMAGED_TAG = {
+    "empty": lambda tag: tag.write_text(""),
+    "binary": lambda tag: tag.write_bytes(bytes(range(256))),
+    "missing": lambda tag: tag.unlink(),
+    "other": lambda tag: tag.write_text("model_0000009.pth"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_training_resumes_from_the_newest_whole_checkpoint(trained, damage, caplog):
+    folder, resume = trained
+    assert resume() == (3, True) and not caplog.records
+    DAMAGE[damage](folder)
+    assert resume() == (3 if damage == "a folder" else 1, True)
+    (line,) = [record for record in caplog.records if "resuming from" in record.getMessage()]
+    assert "\n" not in line.getMessage()
+
+
+@pytest.mark.parametrize("damage", DAMAGED_TAG)
+def test_the_newest_checkpoint_is_found_without_its_name(trained, damage, caplog):
+    folder, resume = trained
+    (folder / "model_final.pth").write_bytes(b"")
+    torch.save({"model": make_model().state_dict()}, folder / "converted.pth")
+    DAMAGED_TAG[damage](folder / "last_checkpoint")
+    assert resume() == (3, True)
+    assert "model_0000003.pth', the newest whole checkpoint" in caplog.text
+
+
+def test_damaged_checkpoints_alone_are_an_error(trained):
+    folder, resume = trained
+    for path in folder.glob("*.pth"):
+        cut(path)
+    with pytest.raises(ValueError, match="cannot resume: .*model_0000003.pth' is not a") as error:
+        resume()
+    assert "\n" not in str(error.value)
+    (folder / "last_checkpoint").unlink()  # before the first checkpoint was complete
+    assert resume() == (None, False)
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_changes_nothing(trained, source):
+    folder, resume = trained
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write .*model_0000005.pth"):
+            OVAVSSCheckpointer(source, str(folder), cfg=config_with()).save("model_0000005")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -57,3 +57,30 @@ def test_files_without_weights_are_an_error(tmp_path, content):
     torch.save(content, path)
     with pytest.raises(ValueError, match="holds no weights"):
         read_weights(str(path))
+
+
+ODD = {
+    "sparse": torch.eye(3).to_sparse(),
+    "complex": torch.ones(3, dtype=torch.complex64),
+    "meta": torch.ones(3, device="meta"),
+    "uint16": torch.ones(3, dtype=torch.uint16),
+    "float8": torch.ones(3).to(torch.float8_e4m3fn),
+    "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "huge": torch.zeros(1).expand(10**6, 10**6),
+    "text": np.array(["a", "b"]),
+    "objects": np.array([{}, None], dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+def test_weights_of_another_kind_are_one_line(tmp_path, kind, suffix):
+    path = tmp_path / f"odd.{suffix}"
+    content = {"model": {"x": ODD[kind], "y": torch.zeros(1)}}
+    if suffix == "pth":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps({"x": ODD[kind], "y": np.zeros(1)}))
+    with pytest.raises(ValueError, match="odd") as error:
+        read_weights(str(path))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300

@@ -3,6 +3,8 @@
 import codecs
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -129,3 +131,58 @@ def test_torchscript_archives_are_read_without_their_code(tmp_path):
     assert found.keys() == net.state_dict().keys()
     for name, x in net.state_dict().items():
         assert found[name].dtype == x.dtype and torch.equal(found[name], x)
+
+
+LIMITED = """
+import resource, sys, torch
+from ovavss_d2.weights.files import read_weights
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20),) * 2)
+for path in sys.argv[1:]:
+    try:
+        print(path, {x.numel() for x in read_weights(path)["model"].values()})
+    except ValueError as error:
+        print(error, flush=True)
+"""
+HUGE = 2**32
+MEMORY_BOMBS = {
+    "memo.pkl": b"\x80\x02}r\x00\x00\x00\x10.",
+    "text_memo.pkl": b"}p999999999\n.",
+    "frame.pkl": b"\x80\x04\x95" + HUGE.to_bytes(8, "little") + b"}.",
+    "bytes.pkl": b"\x80\x04\x8e" + HUGE.to_bytes(8, "little") + b"x.",
+    "bytearray.pkl": b"\x80\x05\x96" + HUGE.to_bytes(8, "little") + b"x.",
+    "integer.pkl": b"\x80\x02\x8b\xff\xff\xff\x7fx.",
+    "array.pkl": pickle.dumps({"x": Call(np.ndarray, ((HUGE,), "u1")), "y": np.ones(7)}),
+    "shape.pkl": pickle.dumps(np.ones(7)).replace(b"K\x07\x85", b"J\xff\xff\xff\x7f\x85"),
+    "header.safetensors": HUGE.to_bytes(8, "little") + b"{}",
+}
+
+
+def test_memory_is_bounded_by_the_size_of_the_file(tmp_path):
+    for name, content in MEMORY_BOMBS.items():
+        (tmp_path / name).write_bytes(content)
+    torch.save({"model": WEIGHTS, "x": Call(bytearray, (HUGE,))}, tmp_path / "bytearray.pth")
+    old = {"model": WEIGHTS, "x": Call(bytearray, (HUGE,))}
+    torch.save(old, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    torch.save({"model": {"x": torch.zeros(10**7)}}, tmp_path / "zeros")
+    with (
+        zipfile.ZipFile(tmp_path / "zeros") as source,
+        zipfile.ZipFile(tmp_path / "zip.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+    ):
+        for member in source.namelist():
+            target.writestr(member, source.read(member))
+    (tmp_path / "zeros").unlink()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    command = [sys.executable, "-c", LIMITED, *names]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    lines = found.stdout.splitlines()
+    assert [name for name, line in zip(names, lines, strict=True) if name not in line] == []
+    assert "array.pkl {0, 7}" in lines  # what the file calls has no content
+    assert not [line for line in lines if "MemoryError" in line or "alloc" in line]
+
+
+def test_arrays_in_a_torch_file_keep_their_content(tmp_path):
+    content = {"model": WEIGHTS, "a": np.arange(6).reshape(2, 3).T, "b": np.float64(0.5)}
+    torch.save(content, tmp_path / "arrays.pth")
+    found = read_weights(str(tmp_path / "arrays.pth"))
+    assert found["a"].tolist() == content["a"].tolist() and found["b"] == 0.5
