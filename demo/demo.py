@@ -22,8 +22,8 @@ import torch
 from tqdm import tqdm
 
 from ovavss_d2.engine.memory import keep_freed_memory
-from ovavss_d2.errors import USER_ERRORS, debugging, one_line, one_line_errors
-from ovavss_d2.inference.writing import OUTPUTS, output_paths
+from ovavss_d2.errors import one_line_errors, reported_errors
+from ovavss_d2.inference.writing import OUTPUTS, check_names_differ, output_paths
 from ovavss_d2.media.source import Source, check_frame_rate, expand_inputs, open_source
 from ovavss_d2.segmenter import Segmenter
 
@@ -67,13 +67,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def report_error(error: Exception) -> None:
-    """Print the one-line message of an error; with OVAVSS_DEBUG=1 raise it."""
-    if debugging():
-        raise error
-    sys.stderr.write(f"error: {one_line(error)}\n")
-
-
 def open_inputs(args: argparse.Namespace) -> tuple[list[Source], int]:
     """Open all inputs before any of them is processed.
 
@@ -83,22 +76,23 @@ def open_inputs(args: argparse.Namespace) -> tuple[list[Source], int]:
     paths = expand_inputs(args.input)
     if args.sound and len(paths) > 1:
         raise ValueError(f"--sound needs a single input, {len(paths)} were given")
-    sources: dict[str, Source] = {}
-    failures = 0
+    sources: list[Source] = []
+    writable: list[Source] = []
     for path in dict.fromkeys(paths):
-        try:
-            source = open_source(
-                path, audio=args.sound, audio_index=args.track, image_rate=args.picture_rate
+        with reported_errors():
+            sources.append(
+                open_source(
+                    path, audio=args.sound, audio_index=args.track, image_rate=args.picture_rate
+                )
             )
-            output = str(next(iter(output_paths(source, args.output, args.outputs).values())))
-        except USER_ERRORS as error:
-            report_error(error)
-            failures += 1
-            continue
-        if output in sources:
-            raise ValueError(f"'{path}' and '{sources[output].path}' would both become '{output}'")
-        sources[output] = source
-    return list(sources.values()), failures
+    for source in sources:
+        with reported_errors():
+            output_paths(
+                source, args.output, args.outputs, keep_partial=args.keep_partial, inputs=sources
+            )
+            writable.append(source)
+    check_names_differ(writable, with_partial=args.keep_partial)
+    return writable, len(set(paths)) - len(writable)
 
 
 def write(segmenter: Segmenter, source: Source, args: argparse.Namespace) -> None:
@@ -133,11 +127,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
             opts=args.opts,
         )
     for source in sources:
-        try:
+        failures += 1
+        with reported_errors():
             write(segmenter, source, args)
-        except USER_ERRORS as error:
-            report_error(error)
-            failures += 1
+            failures -= 1
     if failures:
         sys.exit(1)
 

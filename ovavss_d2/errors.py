@@ -37,6 +37,17 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
+def reported_errors() -> Iterator[None]:
+    """Print a user's mistake in the block as one line and go on; with OVAVSS_DEBUG=1 raise it."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        if debugging():
+            raise
+        sys.stderr.write(f"error: {one_line(error)}\n")
+
+
+@contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
     """Let SIGTERM raise SystemExit in the main thread of a program.
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ovavss_d2.inference.painter import Painter
+from ovavss_d2.inference.replacing import MARK
 from ovavss_d2.inference.results import FrameResult, Span, Timeline
 from ovavss_d2.media.drawing import Color, blank, pad, paste, resize_to_fit, text_box
 
@@ -61,7 +62,7 @@ class ContactSheet:
             time_box = text_box(format_time(time), _TEXT_SIZE, _DARK)
             paste(grid, time_box, x, y + height - time_box.shape[0])
         bars = draw_bars(timeline.spans, timeline.end, sheet_width, self._painter.colors)
-        Image.fromarray(np.concatenate([grid, bars])).save(self.path, quality=92)
+        Image.fromarray(np.concatenate([grid, bars])).save(self.path, quality=92, comment=MARK)
 
 
 def format_time(seconds: float) -> str:

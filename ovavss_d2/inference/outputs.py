@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as rle
 
-from ovavss_d2.data.label_maps import write_label_map
 from ovavss_d2.data.masks import encode_mask
+from ovavss_d2.inference.replacing import MARK
 from ovavss_d2.inference.results import FrameResult, Timeline
 from ovavss_d2.media.drawing import BLACK, name_colors
 from ovavss_d2.vocabulary import display_name, synonyms_of
@@ -35,11 +36,13 @@ class LabelMapWriter:
 
     def add(self, result: FrameResult) -> None:
         """Write the next label map."""
-        path = self.folder / LABEL_NAME.format(result.index)
-        if len(self._palette) <= 256:
-            write_label_map(path, result.label_map, self._palette)
-        else:
-            Image.fromarray(result.label_map.astype(np.uint16)).save(path)
+        is_indexed = len(self._palette) <= 256
+        image = Image.fromarray(result.label_map.astype(np.uint8 if is_indexed else np.uint16))
+        if is_indexed:
+            image.putpalette(self._palette.tobytes())
+        comment = PngInfo()
+        comment.add_text("Comment", MARK)
+        image.save(self.folder / LABEL_NAME.format(result.index), pnginfo=comment)
 
     def finish(self, timeline: Timeline) -> None:
         """Do nothing: all files are written."""
@@ -56,7 +59,7 @@ class YouTubeVISWriter:
     def __init__(self, path: Path, video: str, names: Sequence[str], fps: float):
         """Category i is the i-th name of the vocabulary, from 1; `fps` counts segmented frames."""
         self.path = path
-        self._info = {"video": video, "fps": fps}
+        self._info = {"comment": MARK, "video": video, "fps": fps}
         self._categories = [
             {"id": i, "name": display_name(name), "synonyms": list(synonyms_of(name)[1:])}
             for i, name in enumerate(names, start=1)

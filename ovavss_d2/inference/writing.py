@@ -1,30 +1,36 @@
 """Writes the results of a video to disk: all of them at the end, or none.
 
-The outputs are written to a hidden folder and moved when they are complete. Decoding, the model,
-painting and encoding run in separate threads.
+The outputs are written to a hidden folder and moved together when they are complete. Decoding, the
+model, painting and encoding run in separate threads.
 
 Shape letters: H W pixels of a frame.
 """
 
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ovavss_d2.files import hidden_folder
 from ovavss_d2.inference.contact_sheet import ContactSheet
 from ovavss_d2.inference.mask_propagation import MaskPropagator, assign_results
 from ovavss_d2.inference.outputs import LabelMapWriter, YouTubeVISWriter
 from ovavss_d2.inference.painter import Painter
 from ovavss_d2.inference.prefetch import background_calls, prefetch
+from ovavss_d2.inference.replacing import (
+    MARK,
+    check_folder,
+    check_not_inputs,
+    check_replaceable,
+    move_all,
+)
 from ovavss_d2.inference.results import FrameResult, Segment, Span, Timeline
 from ovavss_d2.inference.timeline_strip import TimelineStrip
-from ovavss_d2.media.source import Source
+from ovavss_d2.media.source import ImageFiles, Source
 from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.vocabulary import display_name
 
@@ -46,24 +52,68 @@ class WrittenResults:
 
 
 def output_paths(
-    source: Source, folder: str | os.PathLike, outputs: Sequence[str] = OUTPUTS
+    source: Source,
+    folder: str | os.PathLike,
+    outputs: Sequence[str] = OUTPUTS,
+    *,
+    keep_partial: bool = False,
+    inputs: Sequence[Source] = (),
 ) -> dict[str, Path]:
-    """The paths of a source's outputs.
+    """The paths of a source's outputs, after a check that they can be written.
+
+    Args:
+        source, folder, outputs, keep_partial: see `Segmenter.write`.
+        inputs: further sources whose files must not be overwritten.
 
     Raises:
-        ValueError: an output is unknown, or would overwrite an input.
+        ValueError: an output is unknown, or would replace an input or what this program did not
+            write; or the folder cannot be written to.
     """
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:
         raise ValueError(f"outputs are {', '.join(outputs)}: expected some of {', '.join(OUTPUTS)}")
-    stem = Path(source.path).resolve().stem
-    paths = {output: Path(folder) / f"{stem}{_ENDINGS[output]}" for output in outputs}
-    inputs = {Path(source.path).resolve()}
-    if source.audio_track is not None:
-        inputs.add(Path(source.audio_track.path).resolve())
-    if any(path.resolve() in inputs for path in paths.values()):
-        raise ValueError(f"'{source.path}' would be overwritten; choose another output folder")
+    name = _name_of(source)
+    paths = {output: Path(folder) / f"{name}{_ENDINGS[output]}" for output in outputs}
+    replaced = [*paths.values(), *(partial_paths(paths).values() if keep_partial else ())]
+    check_folder(Path(folder))
+    check_not_inputs(replaced, [file for each in (source, *inputs) for file in _files_of(each)])
+    for path in replaced:
+        check_replaceable(path)
     return paths
+
+
+def partial_paths(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Where incomplete outputs are kept: `<name>.partial.*`."""
+    return {
+        output: path.with_name(f"{path.name.removesuffix(ending)}.partial{ending}")
+        for output, path in paths.items()
+        for ending in [_ENDINGS[output]]
+    }
+
+
+def check_names_differ(sources: Iterable[Source], *, with_partial: bool) -> None:
+    """Check that the outputs of sources, which go to one folder, have different names.
+
+    Raises:
+        ValueError: two sources have the same.
+    """
+    names: dict[str, Source] = {}
+    for source in sources:
+        own = _name_of(source)
+        for name in (own, f"{own}.partial") if with_partial else (own,):
+            other = names.setdefault(name, source)
+            if other is not source:
+                raise ValueError(f"'{source.path}' and '{other.path}' would both become '{name}.*'")
+
+
+def _name_of(source: Source) -> str:
+    return Path(source.path).resolve().stem
+
+
+def _files_of(source: Source) -> list[str]:
+    audio = [source.audio_track.path] if source.audio_track is not None else []
+    images = source.files if isinstance(source, ImageFiles) else ()
+    return [source.path, *audio, *images]
 
 
 def write_results(
@@ -81,19 +131,22 @@ def write_results(
 
     See `Segmenter.write` for the arguments; `names` is the vocabulary.
     """
-    paths = output_paths(source, folder, outputs)
+    paths = output_paths(source, folder, outputs, keep_partial=keep_partial)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    hidden = tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True)
-    with hidden:
-        temporary = {output: Path(hidden.name, path.name) for output, path in paths.items()}
-        partial = PartialOutputs(source, temporary, names, fps)
+    with hidden_folder(folder) as hidden:
+        new = {output: hidden / path.name for output, path in paths.items()}
+        old = hidden / "old"
+        old.mkdir()
+        partial = PartialOutputs(source, new, names, fps)
         try:
             partial.write(results, progress)
         except BaseException:
             if keep_partial:
-                partial.keep(Path(folder))
+                partial.finish_early()
+                kept = partial_paths(paths)
+                move_all({new[o]: path for o, path in kept.items() if new[o].exists()}, old)
             raise
-        partial.move(paths)
+        move_all({new[output]: paths[output] for output in paths}, old)
     return WrittenResults(paths, tuple(partial.timeline.spans))
 
 
@@ -124,22 +177,12 @@ class PartialOutputs:
                     progress(self.timeline.end, self._source.duration)
         self._finish()
 
-    def keep(self, folder: Path) -> None:
-        """Move the incomplete outputs to `<name>.partial.*` in a folder."""
+    def finish_early(self) -> None:
+        """Make the incomplete outputs readable."""
         try:
             self._finish()
         except (OSError, IndexError) as error:  # a full disk, or no frame at all
             logger.warning("Not all of the partial results could be kept (%s).", error)
-        stem = Path(self._source.path).resolve().stem
-        for output in [output for output, path in self._paths.items() if path.exists()]:
-            self.move({output: folder / f"{stem}.partial{_ENDINGS[output]}"})
-
-    def move(self, paths: dict[str, Path]) -> None:
-        """Move the outputs to other paths, replacing files and folders."""
-        for output, path in paths.items():
-            if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(self._paths[output], path)
 
     def _add(self, result: FrameResult) -> None:
         self.timeline.add(result)
@@ -160,6 +203,7 @@ class PartialOutputs:
             audio_track=source.audio_track,
             aspect=source.aspect,
             keep_partial_as=path,
+            comment=MARK,
         )
         with (
             video_writer as writer,

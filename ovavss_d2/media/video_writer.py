@@ -36,6 +36,7 @@ class VideoWriter:
         audio_track: AudioTrack | None = None,
         aspect: Fraction = Fraction(1),
         keep_partial_as: str | os.PathLike | None = None,
+        comment: str | None = None,
     ):
         """
         Args:
@@ -44,11 +45,13 @@ class VideoWriter:
             audio_track: audio to add, on the clock of the frames.
             aspect: width of a pixel relative to its height.
             keep_partial_as: path for what was written before an error in the block.
+            comment: stored in the file.
         """
         self.path = os.fspath(path)
         self.rate = Fraction(rate).limit_denominator(1001)
         self.aspect = aspect
         self.keep_partial_as = keep_partial_as
+        self.comment = comment
         self._audio_track = audio_track
         self._audio: AudioMux | None = None
         self._stream: av.VideoStream | None = None
@@ -66,6 +69,8 @@ class VideoWriter:
             raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
         with ExitStack() as stack:
             stack.callback(self._remove_partial)
+            if self.comment is not None:
+                self._container.metadata["comment"] = self.comment
             if "libx264" not in self._container.supported_codecs:
                 raise ValueError(f"'{self.path}': does not support H.264; write .mp4 or .mkv")
             if self._audio_track is not None:

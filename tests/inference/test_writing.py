@@ -1,5 +1,7 @@
 """A video's results on disk: all or none, with its times and audio, in bounded memory."""
 
+import os
+import signal
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
@@ -76,6 +78,114 @@ def test_a_second_run_replaces_the_first_and_a_failing_one_leaves_it(tmp_path):
         write(source, tmp_path / "out", broken_at=2)
     after = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert after == before
+
+
+def tree(folder):
+    """All paths below a folder, with the contents of files and the targets of links."""
+    return {
+        path: path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+def make_foreign(path, kind):
+    """Put something at a path that the program did not write."""
+    if kind == "folder":
+        path.mkdir(parents=True)
+    elif kind == "file in a folder":
+        path.mkdir(parents=True)
+        (path / "000000.png").write_bytes(b"mine")
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    elif kind == "link":
+        path.with_name("mine").write_bytes(b"mine")
+        path.symlink_to("mine")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"mine")
+
+
+@pytest.mark.parametrize(
+    "kind", ["folder", "file in a folder", "file", "link", "dangling link", "pipe"]
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.jpg", "a.json", "a_labels", "a.partial.json"])
+def test_what_the_program_did_not_write_is_kept_and_refused(tmp_path, name, kind):
+    source, out = open_source(write_flash(tmp_path / "a.mp4", tracks=())), tmp_path / "out"
+    out.mkdir()
+    make_foreign(out / name, kind)
+    before = tree(out)
+    with pytest.raises(ValueError, match=r"exists and was not written by this program; move it"):
+        write_results(source, iter(()), out, names=NAMES, fps=1.0, keep_partial=True)
+    assert tree(out) == before
+
+
+def test_a_file_of_the_user_in_own_label_maps_is_kept_and_refused(tmp_path):
+    source, out = open_source(write_flash(tmp_path / "a.mp4", tracks=())), tmp_path / "out"
+    labels = write(source, out).paths["labels"]
+    for name, content in [("notes.txt", b"mine"), ("000001.png", b"mine"), ("7.png", b"")]:
+        write(source, out)
+        (labels / name).write_bytes(content)
+        before = tree(out)
+        with pytest.raises(ValueError, match=f"{name}' exists and was not written"):
+            write(source, out)
+        assert tree(out) == before
+        (labels / name).unlink()
+
+
+def test_a_linked_output_folder_is_written_to_and_other_paths_are_refused(tmp_path):
+    source = open_source(write_flash(tmp_path / "a.mp4", tracks=()))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for _ in range(2):
+        write(source, tmp_path / "link")
+    assert len(list((tmp_path / "real").iterdir())) == 4 and (tmp_path / "link").is_symlink()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for folder in (tmp_path / "dangling", tmp_path / "a.mp4", tmp_path / "a.mp4" / "out"):
+        with pytest.raises(ValueError, match="not a folder that can be written to"):
+            write(source, folder)
+
+
+@pytest.mark.parametrize("failing", range(8))
+def test_outputs_are_replaced_together_or_not_at_all(tmp_path, monkeypatch, failing):
+    source, out = open_source(write_flash(tmp_path / "a.mp4", tracks=())), tmp_path / "out"
+    write(source, out, fps=2.0)
+    before, rename, calls = tree(out), os.rename, []
+
+    def fail_once(*paths):
+        calls.append(paths)
+        if len(calls) == failing + 1:
+            raise OSError("no space left on device")
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    with pytest.raises(OSError, match="no space"):
+        write(source, out)
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize("moment", ["writing", "moving"])
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path, moment):
+    source, out = open_source(write_flash(tmp_path / "a.mp4", tracks=())), tmp_path / "out"
+    options = {"outputs": ("labels", "json")}  # without OpenCV, whose threads a fork does not have
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        if moment == "moving":
+            renames = iter([os.rename, die])
+            os.rename = lambda *paths: next(renames)(*paths)
+        write(source, out, **options, **({"progress": die} if moment == "writing" else {}))
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert len([path for path in out.iterdir() if path.name.startswith(".")]) == 1
+    write(source, out, **options)
+    write(source, tmp_path / "undisturbed", **options)
+    found, expected = (
+        {path.relative_to(folder): content for path, content in tree(folder).items()}
+        for folder in (out, tmp_path / "undisturbed")
+    )
+    assert found == expected
 
 
 def test_progress_ends_at_the_end(tmp_path):

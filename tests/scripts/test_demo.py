@@ -171,6 +171,49 @@ def test_wrong_input_is_a_one_line_error_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def refused(demo, capsys, *arguments):
+    """The errors of a run that fails before a model is built."""
+    with pytest.raises(SystemExit) as end:
+        demo("--config-file", "never_read.yaml", *arguments)
+    assert end.value.code == 1
+    return capsys.readouterr().err.strip().splitlines()
+
+
+def test_inputs_and_files_of_the_user_are_never_replaced(demo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "x.mp4", (1,))
+    for folder in ("x_labels", "out/x.mp4"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(make_frames(1, 1)[0]).save(tmp_path / folder / "0.png")
+    (tmp_path / "link.mp4").symlink_to("x.mp4")
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, words in [
+        (
+            "--input x.mp4 --output out",
+            "'out/x.mp4/0.png' exists and was not written by this program",
+        ),
+        ("--input x.mp4 --output .", "'x.mp4' would be overwritten, but it is an input"),
+        ("--input link.mp4 --output .", "'x.mp4' would be overwritten, but it is an input"),
+        ("--input x.mp4 link.mp4 --output new", "would both become 'x.*'"),
+        ("--input x.mp4 --output x.mp4", "not a folder that can be written to"),
+    ]:
+        (line,) = refused(demo, capsys, *split(arguments))
+        assert line.startswith("error: ") and words in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_results_of_an_earlier_run_that_are_now_an_input_are_kept(demo, tmp_path, capsys):
+    video, out = write_video(tmp_path / "x.mp4", (1,)), tmp_path / "out"
+    options = ["--config-file", write_config(tmp_path), "--output", out, "--outputs", "labels"]
+    demo(*options, "--input", video)
+    before = (out / "x_labels" / "000000.png").stat()
+    with pytest.raises(SystemExit):
+        demo(*options, "--input", video, out / "x_labels")
+    assert "x_labels' would be overwritten, but it is an input" in capsys.readouterr().err
+    assert (out / "x_labels" / "000000.png").stat() == before
+    assert (out / "x_labels_labels" / "000000.png").is_file()
+
+
 @pytest.mark.parametrize(
     "script, arguments, code, words",
     [
