@@ -56,10 +56,14 @@ class YouTubeVISWriter:
     hour of 640 x 360 pixels with two ragged masks per second.
     """
 
-    def __init__(self, path: Path, video: str, names: Sequence[str], fps: float):
-        """Category i is the i-th name of the vocabulary, from 1; `fps` counts segmented frames."""
+    def __init__(
+        self, path: Path, video: str, names: Sequence[str], fps: float, missing_seconds: float = 0.0
+    ):
+        """Category i is the i-th name of the vocabulary, from 1; `fps` counts segmented frames;
+        `missing_seconds` are those of a video that was cut off."""
         self.path = path
-        self._info = {"comment": MARK, "video": video, "fps": fps}
+        missing = round(missing_seconds, 4)
+        self._info = {"comment": MARK, "video": video, "fps": fps, "missing_seconds": missing}
         self._categories = [
             {"id": i, "name": display_name(name), "synonyms": list(synonyms_of(name)[1:])}
             for i, name in enumerate(names, start=1)

@@ -162,7 +162,8 @@ class PartialOutputs:
         if "labels" in paths:
             self._writers += [LabelMapWriter(paths["labels"], names)]
         if "json" in paths:
-            self._writers += [YouTubeVISWriter(paths["json"], source.path, names, fps)]
+            missing = source.missing_seconds
+            self._writers += [YouTubeVISWriter(paths["json"], source.path, names, fps, missing)]
         if "sheet" in paths:
             self._writers += [ContactSheet(paths["sheet"], self._painter)]
 

@@ -7,11 +7,13 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import Flags
 from av.stream import Disposition
 
 from ovavss_d2.media.audio import AudioTrack, check_decoder, open_container, select_audio_stream
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # File formats round times: a frame that comes less than this many seconds late is on time.
 TIME_TOLERANCE = 0.0005
+_CUT_TOLERANCE = 0.5  # seconds by which tracks may end before the stated duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class Source(ABC):
     height: int  # of the upright frames
     width: int
     rate: float  # frames per second, on average
-    duration: float  # seconds, as stated in the file; 0 if unknown
+    duration: float  # seconds, as stated in the file, without the missing ones; 0 if unknown
+    missing_seconds: float = 0.0  # at the end of a file that was cut off
     audio_track: AudioTrack | None = None
     aspect: Fraction = Fraction(1)  # width of a pixel relative to its height
 
@@ -60,6 +64,8 @@ class Video(Source):
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Decode the frames."""
         with open_container(self.path, "video") as container:
+            if self.missing_seconds:  # the last packet is not whole
+                container.flags |= Flags.discard_corrupt.value
             frames = self._timed_frames(container)
             for time, frame in frames if fps is None else _at_rate(frames, fps):
                 yield time, self._upright(frame)
@@ -109,12 +115,19 @@ def open_video(path: str | os.PathLike, *, audio_index: int | None = None) -> Vi
         duration = (container.duration or 0) / av.time_base
         if stream.duration and stream.time_base:  # of the frames; the audio may be longer
             duration = float(stream.duration * stream.time_base)
+        missing = _missing_seconds(container, stream, duration)
+        if missing:
+            logger.warning(
+                "'%s' was cut off: the last %.2f of %.2f seconds are missing.",
+                path, missing, duration,
+            )  # fmt: skip
         return Video(
             path=path,
             height=height,
             width=width,
             rate=float(stream.average_rate or stream.guessed_rate or 25),
-            duration=duration,
+            duration=duration - missing,
+            missing_seconds=missing,
             origin=origin,
             is_cover=_is_cover(stream),
             audio_track=_select_audio(container, path, origin, audio_index),
@@ -146,6 +159,34 @@ def _select_stream(container: av.container.InputContainer) -> av.VideoStream | N
 
 def _is_cover(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _missing_seconds(
+    container: av.container.InputContainer, stream: av.VideoStream, duration: float
+) -> float:
+    """Seconds of the stated duration that a file does not have, as after an interrupted copy.
+
+    The index of MP4 and MOV has the position of each packet. Matroska, WebM and FLV state a
+    duration, to which the last packets are compared.
+    """
+    entries, base = stream.index_entries, float(stream.time_base or 0)
+    if entries and stream.duration and entries[-1].pos + entries[-1].size > container.size:
+        lost = min(e.timestamp for e in entries if e.pos + e.size > container.size)
+        return min(max(duration - (lost - entries[0].timestamp) * base, base), duration)
+    if stream.duration or not container.duration:
+        return 0.0
+    end = 0.0
+    for start in (container.duration, 0):
+        with suppress(av.FFmpegError):
+            container.seek(start)
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base and not packet.is_corrupt:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if end:
+            break
+    missing = container.duration / av.time_base - end
+    frame = 1 / float(stream.average_rate or 25)  # the last one may have no duration
+    return missing if missing > _CUT_TOLERANCE + frame else 0.0
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, int, int]:

@@ -108,6 +108,53 @@ def test_a_playlist_opens_no_other_file(tmp_path, playlist):
             open_video(tmp_path / name)
 
 
+def write_fast_start(path):
+    """A noisy video of five seconds, its index (of MP4) at the beginning, as on web pages."""
+    rng = np.random.default_rng(0)
+    with VideoWriter(path.with_name("slow.mp4"), rate=10) as writer:
+        for _ in range(50):
+            writer.write(rng.integers(0, 255, (32, 48, 3), np.uint8))
+    options = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
+    with (
+        av.open(str(path.with_name("slow.mp4"))) as source,
+        av.open(str(path), "w", options=options) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.flv"])
+def test_a_video_that_was_cut_off_says_how_much_is_missing(tmp_path, caplog, name):
+    path = write_fast_start(tmp_path / name)
+    assert open_video(path).missing_seconds == 0 and not caplog.messages
+    whole = path.read_bytes()
+    for share in (0.8, 0.5):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        caplog.clear()
+        video = open_video(path)
+        last = [time for time, _ in video.frames()][-1] + 0.1
+        assert last == pytest.approx(5 * share, abs=0.5)
+        assert video.duration == pytest.approx(last, abs=0.4)
+        assert video.missing_seconds == pytest.approx(5 - last, abs=0.4)
+        (message,) = caplog.messages
+        assert message.endswith("seconds are missing.") and "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.flv", "a.webm"])
+def test_no_whole_video_is_reported_as_cut_off(tmp_path, caplog, name):
+    codec = {"a.avi": "mpeg4", "a.webm": "libvpx-vp9"}.get(name, "libx264")
+    audio = {"a.avi": "mp3", "a.webm": "libopus"}.get(name, "aac")
+    tracks = [{"codec": audio, "rate": 48000, "end": 6.0}]  # longer than the frames
+    start = 0.0 if name == "a.avi" else 0.7
+    path = write_flash(tmp_path / name, rate=25, start=start, codec=codec, tracks=tracks)
+    assert open_video(path).missing_seconds == 0
+    assert not caplog.messages
+
+
 def test_unreadable_files_give_a_one_line_error(tmp_path, wav):
     with pytest.raises(FileNotFoundError, match="b.mp4': no such video file"):
         open_video(tmp_path / "b.mp4")
