@@ -1,4 +1,4 @@
-"""Write files and folders atomically: under its final name each one is always complete.
+"""Read JSON; write files and folders atomically: under its final name each is always complete.
 
 Until then they have a hidden name with random digits. The process that writes them holds a lock on
 them, so the next run can tell what a killed one left behind, and removes it.
@@ -129,6 +129,17 @@ def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = 2)
     with atomic_path(path) as temporary:
         text = json.dumps(_without_nan(content), indent=indent, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike, hint: str) -> Any:
+    """Read JSON; a broken file is a `ValueError` that ends with `hint`."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return json.load(file)
+    except RecursionError as error:
+        raise ValueError(f"'{path}': broken JSON (too many nested brackets); {hint}") from error
+    except ValueError as error:
+        raise ValueError(f"'{path}': broken JSON ({error}); {hint}") from error
 
 
 def _without_nan(content: Any) -> Any:

@@ -9,7 +9,6 @@ every row (for a quick test: --opts SOLVER.MAX_ITER 20 SOLVER.STEPS "(15,)").
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from tabulate import tabulate
 from ovavss_d2.config import first_data_set, load_config
 from ovavss_d2.data.catalog import MetadataCatalog
 from ovavss_d2.errors import one_line_errors
-from ovavss_d2.files import atomic_path, write_json
+from ovavss_d2.files import atomic_path, read_json, write_json
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -86,13 +85,13 @@ def measure(row: Row, args: argparse.Namespace) -> Figures:
         setting["weights"] = [weights.stat().st_size, weights.stat().st_mtime]
     finished = folder / "row.json"
     if finished.is_file():
-        saved = json.loads(finished.read_text(encoding="utf-8"))
+        saved = read_json(finished, "remove it")
         if saved["setting"] == setting:
             return saved["figures"]
         if trains:
             raise ValueError(f"'{folder}' has results of other options: give another --output")
     run(row.name, folder, "--resume" if trains else "--eval-only", options, args.config_file)
-    results = json.loads((folder / "inference" / "results.json").read_text(encoding="utf-8"))
+    results = read_json(folder / "inference" / "results.json", "remove it")
     figures = {"values": results["avsbench_ov"], "intervals": results["intervals"]}
     write_json(finished, {"setting": setting, "figures": figures})
     return figures

@@ -8,7 +8,6 @@ Frame i is at i seconds. Shapes: L frames of a video, K names, H W pixels.
 """
 
 import csv
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from PIL import ImageOps
 
 from ovavss_d2.data.label_maps import read_labels, resize_labels
 from ovavss_d2.data.masks import annotations_from_labels
+from ovavss_d2.files import read_json
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.images import open_image
@@ -27,6 +27,7 @@ from ovavss_d2.media.images import open_image
 logger = logging.getLogger(__name__)
 
 FRAMES_OF_SUBSET = {"v1s": 5, "v1m": 5, "v2": 10}
+MAX_SECONDS = 86400  # time of a frame
 SUBSETS = tuple(FRAMES_OF_SUBSET)
 SPLITS = ("train", "val", "test")
 MISSING_AUDIO = "missing audio (silence is used)"
@@ -95,6 +96,9 @@ def _parse_row(row: dict[str, str], line: str) -> VideoInfo:
     empty = [c for c in _COLUMNS if row[c] is None or (c != "a_obj" and not row[c].strip())]
     if empty:
         raise ValueError(f"{line}: no value for {', '.join(empty)}")
+    no_folder = [c for c in ("uid", "label") if not is_folder_name(row[c].strip())]
+    if no_folder:
+        raise ValueError(f"{line}: {no_folder[0]} '{row[no_folder[0]]}' is not a folder's name")
     split = row["split"].strip()
     if split not in SPLITS:
         raise ValueError(f"{line}: split '{split}', expected one of {', '.join(SPLITS)}")
@@ -102,15 +106,17 @@ def _parse_row(row: dict[str, str], line: str) -> VideoInfo:
     return VideoInfo(row["uid"].strip(), row["label"].strip(), split, names)
 
 
+def is_folder_name(name: str) -> bool:
+    """Whether a name is that of a folder in the same folder."""
+    return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
+
+
 def _read_names(root: str | os.PathLike) -> tuple[str, ...]:
     path = os.path.join(root, "label2idx.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            ids = json.load(file)
+        ids = read_json(path, "get it from AVSBench-semantic again")
     except FileNotFoundError as error:
         raise _missing(path) from error
-    except ValueError as error:
-        raise ValueError(f"'{path}': broken JSON ({error})") from error
     if (
         not isinstance(ids, dict)
         or ids.get("background") != 0
@@ -187,6 +193,7 @@ def _find_frames(
     files = os.listdir(path) if os.path.isdir(path) else []
     stems = (os.path.splitext(name) for name in files)
     numbers = {int(stem) for stem, suffix in stems if suffix == ".jpg" and stem.isdecimal()}
+    numbers = {number for number in numbers if number <= MAX_SECONDS}
     expected = FRAMES_OF_SUBSET.get(info.subset)
     if expected is not None:
         for i in sorted(set(range(expected)) ^ numbers):

@@ -16,15 +16,19 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ovavss_d2.data.avsbench import SUBSETS
 from ovavss_d2.data.avsbench_ov import PUBLISHED_FILES, TEST_FILE
-from ovavss_d2.data.folder import load_folder
-from ovavss_d2.data.records import load_records, read_json
+from ovavss_d2.data.folder import check_rate, load_folder
+from ovavss_d2.data.label_maps import VOID
+from ovavss_d2.data.records import load_records
 from ovavss_d2.data.split_lists import CLOSED_FILES, DERIVED_FILES
+from ovavss_d2.files import read_json
 from ovavss_d2.vocabulary import (
     AVSBENCH_BASE_IDS,
     AVSBENCH_NAMES,
     TOY_BASE_IDS,
     TOY_NAMES,
+    check_names,
     novel_ids,
+    synonyms_of,
     voc_palette,
 )
 
@@ -46,7 +50,7 @@ class Split:
             the videos that have this view in `views_file`.
         views_file: JSON, video -> view.
         label_images: see `load_records`.
-        frames_per_second: see `load_folder`.
+        frames_per_second: see `load_folder` and `load_records`.
     """
 
     name: str
@@ -82,7 +86,7 @@ def register_split(split: Split) -> None:
         names=list(split.names),
         base_ids=list(split.base_ids),
         novel_ids=list(novel_ids(split.names, split.base_ids)),
-        ignore_label=255,
+        ignore_label=VOID,
         evaluator_type="ovavss",
         protocol_name=split.protocol_name,
         subsets=["all"] if split.json_file is None else list(SUBSETS),
@@ -104,25 +108,27 @@ def register_folder(
     Args:
         name: for `DATASETS.TRAIN` and `DATASETS.TEST`.
         folder: the videos, see `load_folder`; a path in the data sets' folder, or absolute.
-        names: the K names; class k has color k of `voc_palette(K + 1)`, or category id k.
+        names: the K names, at most 254; name k has color k of `voc_palette(K + 1)` and value k in
+            gray label images.
         base_ids: ids (from 1) of the names to train on; None: all.
         json_file: YouTube-VIS style list in the folder, whose annotations are the ground truth and
             whose paths are relative to the folder; None: the folder has label images.
-        frames_per_second: rate of the frames, if there is no list.
+        frames_per_second: rate of the frames, if a list does not give their times.
         training: whether it is for training.
 
     Raises:
-        ValueError: the name is taken, or there is no name or no such id.
+        ValueError: the name is taken, the names are not distinct, or another argument is wrong.
     """
-    names, root = tuple(names), os.fspath(folder)
-    base_ids = tuple(range(1, len(names) + 1)) if base_ids is None else tuple(base_ids)
     if name in DatasetCatalog.list():
         raise ValueError(f"the data set '{name}' is already registered; choose another name")
-    if not names or not all(1 <= i <= len(names) for i in base_ids):
+    names, root = _checked_names(name, names), os.fspath(folder)
+    base_ids = tuple(range(1, len(names) + 1)) if base_ids is None else tuple(base_ids)
+    if len(set(base_ids)) != len(base_ids) or not set(base_ids) <= set(range(1, len(names) + 1)):
         raise ValueError(
-            f"data set '{name}': base ids {base_ids} for {len(names)} names, expected 1 to "
-            f"{len(names)} and at least one name"
+            f"data set '{name}': base ids {base_ids} for {len(names)} names, expected distinct "
+            f"integers from 1 to {len(names)}"
         )
+    check_rate(frames_per_second)
     split = Split(
         name=name,
         json_file=json_file and os.path.join(root, json_file),
@@ -137,6 +143,20 @@ def register_folder(
         frames_per_second=frames_per_second,
     )
     register_split(split)
+
+
+def _checked_names(dataset: str, names: Sequence[str]) -> tuple[str, ...]:
+    origin = f"the data set '{dataset}'"
+    if isinstance(names, str):
+        raise ValueError(f"{origin} has the names '{names}', expected a list such as ['{names}']")
+    names = tuple(names)
+    check_names(names, origin)
+    if len(names) >= VOID:
+        raise ValueError(f"{origin} has {len(names)} names, expected at most {VOID - 1}")
+    synonyms = next((name for name in names if len(synonyms_of(name)) > 1), None)
+    if synonyms:
+        raise ValueError(f"{origin} has the synonyms '{synonyms}', expected one name per class")
+    return names
 
 
 def load_split(split: Split) -> list[dict]:
@@ -157,6 +177,7 @@ def load_split(split: Split) -> list[dict]:
         names=split.names,
         training=split.training,
         label_images=split.label_images,
+        frames_per_second=split.frames_per_second,
     )
     records = list(filter(_view_filter(split), records))
     if not records:
@@ -193,6 +214,8 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
         return lambda record: True
     if split.views_file is not None:
         views = read_json(_path(split.views_file), split.origin)
+        if not isinstance(views, dict):
+            raise ValueError(f"'{_path(split.views_file)}': expected an object, video -> view")
         return lambda record: views.get(record["video_id"]) == split.view
     base = {split.names[i - 1] for i in split.base_ids}
     if split.view == "base":

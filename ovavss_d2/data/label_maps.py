@@ -1,4 +1,5 @@
-"""Label maps: one class id per pixel, stored as images in the colors of the Pascal VOC palette.
+"""Label maps: one class id per pixel, stored as images with gray values or with the colors of the
+Pascal VOC palette.
 
 Shapes: H W pixels, K classes including background (0).
 """
@@ -13,6 +14,9 @@ from ovavss_d2.files import atomic_path
 from ovavss_d2.media.images import LABEL_FORMATS, open_image
 from ovavss_d2.vocabulary import voc_palette
 
+# Modes of images whose values are ids.
+GRAY_MODES = ("1", "L", "I", "I;16", "I;16B")
+VOID = 255  # id of pixels that are not labeled; the evaluation ignores them
 _UNKNOWN = 255  # id of colors outside the palette
 
 
@@ -46,15 +50,42 @@ def _pack(colors: np.ndarray) -> np.ndarray:
 
 
 def read_labels(path: str | os.PathLike, num_colors: int) -> tuple[np.ndarray, int]:
-    """Read a color label image; see `labels_from_colors`.
+    """Read a label image: gray values are class ids or `VOID`, colors are those of the palette.
+
+    The values of an indexed image are ids if its colors are those of the palette or all others.
+
+    Args:
+        path: the image.
+        num_colors: K, at most 255.
+
+    Returns:
+        uint8 (H, W) ids, and the number of pixels with other ids or colors (they become
+        background).
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: it is not a PNG image, or damaged.
     """
     with open_image(path, "label image", LABEL_FORMATS) as image:
+        if image.mode in GRAY_MODES or _has_ids_as_indices(image, num_colors):
+            return _labels_from_ids(np.asarray(image), num_colors)
         colors = np.asarray(image.convert("RGB"))
     return labels_from_colors(colors, num_colors)
+
+
+def _has_ids_as_indices(image: Image.Image, num_colors: int) -> bool:
+    if image.mode != "P":
+        return False
+    colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    used, first = np.unique(np.asarray(image), return_index=True)
+    ids = _color_table(num_colors)[_pack(colors[first])][~np.isin(used, (0, VOID))]
+    used = used[~np.isin(used, (0, VOID))]
+    return bool((ids == used).all() or np.isin(ids, (0, _UNKNOWN)).all())
+
+
+def _labels_from_ids(ids: np.ndarray, num_colors: int) -> tuple[np.ndarray, int]:
+    unknown = ((ids < 0) | (ids >= num_colors)) & (ids != VOID)
+    return np.where(unknown, 0, ids).astype(np.uint8), int(np.count_nonzero(unknown))
 
 
 def resize_labels(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:

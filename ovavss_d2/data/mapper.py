@@ -36,8 +36,9 @@ class AVSClipMapper:
 
     Returns a dict: "image" uint8 (T, 3, H, W) RGB; "audio" float32 (T, 16000), paired with the
     frames; "audio_valid" bool (T,); "times" T seconds; "height", "width" of the original frames;
-    "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None); "clip_seed"
-    int, which depends on the video and its frames only. In training also "instances", T `Instances`
+    "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None) and at test time
+    without them "annotations", the ground truth; "clip_seed" int, which depends on the video and
+    its frames only. In training also "instances", T `Instances`
     of the same G objects in the same order with `gt_classes` (G,) from 0, `gt_ids` (G,) and
     `gt_masks` (`BitMasks`, empty where the object is not visible), and "labeled" bool (T,), the
     frames with ground truth. Random numbers come from numpy's global generator, which `ClipDataset`
@@ -128,6 +129,8 @@ class AVSClipMapper:
             "label_files": labels and [labels[i] for i in indices],
             "clip_seed": zlib.crc32(f"{record['video_id']}:{list(indices)}".encode()),
         }
+        if not self.is_train and labels is None and "annotations" in record:
+            clip["annotations"] = record["annotations"]  # the ground truth
         if self.is_train:
             # Frames with swapped audio are labeled: no object sounds in them.
             clip["labeled"] = torch.from_numpy(_labeled(record)[indices] | swapped)

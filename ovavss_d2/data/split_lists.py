@@ -216,8 +216,9 @@ def resumable_scan(
 
 def _read_progress(path: Path) -> dict[str, VideoScan]:
     done: dict[str, VideoScan] = {}
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
-        with suppress(ValueError):  # a line that the interrupted run did not finish
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        # Lines that the interrupted run did not finish, or that the disk lost.
+        with suppress(ValueError, TypeError, RecursionError):
             uid, video, annotations = json.loads(line)
             done[uid] = VideoScan(video, annotations)
     if done:

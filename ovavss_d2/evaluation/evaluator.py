@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovavss_d2.data.label_maps import resize_labels, write_label_map
+from ovavss_d2.data.label_maps import VOID, resize_labels, write_label_map
 from ovavss_d2.evaluation import report
 from ovavss_d2.evaluation.best_worst import BestWorstVideos, make_example, write_best_worst
 from ovavss_d2.evaluation.charts import write_charts
@@ -82,7 +82,7 @@ class AVSSEvaluator(DatasetEvaluator):
         matrix = subset.add_video(
             str(video["video_id"]), ((named[ids], predictions[i], ids) for i, ids in truths.items())
         )
-        counted = {i: named[ids] for i, ids in truths.items()}
+        counted = {i: named[ids] * (ids != VOID) for i, ids in truths.items()}
         self._best_worst.add(make_example(video, matrix, counted, predictions))
 
     def evaluate(self) -> OrderedDict | None:

@@ -12,6 +12,7 @@ import cv2
 import matplotlib
 import numpy as np
 
+from ovavss_d2.data.label_maps import VOID
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
@@ -52,7 +53,7 @@ class Preview:
 
 def preview_video(record: dict, metadata: Any) -> Preview:
     """Read a video of `DatasetCatalog` and check its data; `metadata` is of `MetadataCatalog`."""
-    truth = dict(true_frames(record, metadata))
+    truth = {i: ids * (ids != VOID) for i, ids in true_frames(record, metadata)}
     path = record["audio_file"]
     audio = np.zeros(0, np.float32) if path is None else read_audio(path)
     drawn = {metadata.names[i - 1] for ids in truth.values() for i in np.unique(ids) if i}

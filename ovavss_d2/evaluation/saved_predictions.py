@@ -17,11 +17,9 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
-from ovavss_d2.data.label_maps import labels_from_colors
+from ovavss_d2.data.label_maps import GRAY_MODES, labels_from_colors
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.media.images import LABEL_FORMATS, open_image
-
-_GRAY_MODES = ("1", "L", "I", "I;16", "I;16B")
 
 
 def score_saved(
@@ -89,7 +87,7 @@ def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
         ValueError: it is not a PNG image, or has an id or color without a class.
     """
     with open_image(path, "label map", LABEL_FORMATS) as image:
-        is_gray = image.mode in _GRAY_MODES
+        is_gray = image.mode in GRAY_MODES
         pixels = np.asarray(image if is_gray else image.convert("RGB"))
     if not is_gray:
         ids, unknown = labels_from_colors(pixels, num_classes)

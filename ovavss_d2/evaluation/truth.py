@@ -18,7 +18,7 @@ def true_frames(video: dict, metadata: Any) -> Iterator[tuple[int, np.ndarray]]:
         metadata: the data set's entry in `MetadataCatalog`.
 
     Yields:
-        The frame's index and its ids, uint8 (H, W).
+        The frame's index and its ids, uint8 (H, W); `VOID` where a pixel is not labeled.
     """
     labeled = video.get("labeled")
     for i in range(len(video["file_names"])):
@@ -45,9 +45,9 @@ def named_ids(names: Sequence[str] | None, metadata: Any) -> np.ndarray:
         metadata: the data set's entry in `MetadataCatalog`.
 
     Returns:
-        uint8 (K,), the new id of each id: itself or 0.
+        uint8 (256,), the new id of each id: itself or 0.
     """
-    ids = np.arange(1 + len(metadata.names), dtype=np.uint8)
+    ids = np.arange(256, dtype=np.uint8)
     if names is not None:
-        ids *= np.isin(("", *metadata.names), list(names))
+        ids[: 1 + len(metadata.names)] *= np.isin(("", *metadata.names), list(names))
     return ids

@@ -3,7 +3,6 @@
 In the shapes N counts images or crops, and `size` is the side of the image encoder's input.
 """
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from detectron2.config import CfgNode, configurable
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
+from ovavss_d2.files import read_json
 from ovavss_d2.modeling.embedding_cache import EmbeddingCache, fingerprint
 from ovavss_d2.vocabulary import PROMPTS
 
@@ -59,11 +59,7 @@ def _read(path: str) -> dict:
         raise FileNotFoundError(
             f"no CLIP architecture file at '{path}'; check MODEL.CLIP.ARCHITECTURE"
         )
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"'{path}' is not valid JSON: {error}") from error
+    return read_json(path, "check MODEL.CLIP.ARCHITECTURE")
 
 
 def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:

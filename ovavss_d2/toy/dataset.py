@@ -10,7 +10,6 @@ A clip depends on (seed, split, index) alone. Its folder is renamed when it is c
 """
 
 import csv
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from scipy.io import wavfile
 
 from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET, SPLITS
 from ovavss_d2.data.parallel import map_in_processes
-from ovavss_d2.files import atomic_folder, atomic_path, write_json
+from ovavss_d2.files import atomic_folder, atomic_path, read_json, write_json
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.scene import TOY_SIZE, draw_scene, render
@@ -171,7 +170,7 @@ def _check_same_world(toy: Path, seed: int, size: tuple[int, int]) -> None:
     path = toy / "toy.json"
     if not path.exists():
         write_json(path, requested)
-    existing = json.loads(path.read_text())
+    existing = read_json(path, "remove the folder or give another --root")
     if existing != requested:
         worlds = f"the toy world {existing}, not {requested}"
         raise ValueError(f"'{toy}' has {worlds}; remove it or give another --root")

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,7 +34,10 @@ def test_metadata_gives_names_and_splits(full_tree):
         ("metadata.csv", "uid,a_obj,split,label\n\nb,dog,play,v2\n", "line 3: split 'play'"),
         ("metadata.csv", "uid,a_obj,split,label\na,dog,train\n", "line 2: no value for label"),
         ("metadata.csv", "uid,a_obj,split,label\n,dog,train,v2\n", "line 2: no value for uid"),
+        ("metadata.csv", "uid,a_obj,split,label\n../b,dog,train,v2\n", "line 2: uid '../b' is not"),
+        ("metadata.csv", "uid,a_obj,split,label\nb,dog,train,..\n", "line 2: label '..' is not"),
         ("label2idx.json", "{", "broken JSON"),
+        ("label2idx.json", "[" * 100_000, "broken JSON"),
         ("label2idx.json", "[]", "expected 'background' with id 0"),
         ("label2idx.json", '{"background": 1, "dog": 0}', "expected 'background' with id 0"),
         ("label2idx.json", '{"background": 0, "dog": 2}', "names with ids 1 to K"),
@@ -74,6 +80,17 @@ def test_frame_numbers_are_seconds(tree):
     scanned = scan(tree, "a")
     assert scanned.video["times"] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert kinds(scanned) == ["missing frame"]
+
+
+def test_strange_files_among_the_frames_are_not_frames(tree):
+    frames = tree.add("a", "v1m") / "frames"
+    for name in ("._0.jpg", "20240131235959.jpg", "²3.jpg", "Thumbs.db"):
+        shutil.copy(frames / "0.jpg", frames / name)
+    (frames / "4.jpg").unlink()
+    os.mkfifo(frames / "4.jpg")
+    scanned = scan(tree, "a")
+    assert scanned.video["times"] == [0, 1, 2, 3]
+    assert kinds(scanned) == ["broken frame"]
 
 
 def test_broken_files_are_reported_and_skipped(tree):

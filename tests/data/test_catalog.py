@@ -87,14 +87,15 @@ def test_views_select_videos_by_their_names(spoilable):
     "content, message",
     [
         ("{", "broken JSON"),
-        ("[]", "not a YouTube-VIS style split"),
-        ("{}", "lacks 'annotations'"),
-        ('{"annotations": [], "videos": [{"id": 1}]}', "lacks 'file_names'"),
-        ('{"annotations": [{"id": 4, "category_id": 99}], "videos": []}', "has category 99"),
-        ('{"categories": [{"id": 1, "name": "dog"}]}', "category 1 is 'dog'"),
+        ("[" * 100_000, "broken JSON"),
+        ("[]", "the file: found .*, expected an object"),
+        ("{}", "the file: it lacks 'videos'"),
+        ('{"annotations": [], "videos": [{"id": 1}]}', r"videos\[0\]: it lacks 'file_names'"),
+        ('{"annotations": [{"category_id": 99}], "videos": []}', "category_id: 99 is not the id"),
+        ('{"annotations": [3], "videos": []}', r"annotations\[0\]: found 3, expected an object"),
         (
             '{"annotations": [], "videos": [{"id": 7, "label": "v2", "file_names": []}]}',
-            "video 7 has 0 frames",
+            r"videos\[0\]: it has 0 frames",
         ),
         ('{"annotations": [], "videos": []}', "it has no video"),
     ],
@@ -128,4 +129,7 @@ def test_custom_splits_and_views_can_be_registered(spoilable, catalog):
         load_split(replace(split, view="silent"))
     (spoilable / "views.json").write_text("[1")
     with pytest.raises(ValueError, match="views.json': broken JSON.*ask me"):
+        catalog.get("my_videos")
+    (spoilable / "views.json").write_text("[1]")
+    with pytest.raises(ValueError, match="views.json': expected an object"):
         catalog.get("my_videos")

@@ -1,18 +1,24 @@
 """A folder of the user's videos: registered in three lines, for training and evaluation."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import MetadataCatalog
+from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.evaluation import inference_on_dataset
 from PIL import Image
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.data.catalog import check_dataset, register_folder
+from ovavss_d2.data.label_maps import read_labels
 from ovavss_d2.data.mapper import AVSClipMapper
+from ovavss_d2.data.masks import encode_mask, labels_from_annotations
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
+from ovavss_d2.evaluation.saved_predictions import score_saved
 from ovavss_d2.vocabulary import voc_palette
 
 NAMES = ("dog", "violin")
@@ -99,11 +105,183 @@ def test_annotations_of_a_list_are_the_ground_truth(folder, catalog):
     assert evaluator.evaluate()["avsbench_ov"]["base"] > 90
 
 
+class Oracle(torch.nn.Module):
+    """Predicts given label maps, by the number of the frames."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, videos):
+        return [
+            {"label_map": torch.from_numpy(self.maps[len(video["times"])]), "names": NAMES}
+            for video in videos
+        ]
+
+
+def youtube_vis(folder, truths):
+    """Write a plain list of videos, with truths (L, 224, 224) by folder, and COCO's habits."""
+    videos, annotations = [], []
+    for number, (name, truth) in enumerate(truths.items(), start=1):
+        (folder / name / "frames").mkdir(parents=True)
+        files = [f"{name}/frames/{i}.jpg" for i in range(len(truth))]
+        for file in files:
+            Image.new("RGB", (224, 224)).save(folder / file)
+        videos.append(
+            {"id": 10 * number, "length": len(truth), "height": 224, "width": 224}
+            | {"file_names": files}
+        )
+        for category, label in ((3, 2), (8, 1)):
+            masks = [encode_mask(ids == label) or [[], None][i % 2] for i, ids in enumerate(truth)]
+            annotations.append(
+                {"id": 5, "video_id": str(10 * number), "category_id": category, "iscrowd": 0}
+                | {"segmentations": masks, "bboxes": [], "areas": []}
+            )
+    categories = [{"id": 3, "name": "violin"}, {"id": 8, "name": "dog"}, {"id": 9, "name": "cat"}]
+    content = {"videos": videos, "annotations": annotations, "categories": categories}
+    (folder / "list.json").write_text(json.dumps(content))
+
+
+def test_a_plain_youtube_vis_list_is_evaluated_by_the_stock_loader(tmp_path, catalog):
+    random = np.random.default_rng(0)
+    truths = {name: random.integers(0, 3, (n, 224, 224)) for name, n in (("a", 2), ("b", 3))}
+    truths["b"][1] = 0
+    youtube_vis(tmp_path / "mine", truths)
+    register_folder("mine", tmp_path / "mine", NAMES, base_ids=(1,), json_file="list.json")
+    maps = {len(t): np.where(random.random(t.shape) < 0.6, t, 0) for t in truths.values()}
+    cfg = get_cfg()
+    add_ovavss_config(cfg)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.INPUT.MIN_SIZE_TEST = 32
+    mapper = AVSClipMapper(cfg, is_train=False)
+    loader = build_detection_test_loader(cfg, "mine", mapper=mapper)
+    evaluator = AVSSEvaluator("mine", output_dir=tmp_path / "out", save_predictions=True)
+    figures = inference_on_dataset(Oracle(maps), loader, evaluator)["avsbench_ov"]
+    true = np.concatenate(list(truths.values()))
+    predicted = np.concatenate([maps[2], maps[3]])
+    iou = [
+        100 * ((true == k) & (predicted == k)).sum() / ((true == k) | (predicted == k)).sum()
+        for k in range(3)
+    ]
+    assert figures["mIoU"] == pytest.approx(np.mean(iou))
+    assert (figures["base"], figures["novel"]) == pytest.approx((iou[1], iou[2]))
+    assert score_saved("mine", tmp_path / "out/predictions", None)["avsbench_ov"] == figures
+
+
+@pytest.fixture
+def draw_label(folder):
+    """Draws ids (24, 32) as frame 0's label image of video a in a form; removes all others."""
+
+    def draw(ids, form):
+        for file in folder.glob("*/labels_rgb/*"):
+            file.unlink()
+        image = Image.fromarray(ids.astype(np.uint8))
+        if form == "I;16":
+            image = Image.fromarray(ids.astype(np.uint16))
+        elif form == "P gray":
+            image.putpalette(np.repeat(np.arange(256), 3).astype(np.uint8).tobytes())
+        elif form == "P palette":
+            image.putpalette(voc_palette(256).tobytes())
+        elif form == "P own":
+            colors = np.random.default_rng(0).integers(1, 60, (256, 3), np.uint8)
+            image.putpalette(colors.tobytes())
+        elif form == "P reordered":
+            image = Image.fromarray(2 - ids.astype(np.uint8))
+            image.putpalette(voc_palette(3)[::-1].tobytes())
+        elif form == "RGB":
+            image = Image.fromarray(voc_palette(256)[ids])
+        image.save(folder / "a/labels_rgb/0.png")
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    "form", ["L", "I;16", "P gray", "P palette", "P own", "P reordered", "RGB"]
+)
+def test_label_images_of_all_forms_are_equal(folder, catalog, draw_label, form):
+    draw_label(labels_of(1), form)
+    register_folder("mine", folder, NAMES, training=True)
+    (record,) = catalog.get("mine")
+    assert record["names"] == list(NAMES)
+    drawn = labels_from_annotations(record["annotations"], 0, (24, 32))
+    assert (drawn == labels_of(1)).all()
+    assert (read_labels(record["label_files"][0], 3)[0] == labels_of(1)).all()
+
+
+@pytest.mark.parametrize("form", ["L", "I;16", "P gray", "P palette"])
+def test_value_255_is_ignored_and_other_values_are_errors(folder, catalog, draw_label, form):
+    ids = labels_of(1)
+    ids[:2] = 255
+    draw_label(ids, form)
+    register_folder("mine", folder, NAMES)
+    records = catalog.get("mine")
+    assert records[0]["names"] == list(NAMES)
+    evaluator = AVSSEvaluator("mine")
+    wrong = np.where(ids == 255, 1, ids).astype(np.int32)
+    for record in records:
+        maps = torch.from_numpy(np.stack([wrong] * 12))
+        evaluator.process([record], [{"label_map": maps, "names": NAMES}])
+    resized = evaluator.evaluate()["avsbench_ov"]["mIoU"]
+    assert resized > 90  # 81 if the ignored rows counted as background
+    draw_label(np.where(ids == 255, 77, ids), form)
+    with pytest.raises(ValueError, match="64 pixels are not in the first 3 colors.* 0 to 2 or 255"):
+        catalog.get("mine")
+
+
+def test_files_of_other_programs_are_ignored(folder, catalog):
+    register_folder("mine", folder, NAMES)
+    expected = catalog.get("mine")
+    junk = ["a/frames/._0.jpg", "a/frames/.hidden.png", "a/labels_rgb/._0.png", "a/audio.txt"]
+    junk += ["b/audio.json", "b/._audio.wav", "a/frames/Thumbs.db", ".trash/frames/0.jpg"]
+    for name in junk:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    os.mkfifo(folder / "a/frames/99.jpg")
+    os.mkfifo(folder / "b/audio.wav")
+    assert catalog.get("mine") == expected
+
+
+def test_audio_may_be_of_any_format_and_wav_is_preferred(folder, catalog):
+    register_folder("mine", folder, NAMES)
+    (folder / "a/audio.flac").touch()
+    (folder / "b/audio.MP4").touch()
+    first, second = catalog.get("mine")
+    assert first["audio_file"].endswith("audio.wav") and second["audio_file"].endswith("audio.MP4")
+
+
+def test_frames_are_sorted_by_the_numbers_in_their_names(folder, catalog):
+    for file in [*folder.glob("a/*/*.jpg"), *folder.glob("a/*/*.png")]:
+        file.rename(file.with_stem(f"frame_{file.stem}"))
+    register_folder("mine", folder, NAMES)
+    record = catalog.get("mine")[0]
+    assert [Path(f).stem for f in record["file_names"]] == [f"frame_{i}" for i in range(12)]
+    assert record["label_files"][3] is None and record["label_files"][10] is not None
+    Image.new("RGB", (32, 24)).save(folder / "a/frames/frame_2.png")
+    with pytest.raises(ValueError, match="frame_2.jpg and frame_2.png are one frame"):
+        catalog.get("mine")
+
+
+@pytest.mark.parametrize(
+    "names", ["dog", [], [""], ["dog", " "], ["dog", "dog"], ["dog", "Dog"], ["dog", 3]]
+    + [["café", "cafe\u0301"], ["car|automobile"], [f"name {i}" for i in range(255)]]
+)  # fmt: skip
+def test_names_must_be_distinct(folder, catalog, names):
+    with pytest.raises(ValueError, match="the data set 'mine' has") as error:
+        register_folder("mine", folder, names)
+    assert "\n" not in str(error.value) and "mine" not in catalog.list()
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), "2"])
+def test_the_frame_rate_must_be_positive(folder, catalog, rate):
+    with pytest.raises(ValueError, match="frames_per_second is .*, expected a positive number"):
+        register_folder("mine", folder, NAMES, frames_per_second=rate)
+
+
 def test_mistakes_give_one_line(folder, catalog, tmp_path):
     register_folder("mine", folder, NAMES)
     with pytest.raises(ValueError, match="'mine' is already registered"):
         register_folder("mine", folder, NAMES)
-    with pytest.raises(ValueError, match="for 2 names, expected 1 to 2"):
+    with pytest.raises(ValueError, match="for 2 names, expected distinct integers from 1"):
         register_folder("other", folder, NAMES, base_ids=(3,))
     Image.new("RGB", (32, 24), (1, 2, 3)).save(folder / "a/labels_rgb/0.png")
     with pytest.raises(ValueError, match="768 pixels are not in the first 3 colors"):

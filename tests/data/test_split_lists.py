@@ -90,6 +90,10 @@ def test_an_interrupted_run_resumes(full_tree, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").glob("*.json"))
     first = list(scanned)
     scanned += [None] * 3
+    (progress,) = (tmp_path / "out").glob("*.partial-*")
+    progress.write_bytes(
+        progress.read_bytes() + b"\n3\n[[], 1, 2]\n\0\xff\n" + b"[" * 9999 + b"\n["
+    )
     derive(full_tree, tmp_path / "out")
     assert first and not set(first) & set(scanned[len(first) :])
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

@@ -120,7 +120,8 @@ def test_a_config_with_a_resnet_builds_it(tmp_path):
     [
         ("no-such-clip", None, ValueError, "is unknown"),
         ("missing.json", None, FileNotFoundError, "no CLIP architecture file"),
-        ("broken.json", "{", ValueError, "not valid JSON"),
+        ("broken.json", "{", ValueError, "broken JSON"),
+        ("deep.json", "[" * 100_000, ValueError, "broken JSON"),
         ("other.json", '{"a": 1}', ValueError, "lacks embed_dim"),
         ("list.json", "[]", ValueError, "lacks embed_dim"),
         ("own.json", json.dumps({**ARCHITECTURE, "custom_text": True}), ValueError, "text tower"),
