@@ -17,6 +17,7 @@ from ovavss_d2.evaluation.confusion import intersection_over_union, mean_over_pr
 from ovavss_d2.evaluation.previews import CELL, evenly_spaced
 from ovavss_d2.files import atomic_path
 from ovavss_d2.media.drawing import blank, pad, paint_classes, resize_to_fit, stack, text_box
+from ovavss_d2.media.fonts import drawable_names
 from ovavss_d2.media.images import read_image
 
 MAX_VIDEOS = 6  # best ones, and as many worst ones
@@ -111,7 +112,8 @@ def _draw_column(title: str, examples: Sequence[VideoExample], metadata: Any) ->
 
 def _class_names(maps: Sequence[np.ndarray], metadata: Any) -> str:
     ids = sorted({int(i) for ids in maps for i in np.unique(ids)} - {0})
-    return ", ".join(metadata.names[i - 1] for i in ids) or "nothing"
+    labels = drawable_names(metadata.names)
+    return ", ".join(labels[metadata.names[i - 1]] for i in ids) or "nothing"
 
 
 def _read_frame(path: str) -> np.ndarray:

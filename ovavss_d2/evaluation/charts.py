@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ovavss_d2.files import atomic_path
+from ovavss_d2.media.fonts import drawable_names, font_families
 
 GROUP_COLORS = {"background": "#999999", "base": "#0072b2", "novel": "#e69f00"}  # Okabe and Ito's
 PAIRS = 15  # per panel of the confusion chart
@@ -21,10 +23,16 @@ _DPI = 110
 def write_charts(matrix: np.ndarray, results: dict[str, Any], folder: Path) -> None:
     """Write `per_class.png` and `confusion.png` of a confusion matrix (K, K) and the results of
     `report.results`."""
-    figures = {"per_class": class_chart(results), "confusion": confusion_chart(matrix, results)}
-    for name, figure in figures.items():
-        with atomic_path(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=_DPI)
+    background, *classes = results["per_class"]
+    labels = drawable_names([row["name"] for row in classes])
+    classes = [{**row, "name": labels[row["name"]]} for row in classes]
+    results = {**results, "per_class": [background, *classes]}
+    fonts = font_families([results["dataset"], *labels.values()])
+    with matplotlib.rc_context({"font.family": fonts}):
+        figures = {"per_class": class_chart(results), "confusion": confusion_chart(matrix, results)}
+        for name, figure in figures.items():
+            with atomic_path(folder / f"{name}.png") as temporary:
+                figure.savefig(temporary, dpi=_DPI)
 
 
 def class_chart(results: dict[str, Any]) -> Figure:

@@ -26,6 +26,7 @@ from ovavss_d2.media.drawing import (
     stack,
     text_box,
 )  # fmt: skip
+from ovavss_d2.media.fonts import drawable_names
 from ovavss_d2.media.images import read_image
 
 MAX_FRAMES = 10  # of a video, evenly spaced
@@ -56,8 +57,10 @@ def preview_video(record: dict, metadata: Any) -> Preview:
     truth = {i: ids * (ids != VOID) for i, ids in true_frames(record, metadata)}
     path = record["audio_file"]
     audio = np.zeros(0, np.float32) if path is None else read_audio(path)
-    drawn = {metadata.names[i - 1] for ids in truth.values() for i in np.unique(ids) if i}
-    named = set(record["names"])
+    labels = drawable_names(metadata.names)
+    names = [labels.get(name, name) for name in record["names"]]
+    drawn = {labels[metadata.names[i - 1]] for ids in truth.values() for i in np.unique(ids) if i}
+    named = set(names)
     faults = {
         "no audio file": path is None,
         "the audio is digital silence": path is not None and not audio.any(),
@@ -66,7 +69,7 @@ def preview_video(record: dict, metadata: Any) -> Preview:
         "no ground truth": not truth,
     }
     size = record["height"], record["width"]
-    sounding = ", ".join(record["names"]) or "nothing"
+    sounding = ", ".join(names) or "nothing"
     return Preview(
         caption=f"{record['video_id']} ({record['subset']}): {sounding}",
         faults=tuple(fault for fault, found in faults.items() if found),

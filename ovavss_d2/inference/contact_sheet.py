@@ -14,6 +14,7 @@ from ovavss_d2.inference.painter import Painter
 from ovavss_d2.inference.replacing import MARK
 from ovavss_d2.inference.results import FrameResult, Span, Timeline
 from ovavss_d2.media.drawing import Color, blank, pad, paste, resize_to_fit, text_box
+from ovavss_d2.media.fonts import drawable_names
 
 MAX_FRAMES = 12
 COLUMNS = 4
@@ -84,9 +85,10 @@ def draw_bars(
     names = sorted(totals, key=lambda name: -totals[name])[:MAX_BARS]
     if not names:
         return pad(text_box("no sounding objects were found", _TEXT_SIZE), 2 * _TEXT_SIZE, width)
-    titles = [text_box(name, _TEXT_SIZE, colors[name]) for name in names]
+    labels = drawable_names(tuple(colors))
+    titles = [text_box(labels[name], _TEXT_SIZE, colors[name]) for name in names]
     left = min(max(title.shape[1] for title in titles), width // 3) + 2 * _GAP
-    row = titles[0].shape[0] + 3
+    row = max(title.shape[0] for title in titles) + 3
     bars = blank(row * len(names) + _GAP, width)
     scale = (width - left - _GAP) / duration
     for i, (name, title) in enumerate(zip(names, titles, strict=True)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ovavss_d2.inference.results import Segment
 from ovavss_d2.media.drawing import BLACK, draw_mask, name_colors, paste, text_box
+from ovavss_d2.media.fonts import drawable_names
 
 MASK_OPACITY = 0.35
 MIN_AREA = 1e-3  # share of the frame; smaller segments are painted without their names
@@ -27,6 +28,7 @@ class Painter:
         """The legend lists all names of a short vocabulary, and those that have sounded so far of a
         long one."""
         self.colors = name_colors(names)
+        self._labels = drawable_names(names)
         self._lists_all = len(names) <= LEGEND_ROWS
         self._legend = list(names) if self._lists_all else []
 
@@ -48,7 +50,8 @@ class Painter:
 
     def _draw_name(self, image: np.ndarray, segment: Segment, size: int) -> None:
         x, y = innermost_point(segment.mask)
-        text = text_box(f"{segment.name} {segment.score:.2f}", size, self.colors[segment.name])
+        label = f"{self._labels[segment.name]} {segment.score:.2f}"
+        text = text_box(label, size, self.colors[segment.name])
         paste(image, text, x - text.shape[1] // 2, y - text.shape[0] // 2)
 
     def _draw_legend(self, image: np.ndarray, sounding: set[str], size: int) -> None:
@@ -57,7 +60,7 @@ class Painter:
             self._legend = self._legend[-LEGEND_ROWS:]
         y = size // 2
         for name in self._legend:
-            box = text_box(name, size, self.colors[name])
+            box = text_box(self._labels[name], size, self.colors[name])
             opacity = 1.0 if name in sounding else _SILENT_OPACITY
             paste(image, box, size // 2, y, opacity)
             y += box.shape[0] + 2

@@ -5,15 +5,16 @@ OpenCV and PIL draw a video frame in milliseconds; Detectron2's `Visualizer` nee
 Shape letters: H W pixels of a picture, h w of a part of it or of a box, K classes with background.
 """
 
+import itertools
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ovavss_d2.media.fonts import DEFAULT_FONT, split_runs
 
 Color = tuple[int, int, int]
 
@@ -57,22 +58,24 @@ def text_box(text: str, size: int, color: Color = WHITE, ink: Color | None = Non
 
     Without `ink`, the text is black or white, whichever has more contrast.
     """
-    font = _font(size)
-    left, _, right, _ = font.getbbox(text)
+    runs = [(run, _font(font or DEFAULT_FONT, size)) for run, font in split_runs(text)]
     margin = max(2, size // 5)
-    ascent, descent = font.getmetrics()
-    box = Image.new("RGB", (round(right - left) + 2 * margin, ascent + descent + margin), color)
+    ascent, descent = np.max([font.getmetrics() for _, font in runs], axis=0)
+    starts = [0.0, *itertools.accumulate(font.getlength(run) for run, font in runs)]
+    left, end = runs[0][1].getbbox(runs[0][0])[0], runs[-1][1].getbbox(runs[-1][0])[2]
+    box_size = round(starts[-2] + end - left) + 2 * margin, int(ascent + descent) + margin
+    box = Image.new("RGB", box_size, color)
     if ink is None:
         ink = BLACK if np.dot(color, (0.299, 0.587, 0.114)) > 128 else WHITE
-    ImageDraw.Draw(box).text((margin - left, margin // 2), text, fill=ink, font=font)
+    for start, (run, font) in zip(starts, runs, strict=False):
+        at = margin - left + start, margin // 2 + int(ascent) - font.getmetrics()[0]
+        ImageDraw.Draw(box).text(at, run, fill=ink, font=font)
     return np.asarray(box)
 
 
-@lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans (Latin, Greek, Cyrillic and more), which is part of matplotlib."""
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(str(path), size)
+@lru_cache(maxsize=64)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
 
 
 def blank(height: int, width: int) -> np.ndarray:
