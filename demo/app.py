@@ -44,10 +44,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def run(arguments: Sequence[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
     args = parse_arguments(arguments)
+    if args.port is not None and not 0 < args.port < 2**16:
+        raise ValueError(f"--port is {args.port}, expected 1 to 65535")
     try:
         from web_page import Limits, Page, launch  # here, so that --help needs no Gradio
     except ImportError as error:
         raise ValueError(f'the page needs Gradio: pip install -e ".[app]" ({error})') from error
+    limits = Limits(args.max_megabytes, args.max_seconds, waiting=args.waiting)
     samples = expand_inputs(args.samples)
     for sample in samples:
         open_source(sample)  # an unreadable sample is an error now
@@ -56,11 +59,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
     segmenter = Segmenter.from_config_file(
         args.config_file, vocabulary=args.vocabulary, opts=args.opts
     )
-    limits = Limits(args.max_megabytes, args.max_seconds, waiting=args.waiting)
     page = Page(segmenter=segmenter, samples=samples, limits=limits)
-    blocks, url = launch(page, host=args.host, port=args.port)
-    sys.stderr.write(f"The page is at {url}\n")
     try:
+        blocks, url = launch(page, host=args.host, port=args.port)
+        sys.stderr.write(f"The page is at {url}\n")
         blocks.block_thread()
     finally:
         page.close()

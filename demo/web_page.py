@@ -1,28 +1,36 @@
 """The web page of `demo/app.py`: a form, the results, and the limits of a request."""
 
 import logging
+import math
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ovavss_d2.errors import USER_ERRORS, one_line
+from ovavss_d2.files import hidden_folder
 from ovavss_d2.inference.contact_sheet import format_time
+from ovavss_d2.inference.request_guard import RequestGuard
 from ovavss_d2.inference.results import Span
 from ovavss_d2.inference.writing import WrittenResults
 from ovavss_d2.media.source import open_source
 from ovavss_d2.segmenter import Segmenter
-from ovavss_d2.vocabulary import display_name, parse_vocabulary
+from ovavss_d2.vocabulary import display_name, format_names, parse_names, synonyms_of
 
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 3600  # of results
+LOWEST_FPS = 0.5
+_NAME_LENGTH = 100  # characters; on average, in the longest text that is read
 TITLE = "What sounds in this video?"
 HELP = (
     "Upload a video or choose a sample, and enter names of objects that may sound in it. The "
@@ -41,7 +49,10 @@ class Limits:
         seconds: of a video.
         fps: segmented frames per second.
         waiting: requests in the queue.
-        names: of a vocabulary.
+        names: of a vocabulary, with synonyms.
+
+    Raises:
+        ValueError: a limit is not a positive number.
     """
 
     megabytes: int = 200
@@ -49,6 +60,11 @@ class Limits:
     fps: float = 8.0
     waiting: int = 20
     names: int = 300
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"the limit of {name} is {value}, expected a positive number")
 
 
 class Page:
@@ -64,8 +80,11 @@ class Page:
         self.segmenter = segmenter
         self.samples = [os.path.abspath(sample) for sample in samples]
         self.limits = limits
-        self.folder = Path(tempfile.mkdtemp(prefix="ovavss_page_"))
-        self._default_names = ", ".join(segmenter.names)
+        self._open = ExitStack()
+        parent = self._open.enter_context(hidden_folder(tempfile.gettempdir()))
+        self.folder = Path(tempfile.mkdtemp(dir=parent))
+        self.uploads = Path(tempfile.mkdtemp(dir=parent))
+        self._default_names = format_names(segmenter.names)
 
     def build(self) -> gr.Blocks:
         """Lay out the page."""
@@ -85,6 +104,9 @@ class Page:
 
     def _build_form(self) -> list[gr.components.Component]:
         video = gr.Video(label="Video", sources=["upload"], elem_id="video")
+        video.async_move_resource_to_block_cache = _without_downloads(  # type: ignore
+            video.async_move_resource_to_block_cache
+        )
         if self.samples:
             gr.Examples(self.samples, inputs=video, label="Samples", cache_examples=False)
         names = gr.Textbox(self._default_names, label="Names", lines=3, elem_id="names")
@@ -92,7 +114,12 @@ class Page:
             0, 1, self.segmenter.threshold, step=0.01, label="Threshold", elem_id="threshold"
         )
         fps = gr.Slider(
-            0.5, self.limits.fps, 1, step=0.5, label="Segmented frames per second", elem_id="fps"
+            LOWEST_FPS,
+            self.limits.fps,
+            1,
+            step=0.5,
+            label="Segmented frames per second",
+            elem_id="fps",
         )
         return [video, names, threshold, fps]
 
@@ -134,11 +161,11 @@ class Page:
         progress: Callable[..., object],
     ) -> WrittenResults:
         limits = self.limits
-        if not video:
+        if not video or not os.path.isfile(video):
             raise ValueError("the video is missing: upload one, or choose a sample")
-        vocabulary = parse_vocabulary(names)
-        if len(vocabulary) > limits.names:
-            raise ValueError(f"{len(vocabulary)} names are too many, the limit is {limits.names}")
+        _check_number(threshold, 0, 1, "the threshold")
+        _check_number(fps, LOWEST_FPS, limits.fps, "fps")
+        vocabulary = self._read_names(names)
         megabytes = os.path.getsize(video) / 1e6
         if megabytes > limits.megabytes:
             raise ValueError(f"the video has {megabytes:.0f} MB, the limit is {limits.megabytes}")
@@ -157,10 +184,22 @@ class Page:
         folder = tempfile.mkdtemp(dir=self.folder)
         return self.segmenter.write(source, folder, fps=fps, progress=report)
 
+    def _read_names(self, text: str) -> tuple[str, ...]:
+        limit = self.limits.names
+        if len(text) > limit * _NAME_LENGTH:
+            raise ValueError(
+                f"{len(text)} characters are too many for names, the limit is {limit} names"
+            )
+        names = parse_names(text)
+        count = sum(len(synonyms_of(name)) for name in names)
+        if count > limit:
+            raise ValueError(f"{count} names are too many, the limit is {limit}")
+        return names
+
     def _public_message(self, error: Exception) -> str:
         """An error's message as a sentence without the folders of the server."""
         logger.warning("A request failed: %s", one_line(error))
-        text = re.sub(r"'[^']*/([^'/]+)'", r"'\1'", one_line(error))
+        text = re.sub(r"""(['"])[^'"]*/([^'"/]+)\1""", r"\1\2\1", one_line(error))
         return text[:1].upper() + text[1:] + "."
 
     def _delete_old_results(self) -> None:
@@ -169,8 +208,26 @@ class Page:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Delete all results."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete all files of visitors."""
+        self._open.close()
+
+
+def _without_downloads(
+    load: Callable[[str | Path | None], Coroutine[Any, Any, str | None]],
+) -> Callable[[str | Path | None], Coroutine[Any, Any, str | None]]:
+    """Gradio's function that loads a file for a component, for files only."""
+
+    async def load_file(path: str | Path | None) -> str | None:
+        if path is not None and re.match(r"\s*\w+:", str(path)):
+            raise gr.Error("Addresses are not downloaded: upload a video.", print_exception=False)
+        return await load(path)
+
+    return load_file
+
+
+def _check_number(value: object, lowest: float, highest: float, name: str) -> None:
+    if not isinstance(value, int | float) or not lowest <= value <= highest:
+        raise ValueError(f"{name} is {value}, expected {lowest:g} to {highest:g}")
 
 
 def _zipped(path: Path) -> Path:
@@ -197,6 +254,7 @@ def launch(page: Page, *, host: str, port: int | None) -> tuple[gr.Blocks, str]:
     Raises:
         OSError: the port is in use.
     """
+    os.environ["GRADIO_TEMP_DIR"] = str(page.uploads)
     blocks = page.build()
     _, url, _ = blocks.launch(
         server_name=host,
@@ -206,6 +264,7 @@ def launch(page: Page, *, host: str, port: int | None) -> tuple[gr.Blocks, str]:
         prevent_thread_lock=True,
         ssr_mode=False,
         footer_links=[],
+        app_kwargs={"middleware": [Middleware(RequestGuard, host=host)]},
         max_file_size=page.limits.megabytes * 10**6,
         allowed_paths=[str(page.folder), *page.samples],
         theme=gr.themes.Default(  # without fonts from the internet

@@ -2,19 +2,31 @@
 
 import contextlib
 import importlib.util
+import math
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ovavss_d2 import segmenter as module
+from ovavss_d2.inference.request_guard import RequestGuard
 from ovavss_d2.segmenter import Segmenter
+from tests.helpers.paths import REPOSITORY
 from tests.helpers.scripts import load_script
 from tests.helpers.stub_model import write_config, write_video
 
 pytest.importorskip("gradio", reason="the page needs the extra 'app'")
+gradio_client = pytest.importorskip("gradio_client")
+httpx = pytest.importorskip("httpx")
+processing_utils = pytest.importorskip("gradio.processing_utils")
 app = load_script("demo/web_page.py")
 
 
@@ -54,14 +66,45 @@ def test_errors_are_sentences_without_folders_of_the_server(page, tmp_path):
         ((tmp_path / "large.mp4",), "has 2 MB, the limit is 1"),
         ((long,), "lasts 6 s, the limit is 4 s"),
         ((page.samples[0], " , "), "has no name"),
+        ((tmp_path,), "The video is missing"),
         ((page.samples[0], "a,b,c,d"), "4 names are too many"),
+        ((page.samples[0], "a|b,c|d"), "4 names are too many"),
+        ((page.samples[0], "a," * 500_000), "1000000 characters are too many for names"),
         ((page.samples[0], "a", 1.0, 0.0), "Fps is 0.0"),
+        ((page.samples[0], "a", 1.0, 9.0), "Fps is 9.0, expected 0.5 to 8"),
+        ((page.samples[0], "a", 1.0, math.nan), "Fps is nan"),
+        ((page.samples[0], "a", None), "The threshold is None, expected 0 to 1"),
     ]:
         status, video, rows, files = ask(page, *request)
         assert sentence in status.replace("'", ""), status
         assert (video, rows, files) == (None, [], None)
         assert str(tmp_path) not in status and "\n" not in status
     assert not [path for path in page.folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("typed", ["{}", "{}/names.txt", "names.txt", "toy"])
+def test_names_of_a_visitor_are_never_paths(page, tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    for name in ("names.txt", "toy"):
+        (tmp_path / name).write_text("secret")
+    object.__setattr__(page.limits, "names", 30)
+    typed = typed.format(tmp_path)
+    names = {name for name, *_ in ask(page, page.samples[0], typed)[2]}
+    assert names == ({"red circle", "red square"} if typed == "toy" else {typed})
+
+
+def test_quoted_default_names_are_read_again(page, tmp_path):
+    page.segmenter.set_vocabulary(['drum, "big"', "toy"])
+    other = app.Page(segmenter=page.segmenter, samples=page.samples, limits=page.limits)
+    rows = ask(other, page.samples[0], other._default_names)[2]
+    other.close()
+    assert [name for name, *_ in rows[:2]] == ['drum, "big"', "toy"]
+
+
+def test_limits_are_positive_numbers():
+    for limits in ({"seconds": math.nan}, {"megabytes": 0}, {"waiting": -1}):
+        with pytest.raises(ValueError, match="expected a positive number"):
+            app.Limits(**limits)
 
 
 def test_results_are_deleted_after_an_hour_and_at_the_end(page, monkeypatch):
@@ -72,6 +115,112 @@ def test_results_are_deleted_after_an_hour_and_at_the_end(page, monkeypatch):
     assert not Path(video).exists()
     page.close()
     assert not page.folder.exists()
+
+
+@pytest.fixture
+def url(page):
+    blocks, url = app.launch(page, host="127.0.0.1", port=None)
+    yield url
+    blocks.close()
+
+
+def send(url, **headers):
+    """The status of the answer to a request with these headers."""
+    return httpx.get(url, headers=headers).status_code
+
+
+def test_only_its_own_pages_reach_a_local_page(url):
+    host = url.removeprefix("http://").rstrip("/")
+    port = host.rpartition(":")[2]
+    for good in (host, f"localhost:{port}", f"LOCALHOST:{port}", f"[::1]:{port}"):
+        assert send(url, host=good) == 200
+        assert send(url, host=good, origin=f"http://{good}") == 200
+    for bad in ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", "[", "",
+                f"localhost.:{port}", f"192.168.0.1:{port}", "evil.example@localhost"):  # fmt: skip
+        assert send(url, host=bad) in (400, 403)
+    for bad in ("http://evil.example", "null", "http://localhost:1", "http://["):
+        assert send(url, origin=bad) == 403
+        upload = httpx.post(
+            f"{url}gradio_api/upload", headers={"origin": bad}, files={"files": b"x"}
+        )
+        assert upload.status_code == 403
+
+
+@pytest.mark.parametrize("host, names", [("0.0.0.0", 1), ("localhost", 0), ("127.0.0.9", 0)])
+def test_a_public_page_is_reached_by_address_and_by_the_name_of_the_machine(host, names):
+    guard = RequestGuard(None, host=host)
+    assert guard._is_own("localhost") and guard._is_own(f"{host}:80")
+    for name in ("10.0.0.7:7860", "[fe80::1]:7860", socket.gethostname()):
+        assert guard._is_own(name) == bool(names)
+    assert not guard._is_own("evil.example")
+
+
+def test_a_visitor_reads_no_file_and_no_address_of_the_server(url, page, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        processing_utils,
+        "async_ssrf_protected_download",
+        lambda *arguments, **_: asked.append(arguments),
+    )
+    (tmp_path / "secret.txt").write_text("secret")
+    for path in (
+        f"file={tmp_path}/secret.txt",
+        f"file={page.uploads}/../../secret.txt",
+        "file=http://127.0.0.1:1/a",
+        "proxy=http://127.0.0.1:1/a",
+    ):
+        assert httpx.get(f"{url}gradio_api/{path}").status_code in (403, 404)
+    assert httpx.post(f"{url}gradio_api/process_recording").status_code == 403
+    for video in ("/etc/passwd", page.samples[0], "http://127.0.0.1:1/a.mp4", "file:/etc/passwd"):
+        data = {"path": video, "meta": {"_type": "gradio.FileData"}}
+        call = f"{url}gradio_api/call/paint"
+        event = httpx.post(call, json={"data": [data, "cat", 0.5, 1]}).json()["event_id"]
+        answer = httpx.get(f"{call}/{event}").text
+        assert "event: error" in answer and "event: complete" not in answer
+    assert asked == [] and not list(page.folder.iterdir())
+
+
+def test_files_of_a_visitor_are_in_the_folder_of_the_page(url, page):
+    client = gradio_client.Client(url, verbose=False, download_files=False)
+    video = {"video": gradio_client.handle_file(page.samples[0])}
+    status, painted, *_ = client.predict(video["video"], "cat, dog", 0.5, 1, api_name="/paint")
+    assert status.startswith("**cat, dog** sounded")
+    assert str(page.uploads) in str(painted) and len(list(page.uploads.rglob("*.mp4"))) >= 2
+
+
+SERVE = """
+import sys, types
+sys.path.insert(0, "demo")
+from tests.helpers.scripts import load_script
+app = load_script("demo/app.py")
+stub = types.SimpleNamespace(names=("cat",), threshold=0.5)
+app.Segmenter = types.SimpleNamespace(from_config_file=lambda *_, **__: stub)
+app.run(["--config-file", "stub.yaml"])
+"""
+
+
+def test_a_killed_page_leaves_nothing_after_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    for end, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVE],
+            cwd=REPOSITORY,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert any("The page is at" in line for line in server.stderr)
+        (folder,) = tmp_path.glob(".*")
+        server.send_signal(end)
+        assert server.wait(60) == code
+        server.stderr.close()
+        assert folder.exists() == (end == signal.SIGKILL)
+    stub = SimpleNamespace(names=("cat",), threshold=0.5)
+    page = app.Page(segmenter=stub, samples=[], limits=app.Limits())
+    assert list(tmp_path.glob(".*")) == [page.folder.parent]
+    page.close()
+    assert not list(tmp_path.glob(".*"))
 
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
