@@ -9,7 +9,6 @@ Shapes: L frames of a video, K names, H W pixels.
 """
 
 import itertools
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import numpy as np
 from ovavss_d2.data.avsbench import frame_size
 from ovavss_d2.data.label_maps import VOID, read_labels, resize_labels
 from ovavss_d2.data.masks import annotations_from_labels
-from ovavss_d2.media.source import AUDIO_ENDINGS
+from ovavss_d2.media.source import AUDIO_ENDINGS, FRAME_RATES
 
 _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 _VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
@@ -44,7 +43,7 @@ def load_folder(
 
     Raises:
         ValueError: there is no video, or an image is broken or has other colors, or the rate is
-            not a positive number.
+            wrong.
     """
     check_rate(frames_per_second)
     videos = sorted(
@@ -66,9 +65,13 @@ def load_folder(
 
 
 def check_rate(frames_per_second: float) -> None:
-    """Raise a `ValueError` if it is not a positive number."""
-    if not (isinstance(frames_per_second, int | float) and 0 < frames_per_second < math.inf):
-        raise ValueError(f"frames_per_second is {frames_per_second!r}, expected a positive number")
+    """Raise a `ValueError` if it is not a number in `FRAME_RATES`."""
+    low, high = FRAME_RATES
+    if not (isinstance(frames_per_second, int | float) and low <= frames_per_second <= high):
+        raise ValueError(
+            f"frames_per_second is {frames_per_second!r}, expected a number from {low:g} to "
+            f"{high:g}"
+        )
 
 
 def find_audio(video: Path) -> str | None:
