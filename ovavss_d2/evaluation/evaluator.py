@@ -23,7 +23,7 @@ from ovavss_d2.evaluation.best_worst import BestWorstVideos, make_example, write
 from ovavss_d2.evaluation.charts import write_charts
 from ovavss_d2.evaluation.metrics import PROTOCOLS, StreamingMetrics
 from ovavss_d2.evaluation.truth import named_ids, true_frames
-from ovavss_d2.vocabulary import synonyms_of
+from ovavss_d2.vocabulary import name_key, synonyms_of
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +142,11 @@ def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.
 
     Returns:
         int64 (1 + len(names),); 0 for a name that the data set does not have. Of synonyms ("a|b"),
-        the first one that it has is used.
+        the first one that it has is used. Names are compared by `name_key`.
     """
-    indices = {name: i for i, name in enumerate(dataset_names, start=1)}
-    found = ((indices[word] for word in synonyms_of(name) if word in indices) for name in names)
+    indices = {name_key(name): i for i, name in enumerate(dataset_names, start=1)}
+    keys = (map(name_key, synonyms_of(name)) for name in names)
+    found = ((indices[key] for key in words if key in indices) for words in keys)
     return np.array([0, *(next(ids, 0) for ids in found)], np.int64)
 
 

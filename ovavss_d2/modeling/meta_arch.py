@@ -21,7 +21,7 @@ from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
 from ovavss_d2.modeling.windows import split_windows
-from ovavss_d2.vocabulary import synonyms_of, unique_names
+from ovavss_d2.vocabulary import name_key, synonyms_of, unique_names
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ class OVAVSS(nn.Module):
         self.size_divisibility = size_divisibility
         self.window = window
         self.mixed_on_cpu = mixed_on_cpu
-        indices = {name: i for i, name in enumerate(self.training_vocabulary)}
-        training_index = torch.tensor([indices.get(name, -1) for name in training_classes])
+        indices = {name_key(name): i for i, name in enumerate(self.training_vocabulary)}
+        training_index = torch.tensor([indices.get(name_key(c), -1) for c in training_classes])
         self.register_buffer("training_index", training_index, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)

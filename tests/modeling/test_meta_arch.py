@@ -82,6 +82,14 @@ def test_equal_names_of_the_config_are_one_class(cfg):
     assert model.vocabulary == tuple(NAMES) and model.training_vocabulary == (NAMES[0],)
 
 
+def test_classes_are_found_in_a_training_vocabulary_of_another_case(cfg):
+    expected = build_model(cfg).training_index.tolist()
+    names = [name.upper() for name in cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY]
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = names
+    assert build_model(cfg).training_index.tolist() == expected
+    assert max(expected) >= 0
+
+
 @pytest.mark.parametrize("names", [(), ("nowhere",)])
 @pytest.mark.parametrize("part", ["TRAIN", "TEST"])
 def test_an_unknown_data_set_is_an_error_with_its_key(cfg, part, names):
