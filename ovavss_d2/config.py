@@ -13,6 +13,7 @@ import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
+from ovavss_d2.exported import exported_opts, find_config
 from ovavss_d2.vocabulary import BACKGROUND_NAMES
 
 logger = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     """Read a YAML file on top of the defaults of Detectron2 and of the project.
 
     Args:
-        config_file: path of the file.
+        config_file: path of the file, the name of a shipped one, or an exported model's folder.
         opts: pairs `KEY VALUE ...` that override it.
 
     Returns:
@@ -224,11 +225,10 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
         FileNotFoundError: there is no such file.
         ValueError: a key is unknown, or a value has the wrong type.
     """
-    config_file = os.fspath(config_file)
-    if not os.path.isfile(config_file):
-        raise FileNotFoundError(
-            f"no config file at '{config_file}'; the shipped ones are in configs/"
-        )
+    exported = os.path.isdir(config_file)
+    if exported:
+        opts = [*exported_opts(config_file), *opts]
+    config_file = find_config(config_file)
     cfg = get_cfg()
     add_ovavss_config(cfg)
     try:
@@ -238,10 +238,23 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
         # str() of a KeyError puts its message in quotes
         reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
         raise ValueError(f"config '{config_file}' with {list(opts)}: {reason}") from error
+    if exported:
+        _check_names(cfg, opts)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("No GPU found: running on the CPU.")
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def _check_names(cfg: CN, opts: Sequence[str]) -> None:
+    """Raise a ValueError if an exported model refers to a file that is not in its folder."""
+    for part in "AUDIO", "CLIP":
+        key, value = f"MODEL.{part}.WEIGHTS", cfg.MODEL[part].WEIGHTS
+        if key not in opts[::2] and ("/" in value or os.path.exists(value)):
+            raise ValueError(
+                f"the config of the exported model has {key} '{value}', expected the name of "
+                "published weights"
+            )
 
 
 def first_data_set(cfg: CN, part: str) -> str:
@@ -258,7 +271,7 @@ def first_data_set(cfg: CN, part: str) -> str:
 
 def keys_set_by(config_file: str, opts: Sequence[str] = ()) -> set[str]:
     """Full names of the keys that a YAML file with its bases, and `KEY VALUE` pairs, set."""
-    return {*_leaves(CN.load_yaml_with_base(config_file), ""), *opts[::2]}
+    return {*_leaves(CN.load_yaml_with_base(find_config(config_file)), ""), *opts[::2]}
 
 
 def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ Shapes: T frames, S audio samples, H W pixels of a frame.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.modeling.windows import split_windows
 from ovavss_d2.vocabulary import display_name, parse_vocabulary
 from ovavss_d2.weights.checkpoint import check_weight_files, load_inference_config, load_weights
+from ovavss_d2.weights.pretrained import model_folder
 
 __all__ = ["FrameResult", "Segment", "Segmenter"]
 
@@ -66,7 +68,8 @@ class Segmenter:
         """Build the model of a config file and load its weights.
 
         Args:
-            config_file: path of a YAML file.
+            config_file: path of a YAML file, the name of a shipped one ("ovavss_R50.yaml"), or the
+                folder of an exported model.
             weights: a checkpoint; None: the config's MODEL.WEIGHTS.
             vocabulary: names to recognize (see `parse_vocabulary`); None: the config's, or else
                 those of its test data set.
@@ -100,6 +103,23 @@ class Segmenter:
             window=cfg.INPUT.SAMPLING_FRAME_NUM,
             pairing=cfg.MODEL.AUDIO.PAIRING,
         )
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike, **options: Any) -> "Segmenter":
+        """Build an exported model; it needs neither the configs nor the data it was trained with.
+
+        Args:
+            source: a folder or an archive of `tools/export_model.py`, the address of an archive, or
+                "user/name" on the model hub.
+            options: `vocabulary`, `background`, `threshold` and `opts`, as in `from_config_file`.
+
+        Raises:
+            FileNotFoundError: there is no such model.
+            ValueError: it is damaged or of a newer version, or an option is invalid.
+            OSError: a download failed.
+        """
+        with model_folder(source) as folder:
+            return cls.from_config_file(folder, **options)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import shutil
 # One thread, here and in processes that tests start. On two, oneDNN (torch 2.14.1, AVX-512) crashes
 # in the gradient of a 1 x 1 convolution with stride 2 and 8 channels, as tests' tiny networks have.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded
 
 import numpy as np
 import pytest

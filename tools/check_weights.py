@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from ovavss_d2.config import load_config
 from ovavss_d2.errors import one_line, one_line_errors
-from ovavss_d2.weights.layouts import PARTS
 from ovavss_d2.weights.report import check_file
+from ovavss_d2.weights.sources import WeightSource, weight_sources
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,20 +31,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return args
 
 
-def files_in(config_file: str) -> list[tuple[str, str]]:
-    """(path, config key) of the weight files that a config names."""
-    model = load_config(config_file).MODEL
-    files = [(model.WEIGHTS, "MODEL.WEIGHTS")]
-    files += [(model[part.key].WEIGHTS, f"MODEL.{part.key}.WEIGHTS") for part in PARTS]
-    return [(path, key) for path, key in files if path]
-
-
-def print_report(path: str, key: str) -> bool:
+def print_report(source: WeightSource) -> bool:
     """Print the findings about one file; return whether it has no problem."""
     try:
-        report = check_file(path, key)
+        path = source.local_file()
+        if path is None:
+            print(f"{source.value}\n  not downloaded yet: {source.describe()}")
+            return True
+        report = check_file(path)
     except (OSError, ValueError) as error:
-        print(f"{path}\n  WRONG: {one_line(error)}")
+        print(f"{source.value}\n  WRONG: {one_line(error)}")
         return False
     print("\n  ".join([path, *report.lines, *(f"WRONG: {line}" for line in report.problems)]))
     return not report.problems
@@ -54,10 +50,10 @@ def print_report(path: str, key: str) -> bool:
 def run(arguments: Sequence[str] | None = None) -> None:
     """Check all files."""
     args = parse_arguments(arguments)
-    files = [(path, "") for path in args.files]
+    sources = [WeightSource(path, "to be checked") for path in args.files]
     if args.config_file:
-        files += files_in(args.config_file)
-    if not all([print_report(path, key) for path, key in files]):
+        sources += weight_sources(load_config(args.config_file))
+    if not all([print_report(source) for source in sources]):
         sys.exit(1)
 
 

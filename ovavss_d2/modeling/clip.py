@@ -26,17 +26,24 @@ NAMES_PER_PASS = 16  # bounds the memory of the text encoder, and what an interr
 PRECISIONS = ("float32", "half")
 
 
-def architecture(name: str) -> dict:
-    """The arguments of `open_clip.CLIP`; quick-GELU is on unless they say otherwise.
+def architecture(name: str, weights: str = "") -> dict:
+    """The arguments of `open_clip.CLIP`.
+
+    Quick-GELU is as the pretrained tag says; without a tag it is on unless the file says otherwise.
 
     Args:
-        name: one of open_clip's architectures, or the path of a JSON file in the same form.
+        name: one of open_clip's architectures, or the path of a JSON file in the same form, or in
+            that of `open_clip_config.json` on model hubs.
+        weights: a pretrained tag of open_clip, or anything else.
 
     Raises:
         FileNotFoundError: there is no such JSON file.
-        ValueError: the architecture is unknown, or it is not that of an OpenAI-style CLIP.
+        ValueError: the architecture is unknown, is not that of an OpenAI-style CLIP, or does not
+            fit the tag.
     """
     config = _read(name) if name.endswith(".json") else open_clip.get_model_config(name)
+    if isinstance(config, dict):
+        config = config.get("model_cfg", config)
     if config is None:
         raise ValueError(
             f"CLIP architecture '{name}' is unknown, expected a name of open_clip.list_models() "
@@ -50,8 +57,26 @@ def architecture(name: str) -> dict:
         raise ValueError(
             f"CLIP architecture '{name}' has a custom text tower, expected an OpenAI-style CLIP"
         )
+    tag = open_clip.get_pretrained_cfg(name, weights)
+    quick_gelu = tag.get("quick_gelu", False) if tag else True
+    if tag and config.get("quick_gelu", quick_gelu) != quick_gelu:
+        raise ValueError(
+            f"CLIP architecture '{name}' {'lacks' if quick_gelu else 'has'} quick GELU, and the "
+            f"weights '{weights}' {'need' if quick_gelu else 'were trained without'} it; expected "
+            f"'{name.removesuffix('-quickgelu')}'"
+        )
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}  # never downloads
-    return {"quick_gelu": True, **config, "vision_cfg": vision}
+    return {"quick_gelu": quick_gelu, **config, "vision_cfg": vision}
+
+
+def color_statistics(name: str, weights: str = "") -> dict[str, Sequence[float]]:
+    """Mean and standard deviation of RGB in [0, 1] for CLIP; arguments as for `architecture`."""
+    known = _read(name).get("preprocess_cfg", {}) if name.endswith(".json") else {}
+    known = known or open_clip.get_pretrained_cfg(name, weights)
+    return {
+        "mean": known.get("mean") or OPENAI_DATASET_MEAN,
+        "std": known.get("std") or OPENAI_DATASET_STD,
+    }
 
 
 def _read(path: str) -> dict:
@@ -62,12 +87,12 @@ def _read(path: str) -> dict:
     return read_json(path, "check MODEL.CLIP.ARCHITECTURE")
 
 
-def build_clip(name: str) -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
-    """Build a CLIP with random weights and its tokenizer from an `architecture`.
+def build_clip(name: str, weights: str = "") -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
+    """Build a CLIP with random weights and its tokenizer; arguments as for `architecture`.
 
     open_clip's factory is not used because it would look for weights.
     """
-    config = architecture(name)
+    config = architecture(name, weights)
     length = config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
     return open_clip.CLIP(**config), open_clip.SimpleTokenizer(context_length=length)
 
@@ -105,6 +130,8 @@ class FrozenClip(nn.Module):
         precision: str = "float32",
         cache: EmbeddingCache | None = None,
         description: dict | None = None,
+        mean: Sequence[float] = OPENAI_DATASET_MEAN,
+        std: Sequence[float] = OPENAI_DATASET_STD,
     ) -> None:
         """
         Args:
@@ -113,6 +140,7 @@ class FrozenClip(nn.Module):
             precision: of the image encoder: "float32", or "half" where the device has it.
             cache: text embeddings on disk, in addition to those in memory.
             description: what text embeddings depend on besides the weights, for the cache.
+            mean, std: of RGB in [0, 1].
 
         Raises:
             ValueError: there is no such precision.
@@ -125,7 +153,7 @@ class FrozenClip(nn.Module):
         self.precision, self.cache, self.description = precision, cache, description
         self.model = model.requires_grad_(False)
         self.tokenizer = tokenizer
-        for name, values in ("mean", OPENAI_DATASET_MEAN), ("std", OPENAI_DATASET_STD):
+        for name, values in ("mean", mean), ("std", std):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         self._forget_names()
         self.model.register_load_state_dict_post_hook(self._forget_names)
@@ -133,15 +161,16 @@ class FrozenClip(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
-        """Read MODEL.CLIP.ARCHITECTURE, MODEL.CLIP.PRECISION and MODEL.EMBEDDING_CACHE."""
+        """Read MODEL.CLIP and MODEL.EMBEDDING_CACHE."""
         keys, folder = cfg.MODEL.CLIP, cfg.MODEL.EMBEDDING_CACHE
-        model, tokenizer = build_clip(keys.ARCHITECTURE)
+        model, tokenizer = build_clip(keys.ARCHITECTURE, keys.WEIGHTS)
         return {
             "model": model,
             "tokenizer": tokenizer,
             "precision": keys.PRECISION,
             "cache": EmbeddingCache(folder) if folder else None,
-            "description": architecture(keys.ARCHITECTURE),
+            "description": architecture(keys.ARCHITECTURE, keys.WEIGHTS),
+            **color_statistics(keys.ARCHITECTURE, keys.WEIGHTS),
         }
 
     @property

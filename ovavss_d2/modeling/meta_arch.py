@@ -107,7 +107,7 @@ class OVAVSS(nn.Module):
             "postprocessor": PostProcessor(cfg),
             "vocabulary": vocabulary_of(cfg),
             "training_vocabulary": training_vocabulary_of(cfg),
-            "training_classes": tuple(_metadata_of(cfg, "TRAIN").names),
+            "training_classes": _training_classes_of(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": backbone.size_divisibility,
@@ -276,6 +276,13 @@ def training_vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
         return unique_names(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY, key)
     metadata = _metadata_of(cfg, "TRAIN")
     return tuple(metadata.names[i - 1] for i in metadata.base_ids)
+
+
+def _training_classes_of(cfg: CfgNode) -> tuple[str, ...]:
+    """Classes of the first training set; a model that is only used needs none."""
+    if not cfg.DATASETS.TRAIN:
+        return training_vocabulary_of(cfg)
+    return tuple(_metadata_of(cfg, "TRAIN").names)
 
 
 def _metadata_of(cfg: CfgNode, part: str) -> Metadata:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ovavss_d2.config import keys_set_by, load_config
 from ovavss_d2.files import atomic_path, write_torch
 from ovavss_d2.modeling.text_classifier import PIXEL_CLASSIFIERS
-from ovavss_d2.weights.files import is_finite, read_weights, require_file
+from ovavss_d2.weights.download import is_address
+from ovavss_d2.weights.files import is_finite, read_weights
 from ovavss_d2.weights.layouts import (
     CONSTANTS,
     LAYOUTS,
@@ -29,6 +30,7 @@ from ovavss_d2.weights.layouts import (
     to_own_layout,
 )
 from ovavss_d2.weights.newest import TAG, newest_checkpoint
+from ovavss_d2.weights.sources import WeightSource, fetch_weights, weight_sources
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +46,27 @@ MASK_MODULES = ("backbone.", "sem_seg_head.", "audio_encoder.")  # the masks dep
 
 
 def check_weight_files(cfg: CfgNode) -> None:
-    """Check that every weight file of a config exists, before the model is built.
+    """Download the weight files of a config that are missing, before the model is built.
 
-    The file of a part (audio encoder, CLIP) may be missing if `MODEL.WEIGHTS` holds that part.
+    The file of a part (audio encoder, CLIP) is not needed if `MODEL.WEIGHTS` holds that part.
 
     Raises:
-        FileNotFoundError: a file is missing.
+        FileNotFoundError: a file is missing, and no name or address says where it is.
+        OSError: a download failed.
     """
-    weights = cfg.MODEL.WEIGHTS
-    if weights:
-        require_file(weights, "MODEL.WEIGHTS")
-    for part in PARTS:
-        path = cfg.MODEL[part.key].WEIGHTS
-        try:
-            if path:
-                require_file(path, f"MODEL.{part.key}.WEIGHTS")
-        except FileNotFoundError:
-            if not weights or "://" in weights or not _has_part(weights, part):
-                raise
+    sources = weight_sources(cfg)
+    whole = [source for source in sources if source.key == "MODEL.WEIGHTS"]
+    if whole and not whole[0].is_name():  # the content of published files is known
+        fetch_weights(whole)
+    fetch_weights([source for source in sources if not _is_in(source, whole)])
 
 
-def _has_part(path: str, part: Part) -> bool:
-    weights, _ = to_own_layout(read_weights(path, mapped=True)["model"])
+def _is_in(source: WeightSource, whole: list[WeightSource]) -> bool:
+    """Whether a part without a file is in the file of the whole model."""
+    part = next((part for part in PARTS if source.key == f"MODEL.{part.key}.WEIGHTS"), None)
+    if part is None or not whole or whole[0].is_name() or os.path.isfile(source.value):
+        return False
+    weights, _ = to_own_layout(read_weights(whole[0].fetch(), mapped=True)["model"])
     return any(name.startswith(part.prefix) for name in weights)
 
 
@@ -80,8 +81,10 @@ def load_inference_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode
         ValueError: the config is wrong, or its weights cannot be read.
     """
     cfg = load_config(config_file, opts)
-    weights = cfg.MODEL.WEIGHTS
-    if os.path.isfile(weights) and _is_released(read_weights(weights, mapped=True)):
+    weights = WeightSource(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+    # Published files are not released OV-AVSS weights; a missing file is reported later.
+    known = is_address(weights.value) or os.path.exists(weights.value)
+    if known and _is_released(read_weights(weights.fetch(), mapped=True)):
         set_by_user = keys_set_by(config_file, opts)
         for key, value in RELEASED_SETTINGS.items():
             if key not in set_by_user:
@@ -164,9 +167,9 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
             FileNotFoundError: a file is missing.
             ValueError: a file cannot be read, or belongs to another model.
         """
-        if path:
-            require_file(path, "MODEL.WEIGHTS")
         self._source, self._unused = path, set()
+        if path:
+            path = WeightSource(path, "MODEL.WEIGHTS").fetch()
         self._missing = {name for name in self.model.state_dict() if not CONSTANTS.search(name)}
         rest = super().load(path, *args, **kwargs)
         for part in PARTS:
@@ -203,13 +206,13 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
 
     def _load_part(self, part: Part) -> None:
         """Load a part from its own file if the model has the part and the checkpoint does not."""
-        path = self.cfg.MODEL[part.key].WEIGHTS
-        if not path or not any(name.startswith(part.prefix) for name in self._missing):
+        key = f"MODEL.{part.key}.WEIGHTS"
+        source = next((source for source in weight_sources(self.cfg) if source.key == key), None)
+        if source is None or not any(name.startswith(part.prefix) for name in self._missing):
             return
-        require_file(path, f"MODEL.{part.key}.WEIGHTS")
-        state, _ = to_own_layout(read_weights(self.path_manager.get_local_path(path))["model"])
+        state, _ = to_own_layout(read_weights(source.fetch())["model"])
         prefixed = {part.prefix + name.removeprefix(part.prefix): x for name, x in state.items()}
-        self._load_state(prefixed, path, part.key)
+        self._load_state(prefixed, source.value, part.key)
 
     def _load_state(self, state: dict[str, Tensor], source: str, layout: str) -> None:
         """Copy the weights whose names the model has.

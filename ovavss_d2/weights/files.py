@@ -1,10 +1,8 @@
 """Read weight files without executing code from them."""
 
-import os
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,51 +18,9 @@ from ovavss_d2.weights.safe_pickle import (
     read_torchscript,
 )
 
-
-@dataclass(frozen=True)
-class Published:
-    """A weight file published by others, from which training starts."""
-
-    origin: str
-    layout: str  # key of `layouts.LAYOUTS`
-    sha256: str = ""  # first digits of its sum, if the publisher states it
-
-
-ZOO = "Mask2Former's model zoo (github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md)"
-COCO = "COCO instance segmentation"
-CLIP = "OpenAI's CLIP (github.com/openai/CLIP)"
-VGGISH = "torchvggish's releases (github.com/harritaylor/torchvggish/releases/tag/v0.1)"
-PUBLISHED = {
-    "model_final_3c8ec9.pkl": Published(f"{ZOO}, {COCO}, R50", "COCO"),
-    "model_final_83d103.pkl": Published(f"{ZOO}, {COCO}, Swin-B", "COCO"),
-    "vggish-10086976.pth": Published(VGGISH, "AUDIO", "10086976"),
-    "ViT-B-16.pt": Published(
-        f"{CLIP}, ViT-B/16",
-        "CLIP",
-        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
-    ),
-    "ViT-L-14-336px.pt": Published(
-        f"{CLIP}, ViT-L/14@336px",
-        "CLIP",
-        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
-    ),
-}
 LEGACY_TORCH = b"\xfc\x9cF\xf9 j\xa8P\x19"  # among the first bytes of files before torch 1.6
 MAX_NUMBERS = 4_000_000_000  # in a file; the largest published model here has 611 million
 LEGACY_PICKLES = 5  # at the start of such files, before the numbers
-
-
-def require_file(path: str, key: str) -> None:
-    """Check that the file of a config key exists; URLs (`https://...`) are left to the loader.
-
-    Raises:
-        FileNotFoundError: it does not; for published files the message says where to get them.
-    """
-    if os.path.isfile(path) or "://" in path:
-        return
-    known = PUBLISHED.get(os.path.basename(path))
-    source = f"; download it from {known.origin}" if known else ""
-    raise FileNotFoundError(f"no weight file '{path}' ({key}){source}")
 
 
 def read_weights(path: str, *, mapped: bool = False) -> dict:

@@ -1,6 +1,5 @@
 """Check weight files: which model they belong to, and whether they are complete and undamaged."""
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Mapping
@@ -9,7 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ovavss_d2.weights.files import PUBLISHED, is_finite, read_weights, require_file
+from ovavss_d2.weights.download import file_sum
+from ovavss_d2.weights.files import is_finite, read_weights
 from ovavss_d2.weights.layouts import (
     CONSTANTS,
     LAYOUTS,
@@ -18,6 +18,7 @@ from ovavss_d2.weights.layouts import (
     layout_of,
     to_own_layout,
 )
+from ovavss_d2.weights.published import by_file_name
 
 R50, SWIN = "configs/ovavss_R50.yaml", "configs/ovavss_swin.yaml"
 
@@ -53,14 +54,13 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def check_file(path: str, key: str = "") -> Report:
-    """Check a weight file, named by a config key, without building a model.
+def check_file(path: str) -> Report:
+    """Check a weight file without building a model.
 
     Raises:
         FileNotFoundError: it does not exist.
         ValueError: it cannot be read, or holds other objects than weights and plain containers.
     """
-    require_file(path, key or "to be checked")
     state = read_weights(path, mapped=True)["model"]
     report = Report(path, layout_of(state))
     report.lines.append(f"{LAYOUTS[report.layout]}, {os.path.getsize(path) / 1e6:,.1f} MB")
@@ -112,24 +112,18 @@ def _check_zip(report: Report) -> None:
 
 
 def _check_published(report: Report) -> None:
-    known = PUBLISHED.get(os.path.basename(report.path))
+    known = by_file_name(os.path.basename(report.path))
     if known is None:
         return
     report.lines.append(f"has the name of {known.origin}")
     if report.layout != known.layout:
         report.problems.append(f"expected the {LAYOUTS[known.layout]} under this name")
-    if known.sha256:
-        digits = sha256_of(report.path)
-        if digits.startswith(known.sha256):
-            report.lines.append("its SHA-256 sum matches the published one")
+    for name, expected in known.sums.items():
+        digits = file_sum(report.path, name)
+        if digits.startswith(expected):
+            report.lines.append(f"its {name} sum matches the published one")
         else:
             report.problems.append(
-                f"its SHA-256 sum starts with {digits[:8]}, expected {known.sha256[:8]}; "
+                f"its {name} sum starts with {digits[:8]}, expected {expected[:8]}; "
                 "download it again"
             )
-
-
-def sha256_of(path: str) -> str:
-    """SHA-256 sum of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
