@@ -179,6 +179,9 @@ def _add_input_keys(cfg: CN) -> None:
 def _add_solver_keys(cfg: CN) -> None:
     # clips per step, over all processes
     cfg.SOLVER.IMS_PER_BATCH = 1
+    # parts in which a batch is processed; their gradients are added up before a step: less memory,
+    # the same result
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
     # ADAMW or SGD
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     cfg.SOLVER.BASE_LR = 1e-4
@@ -205,6 +208,9 @@ def _add_test_keys(cfg: CN) -> None:
     cfg.TEST.SILENCE_RMS = 1e-4
     # audio at test time: own, silence, or other (that of another video)
     cfg.TEST.AUDIO = "own"
+    # figure of the evaluation, such as avsbench_ov/mIoU: the checkpoint with its highest value is
+    # kept as model_best.pth; needs TEST.EVAL_PERIOD; empty: none
+    cfg.TEST.BEST_METRIC = ""
     # whether label maps are written as PNG files next to the results
     cfg.TEST.SAVE_PREDICTIONS = False
     # folder of label maps that --eval-only scores instead of those of a model; empty: none

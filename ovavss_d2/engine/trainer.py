@@ -17,6 +17,7 @@ from detectron2.engine import (
     default_argument_parser,
     default_setup,
 )
+from detectron2.engine.hooks import BestCheckpointer
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -24,6 +25,7 @@ from ovavss_d2.config import first_data_set, load_config
 from ovavss_d2.data.catalog import check_dataset
 from ovavss_d2.data.clip_sampler import sampler_of
 from ovavss_d2.data.mapper import build_test_loader, build_train_loader
+from ovavss_d2.engine.accumulation import AccumulatingTrainer
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.engine.optimizer import build_optimizer
 from ovavss_d2.engine.resume import SeededSteps
@@ -37,6 +39,7 @@ from ovavss_d2.weights.checkpoint import (
     load_inference_config,
     load_weights,
 )
+from ovavss_d2.weights.newest import newest_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,8 @@ class Trainer(DefaultTrainer):
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             amp = self._trainer
             self._trainer = SimpleTrainer(amp.model, amp.data_loader, amp.optimizer)
+        if cfg.SOLVER.ACCUMULATION_STEPS > 1:
+            self._trainer = AccumulatingTrainer(self._trainer, cfg.SOLVER.ACCUMULATION_STEPS)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
@@ -93,7 +98,13 @@ class Trainer(DefaultTrainer):
         self.checkpointer = OVAVSSCheckpointer(
             self.checkpointer.model, self.cfg.OUTPUT_DIR, cfg=self.cfg, trainer=weakref.proxy(self)
         )
-        return [SeededSteps(sampler_of(self.data_loader)), *super().build_hooks()]
+        hooks = [SeededSteps(sampler_of(self.data_loader)), *super().build_hooks()]
+        if self.cfg.TEST.BEST_METRIC and comm.is_main_process():
+            best = BestCheckpointer(
+                self.cfg.TEST.EVAL_PERIOD, self.checkpointer, self.cfg.TEST.BEST_METRIC
+            )
+            hooks.insert(len(hooks) - 1, best)  # after the evaluation, before the writers
+        return hooks
 
     def state_dict(self) -> dict[str, Any]:
         clips = (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH
@@ -123,11 +134,19 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     """
     read = load_inference_config if args.eval_only else load_config
     cfg = read(args.config_file, args.opts)
+    if args.eval_only and args.resume:
+        newest = newest_checkpoint(cfg.OUTPUT_DIR)
+        cfg = read(args.config_file, [*args.opts, "MODEL.WEIGHTS", newest])
     cfg.freeze()
     if cfg.TEST.PREDICTIONS and not args.eval_only:
         raise ValueError("TEST.PREDICTIONS scores saved label maps: add --eval-only")
     if args.eval_only and not (cfg.MODEL.WEIGHTS or cfg.TEST.PREDICTIONS):
-        raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
+        raise ValueError(
+            "--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth, or --resume for "
+            "the last checkpoint in OUTPUT_DIR"
+        )
+    if cfg.TEST.BEST_METRIC and not (cfg.TEST.EVAL_PERIOD and cfg.DATASETS.TEST):
+        raise ValueError("TEST.BEST_METRIC needs DATASETS.TEST and TEST.EVAL_PERIOD above 0")
     first_data_set(cfg, "TEST" if args.eval_only else "TRAIN")
     if not cfg.TEST.PREDICTIONS:
         check_weight_files(cfg)

@@ -29,6 +29,14 @@ class Matches(NamedTuple):
     rows: list[int]  # R of each clip
 
 
+class BatchCounts(NamedTuple):
+    """What the losses of a batch are divided by, if it is processed in parts."""
+
+    clips: int
+    objects: int
+    named: int  # objects whose name is in the training vocabulary
+
+
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy, mean over points: (R, P) and (R, P) in [0, 1] to (R,)."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
@@ -105,7 +113,13 @@ class SetCriterion(nn.Module):
         }
 
     def forward(
-        self, outputs: dict, targets: list[dict[str, Tensor]], *, step: int, clip_seeds: list[int]
+        self,
+        outputs: dict,
+        targets: list[dict[str, Tensor]],
+        *,
+        step: int,
+        clip_seeds: list[int],
+        counts: BatchCounts | None = None,
     ) -> dict[str, Tensor]:
         """Losses of one batch.
 
@@ -117,6 +131,7 @@ class SetCriterion(nn.Module):
                 frame; there may be no object.
             step: training step, part of the key of the random points.
             clip_seeds: one number per clip, which does not depend on the batch.
+            counts: of the whole batch, if this is a part of it.
 
         Returns:
             {"loss_object", "loss_mask", "loss_dice" and, if names are predicted, "loss_name"},
@@ -134,7 +149,7 @@ class SetCriterion(nn.Module):
             matches = [
                 self._in_batch(found, batch) for found in self.matcher(predictions, batch, points)
             ]
-            divisors = self._divisors(matches, batch, outputs["pred_logits"].shape[:2].numel())
+            divisors = self._divisors(matches, batch, outputs["pred_logits"].shape[1], counts)
             mask_sums = self._mask_losses(predictions, matches, batch, keys)
             losses = {}
             parts = zip(predictions, matches, mask_sums, divisors, strict=True)
@@ -192,23 +207,32 @@ class SetCriterion(nn.Module):
         named = logits[matches.clips, matches.queries]
         return F.cross_entropy(named, labels, ignore_index=-1, reduction="sum") + logits.sum() * 0.0
 
-    def _divisors(self, matches: list[Matches], batch: TargetBatch, num_queries: int) -> Tensor:
+    def _divisors(
+        self,
+        matches: list[Matches],
+        batch: TargetBatch,
+        num_queries: int,
+        counts: BatchCounts | None,
+    ) -> Tensor:
         """Divisors of each prediction's losses, in the order of LOSSES: (predictions, 4).
 
         They are the weights of all queries, twice the number of objects, and the number of matched
         objects with a name, as means over all processes.
         """
-        matched = len(matches[0].objects)
-        weights = self.class_weight[OBJECT] * matched
-        weights = weights + self.class_weight[NO_OBJECT] * (num_queries - matched)
-        names = torch.stack([(batch.labels[x.objects] >= 0).sum() for x in matches]).to(weights)
-        objects = torch.full_like(names, len(batch.masks))
-        counts = torch.stack([weights.expand_as(names), objects, objects, names], dim=1)
+        weights = self.class_weight
+        named = torch.stack([(batch.labels[x.objects] >= 0).sum() for x in matches]).to(weights)
+        clips, objects, matched = len(batch.counts), len(batch.masks), len(matches[0].objects)
+        if counts is not None:
+            clips, objects, matched = counts.clips, counts.objects, counts.objects
+            named = torch.full_like(named, counts.named)
+        queries = weights[OBJECT] * matched + weights[NO_OBJECT] * (clips * num_queries - matched)
+        columns = [torch.full_like(named, objects)] * 2
+        divisors = torch.stack([queries.expand_as(named), *columns, named], dim=1)
         if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(counts)
-            counts = counts / comm.get_world_size()
-        counts[:, 1:] = counts[:, 1:].clamp(min=1)
-        return counts
+            torch.distributed.all_reduce(divisors)
+            divisors = divisors / comm.get_world_size()
+        divisors[:, 1:] = divisors[:, 1:].clamp(min=1)
+        return divisors
 
     @staticmethod
     def _in_batch(found: list[tuple[Tensor, Tensor]], batch: TargetBatch) -> Matches:

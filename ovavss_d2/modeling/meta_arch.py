@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
-from ovavss_d2.modeling.criterion import SetCriterion
+from ovavss_d2.modeling.criterion import BatchCounts, SetCriterion
 from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
@@ -158,9 +158,19 @@ class OVAVSS(nn.Module):
             [self._targets(clip, frames.tensor.shape[-2:]) for clip in clips],
             step=step,
             clip_seeds=[clip["clip_seed"] for clip in clips],
+            counts=clips[0].get("batch_counts"),
         )
         weights = self.criterion.weight_dict
         return {name: loss * weights[name] for name, loss in losses.items() if name in weights}
+
+    def count_targets(self, clips: list[dict]) -> BatchCounts:
+        """Count what the losses of a batch are divided by; see `AccumulatingTrainer`."""
+        visible = [_visible(clip) for clip in clips]
+        classes = [
+            clip["instances"][0].gt_classes[seen] for clip, seen in zip(clips, visible, strict=True)
+        ]
+        named = (self.training_index.cpu()[torch.cat(classes)] >= 0).sum()
+        return BatchCounts(len(clips), sum(map(len, classes)), int(named))
 
     def _normalize(self, clips: list[dict]) -> ImageList:
         """Frames, normalized and padded with zeros to one size: tensor (B, T, 3, H, W)."""
@@ -191,7 +201,7 @@ class OVAVSS(nn.Module):
         labeled = clip["labeled"]
         masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
         # Computed on the CPU and copied asynchronously: a GPU is busy with the forward pass.
-        visible = masks[:, labeled].flatten(1).any(dim=1)
+        visible = _visible(clip)
         classes = clip["instances"][0].gt_classes[visible].to(self.device, non_blocking=True)
         height, width = masks.shape[-2:]
         padding = (0, padded_size[1] - width, 0, padded_size[0] - height)
@@ -256,6 +266,12 @@ class OVAVSS(nn.Module):
         )
 
 
+def _visible(clip: dict) -> Tensor:
+    """Which objects of a training clip are visible in a labeled frame: bool (objects,)."""
+    masks = torch.stack([frame.gt_masks.tensor for frame in clip["instances"]], dim=1)
+    return masks[:, clip["labeled"]].flatten(1).any(dim=1)
+
+
 def _clip_of(video: dict, indices: list[int]) -> dict:
     """The frames of a mapped video with these consecutive indices."""
     frames = slice(indices[0], indices[-1] + 1)
@@ -263,10 +279,10 @@ def _clip_of(video: dict, indices: list[int]) -> dict:
 
 
 def vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
-    """Names to segment: the config's, or those of the first test set."""
+    """Names to segment: the config's, or those of the first test set, or of the training set."""
     if cfg.MODEL.CLASSIFIER.VOCABULARY:
         return unique_names(cfg.MODEL.CLASSIFIER.VOCABULARY, "MODEL.CLASSIFIER.VOCABULARY")
-    return tuple(_metadata_of(cfg, "TEST").names)
+    return tuple(_metadata_of(cfg, "TEST" if cfg.DATASETS.TEST else "TRAIN").names)
 
 
 def training_vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
