@@ -1,9 +1,11 @@
 """Installation: `pip install -e .` (Detectron2 itself is optional: see README.md, "Detectron2")."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
 
 APP = ["gradio>=6,<7"]  # demo/app.py
 TEST = ["pytest>=8,<10", "ruff>=0.14,<1", "mypy>=2,<3"]
@@ -11,6 +13,16 @@ BROWSER = ["selenium>=4,<5"]  # the page is tested in Chromium where that is ins
 
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ovavss_d2/__init__.py").read_text()).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Copies the configs into the package, where an installation finds them by name."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(here / "configs", Path(self.build_lib, "ovavss_d2", "configs"))
+
 
 setup(
     name="ovavss_d2",
@@ -22,6 +34,12 @@ setup(
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["ovavss_d2*"]),
     package_data={"": ["*.json", "*.yaml", "*.txt"]},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={
+        "console_scripts": [
+            f"ovavss-{name} = ovavss_d2.commands.{name}:run" for name in ("train", "demo", "app")
+        ]
+    },
     install_requires=[
         # torchvision and torchaudio require the torch build that they were made for:
         # torchaudio 2.11 (CUDA 13.0) does not load with torch 2.15 (CUDA 13.2).
@@ -30,6 +48,9 @@ setup(
         "torchaudio>=2.11,<2.12",
         "open_clip_torch>=3.3,<4",
         "timm>=1.0.31,<1.1",
+        "huggingface_hub>=0.34",  # weights of CLIP, and exported models
+        "safetensors>=0.4",
+        "filelock>=3.12",
         "fvcore>=0.1.5.post20221221,<0.2",
         "iopath>=0.1.10,<0.2",
         "pycocotools>=2.0.10,<3",

@@ -57,6 +57,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self.end_headers()
         self._send(asked)
 
+    def do_HEAD(self) -> None:
+        """As the model hub answers before a download."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.send_header("ETag", self.server.version)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+
     def _send(self, asked: str) -> None:
         server, start, total = self.server, 0, len(self.server.content)
         same = self.headers.get("If-Range") == server.version
