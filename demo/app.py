@@ -1,72 +1,7 @@
 #!/usr/bin/env python3
-"""A web page that paints and names the sounding objects of a video.
+"""A web page that paints and names the sounding objects of a video; also `ovavss-app`."""
 
-    python demo/app.py --config-file configs/ovavss_toy.yaml --samples datasets/toy/videos/*.mp4 \\
-        --opts MODEL.WEIGHTS output/ovavss_toy/model_final.pth
-
-It needs Gradio: `pip install -e ".[app]"`. Without --host it is reachable from this machine only
-(127.0.0.1). One video is processed at a time; other requests wait in a queue. Results are deleted
-after an hour. Ctrl-C stops the server.
-"""
-
-import argparse
-import sys
-from collections.abc import Sequence
-
-import torch
-
-from ovavss_d2.engine.memory import keep_freed_memory
-from ovavss_d2.errors import one_line_errors
-from ovavss_d2.media.source import expand_inputs, open_source
-from ovavss_d2.segmenter import Segmenter
-
-
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", required=True, help="a YAML file of configs/")
-    parser.add_argument("--vocabulary", help="default names of the form; see demo/demo.py")
-    parser.add_argument("--samples", nargs="*", default=[], help="videos to choose from")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind to (127.0.0.1)")
-    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
-    parser.add_argument("--max-megabytes", type=int, default=200, help="of an upload (200)")
-    parser.add_argument("--max-seconds", type=float, default=300, help="of a video (300)")
-    parser.add_argument("--waiting", type=int, default=20, help="requests in the queue (20)")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for the config"
-    )
-    return parser.parse_args(arguments)
-
-
-@one_line_errors()
-def run(arguments: Sequence[str] | None = None) -> None:
-    """Serve the page until Ctrl-C."""
-    args = parse_arguments(arguments)
-    if args.port is not None and not 0 < args.port < 2**16:
-        raise ValueError(f"--port is {args.port}, expected 1 to 65535")
-    try:
-        from web_page import Limits, Page, launch  # here, so that --help needs no Gradio
-    except ImportError as error:
-        raise ValueError(f'the page needs Gradio: pip install -e ".[app]" ({error})') from error
-    limits = Limits(args.max_megabytes, args.max_seconds, waiting=args.waiting)
-    samples = expand_inputs(args.samples)
-    for sample in samples:
-        open_source(sample)  # an unreadable sample is an error now
-    if not torch.cuda.is_available():
-        keep_freed_memory()  # of a window for the next
-    segmenter = Segmenter.from_config_file(
-        args.config_file, vocabulary=args.vocabulary, opts=args.opts
-    )
-    page = Page(segmenter=segmenter, samples=samples, limits=limits)
-    try:
-        blocks, url = launch(page, host=args.host, port=args.port)
-        sys.stderr.write(f"The page is at {url}\n")
-        blocks.block_thread()
-    finally:
-        page.close()
-
+from ovavss_d2.commands.app import run
 
 if __name__ == "__main__":
     run()

@@ -20,14 +20,13 @@ from ovavss_d2 import segmenter as module
 from ovavss_d2.inference.request_guard import RequestGuard
 from ovavss_d2.segmenter import Segmenter
 from tests.helpers.paths import REPOSITORY
-from tests.helpers.scripts import load_script
 from tests.helpers.stub_model import write_config, write_video
 
 pytest.importorskip("gradio", reason="the page needs the extra 'app'")
 gradio_client = pytest.importorskip("gradio_client")
 httpx = pytest.importorskip("httpx")
 processing_utils = pytest.importorskip("gradio.processing_utils")
-app = load_script("demo/web_page.py")
+app = pytest.importorskip("ovavss_d2.commands.web_page")
 
 
 @pytest.fixture
@@ -189,10 +188,8 @@ def test_files_of_a_visitor_are_in_the_folder_of_the_page(url, page):
 
 
 SERVE = """
-import sys, types
-sys.path.insert(0, "demo")
-from tests.helpers.scripts import load_script
-app = load_script("demo/app.py")
+import types
+from ovavss_d2.commands import app
 stub = types.SimpleNamespace(names=("cat",), threshold=0.5)
 app.Segmenter = types.SimpleNamespace(from_config_file=lambda *_, **__: stub)
 app.run(["--config-file", "stub.yaml"])

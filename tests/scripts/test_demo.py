@@ -14,10 +14,10 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ovavss_d2 import segmenter as module
+from ovavss_d2.commands import demo as script
 from ovavss_d2.media.video import open_video
 from tests.helpers.avsbench_tree import write_wav
 from tests.helpers.paths import REPOSITORY
-from tests.helpers.scripts import load_script
 from tests.helpers.stub_model import StubModel, make_audio, make_frames, write_config, write_video
 
 LOUD = (1, 0, 1)
@@ -27,7 +27,6 @@ LOUD = (1, 0, 1)
 def demo(monkeypatch):
     monkeypatch.setattr(module, "check_weight_files", lambda cfg: None)
     monkeypatch.setattr(module, "load_weights", lambda model, cfg: None)
-    script = load_script("demo/demo.py")
     return lambda *arguments: script.run([str(a) for a in arguments])
 
 

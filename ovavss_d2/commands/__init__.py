@@ -1,0 +1,1 @@
+"""The commands `ovavss-train`, `ovavss-demo` and `ovavss-app`; the scripts of a clone call them."""
