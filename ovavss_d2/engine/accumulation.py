@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -42,7 +43,7 @@ class AccumulatingTrainer(SimpleTrainer):
         for i, part in enumerate(parts):
             with self._gradients_shared(last=i == len(parts) - 1):
                 losses = self._losses(part)
-                total = sum(losses.values())
+                total = torch.stack(list(losses.values())).sum()
                 scaled = total if self.grad_scaler is None else self.grad_scaler.scale(total)
                 scaled.backward()
             totals.update({name: loss.detach() for name, loss in losses.items()})
@@ -55,8 +56,7 @@ class AccumulatingTrainer(SimpleTrainer):
 
     def _with_counts(self, batch: Sequence[dict]) -> list[dict]:
         """The clips of a batch, each with the counts of the whole batch."""
-        model = self.model
-        counts = getattr(model, "module", model).count_targets(batch)
+        counts = _unwrapped(self.model).count_targets(batch)
         return [{**clip, "batch_counts": counts} for clip in batch]
 
     def _losses(self, part: Sequence[dict]) -> dict[str, Tensor]:
@@ -79,6 +79,10 @@ class AccumulatingTrainer(SimpleTrainer):
         super().load_state_dict(state_dict)
         if self.grad_scaler is not None and "grad_scaler" in state_dict:
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _unwrapped(model: nn.Module) -> Any:
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def split(batch: Sequence[dict], parts: int) -> list[Sequence[dict]]:

@@ -64,7 +64,7 @@ def export_model(
         raise FileExistsError(
             f"'{folder}' is not empty and holds no exported model; give another folder"
         )
-    cfg = load_inference_config(config_file, ["MODEL.WEIGHTS", checkpoint])
+    cfg = load_inference_config(os.fspath(config_file), ["MODEL.WEIGHTS", checkpoint])
     check_weight_files(cfg)
     referenced = {} if include_frozen else _frozen_parts(cfg)
     model = build_model(cfg)

@@ -51,8 +51,8 @@ class WeightSource:
             return self.value
         if self._is_hub_file():
             return _cached_on_hub(self._pretrained()["hf_hub"])
-        path = cached_path(self._address(), file=self._published_file())
-        return str(path) if path.is_file() else None
+        cached = cached_path(self._address(), file=self._published_file())
+        return str(cached) if cached.is_file() else None
 
     def fetch(self) -> str:
         """The path of the file, which is downloaded if it is not in the cache.
