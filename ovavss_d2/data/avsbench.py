@@ -22,7 +22,7 @@ from ovavss_d2.data.masks import annotations_from_labels
 from ovavss_d2.files import read_json
 from ovavss_d2.media.audio import read_audio
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.media.images import open_image
+from ovavss_d2.media.images import check_shape, open_image
 
 logger = logging.getLogger(__name__)
 
@@ -218,6 +218,7 @@ def frame_size(path: str | os.PathLike) -> tuple[int, int]:
         with open_image(path, "frame") as image:
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
+            check_shape(path, image.height, image.width)
             return image.size
     except FileNotFoundError as error:
         raise ValueError(str(error)) from error

@@ -97,7 +97,8 @@ def confusion_chart(matrix: np.ndarray, results: dict[str, Any]) -> Figure:
         axes.margins(x=0.25)
         axes.set_xlim(left=0)
         axes.set_title(title, fontsize=10)
-        labels = [f"{per_class[i]['name']} → {per_class[j]['name']}" for i, j, _ in pairs]
+        # With a mark for left to right: the arrow would point to the first of two Arabic names.
+        labels = [f"\u200e{per_class[i]['name']} → {per_class[j]['name']}" for i, j, _ in pairs]
         _label_axes(axes, labels, "thousands of pixels (frames at 224 x 224)")
     title = f"{results['dataset']}: true → predicted  (blue: base, orange: novel object)"
     figure.suptitle(title, fontsize=11)

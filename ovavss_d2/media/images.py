@@ -6,7 +6,7 @@ Shape letters: H W pixels.
 import importlib.util
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,13 +20,14 @@ if importlib.util.find_spec("pi_heif"):
 
     pi_heif.register_heif_opener()
     IMAGE_FORMATS += ("HEIF",)
+_MAX_ASPECT = 1000  # with more, resizing for a model may leave no pixel
 # What Pillow raises for damaged images.
 _IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, OverflowError, struct.error)
 
 
 @contextmanager
 def open_image(
-    path: str | os.PathLike, kind: str = "image", formats: Sequence[str] = IMAGE_FORMATS
+    path: str | os.PathLike, kind: str = "image", formats: tuple[str, ...] = IMAGE_FORMATS
 ) -> Iterator[Image.Image]:
     """Open an image file, and turn Pillow's errors in the block into one line.
 
@@ -54,6 +55,15 @@ def open_image(
         raise ValueError(f"'{path}': too large {kind} ({error})") from error
     except _IMAGE_ERRORS as error:
         raise ValueError(f"'{path}': damaged {kind} ({error})") from error
+
+
+def check_shape(path: str | os.PathLike, height: int, width: int) -> None:
+    """Raise a ValueError if a frame is too narrow to be resized."""
+    if max(height, width) > _MAX_ASPECT * min(height, width):
+        raise ValueError(
+            f"'{path}': {width} x {height} pixels are too narrow, expected at most "
+            f"{_MAX_ASPECT} times as many on one side as on the other"
+        )
 
 
 def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.container import Flags
 from av.stream import Disposition
 
 from ovavss_d2.media.audio import AudioTrack, check_decoder, open_container, select_audio_stream
+from ovavss_d2.media.images import check_shape
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,10 @@ class Source(ABC):
     missing_seconds: float = 0.0  # at the end of a file that was cut off
     audio_track: AudioTrack | None = None
     aspect: Fraction = Fraction(1)  # width of a pixel relative to its height
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        check_shape(self.path, self.height, self.width)
 
     @abstractmethod
     def frames(self, fps: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -65,7 +72,7 @@ class Video(Source):
         """Decode the frames."""
         with open_container(self.path, "video") as container:
             if self.missing_seconds:  # the last packet is not whole
-                container.flags |= Flags.discard_corrupt.value
+                container.flags |= cast(int, Flags.discard_corrupt.value)
             frames = self._timed_frames(container)
             for time, frame in frames if fps is None else _at_rate(frames, fps):
                 yield time, self._upright(frame)
@@ -200,7 +207,7 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, int, int]:
     if data is None:
         return False, 1, 1
     # A pixel (x, y) is displayed at (a x + c y, b x + d y).
-    a, b, _, c, d, *_ = np.frombuffer(data, np.int32).astype(float)
+    a, b, _, c, d, *_ = np.frombuffer(bytes(cast(Buffer, data)), np.int32).astype(float)
     swapped = bool(abs(a) + abs(d) < abs(b) + abs(c))
     down, right = (b, c) if swapped else (d, a)
     return swapped, -1 if down < 0 else 1, -1 if right < 0 else 1

@@ -13,6 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from ovavss_d2.media.audio import AudioTrack, open_container, select_audio_stream
 
 _TIME_BASE = Fraction(1, 90_000)  # MPEG's clock; common frame rates are close to whole ticks
+_MAX_SIDE = 16384  # pixels, of libx264
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
@@ -114,6 +115,11 @@ class VideoWriter:
         )
 
     def _add_stream(self, frame: av.VideoFrame) -> av.VideoStream:
+        if max(frame.height, frame.width) > _MAX_SIDE:
+            raise ValueError(
+                f"'{os.path.basename(self.path)}': frames of {frame.width} x {frame.height} pixels "
+                f"are too large, H.264 allows sides of {_MAX_SIDE}"
+            )
         stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         stream.height, stream.width = frame.height, frame.width
         stream.pix_fmt = frame.format.name

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovavss_d2.data.avsbench import frame_size
 from ovavss_d2.media.audio_pairing import pair_frames
 from ovavss_d2.media.source import StillImage, expand_inputs, open_source
 from ovavss_d2.media.video import Video
@@ -148,6 +149,16 @@ def test_a_fifo_or_a_dangling_link_in_a_folder_gives_one_line(tmp_path, name):
             open_source(tmp_path / "in")
         path = tmp_path / "in" / name
         path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1)])
+def test_images_of_extreme_shape_give_one_line(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "0.png")
+    for path in (tmp_path, tmp_path / "0.png"):
+        with pytest.raises(ValueError, match="pixels are too narrow, expected at most 1000 times"):
+            open_source(path)
+    with pytest.raises(ValueError, match="too narrow"):
+        frame_size(tmp_path / "0.png")
 
 
 def test_a_video_gets_the_audio_of_another_file(tmp_path, wav):

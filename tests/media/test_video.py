@@ -260,6 +260,12 @@ def test_odd_sizes_are_padded_to_even_ones(tmp_path):
     assert [time for time, _ in video.frames()] == pytest.approx([0, 0.2, 0.4])
 
 
+def test_frames_that_are_too_large_give_one_line(tmp_path):
+    message = r"b\.mp4': frames of 16386 x 20 pixels are too large, H.264 allows sides of 16384"
+    with pytest.raises(ValueError, match=message), VideoWriter(tmp_path / "b.mp4") as writer:
+        writer.write(np.zeros((20, 16385, 3), np.uint8))
+
+
 def test_an_error_while_writing_leaves_nothing(tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"of an earlier run")
     with pytest.raises(KeyError), VideoWriter(tmp_path / "b.mp4") as writer:
