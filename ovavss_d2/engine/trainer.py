@@ -31,6 +31,7 @@ from ovavss_d2.engine.optimizer import build_optimizer
 from ovavss_d2.engine.resume import SeededSteps
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved_predictions import score_saved
+from ovavss_d2.exported import find_config
 from ovavss_d2.modeling.audio_encoder import attach_cache
 from ovavss_d2.standalone import describe
 from ovavss_d2.weights.checkpoint import (
@@ -128,6 +129,8 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
 def read_config(args: argparse.Namespace) -> CfgNode:
     """Read the config and check that every file that it needs exists, before any work starts.
 
+    `args.config_file` becomes the path of the file, which Detectron2 copies into its log.
+
     Raises:
         FileNotFoundError: the config, a weight file or a data set is missing.
         ValueError: the config is wrong.
@@ -152,6 +155,7 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         check_weight_files(cfg)
     for name in (*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):
         check_dataset(name)
+    args.config_file = find_config(args.config_file)
     return cfg
 
 

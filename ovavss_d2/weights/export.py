@@ -10,6 +10,7 @@ README.md           model card
 import json
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def export_model(
         results = _results_next_to(checkpoint)
         card = model_card(folder.name, portable, info, results, license_name)
         (new / "README.md").write_text(card, encoding="utf-8")
+        shutil.copymode(new / CONFIG_FILE, new / MODEL_FILE)  # safetensors makes it private
         if folder.exists():
             folder.rename(Path(temporary) / "old")
         new.rename(folder)

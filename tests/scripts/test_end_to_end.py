@@ -10,6 +10,7 @@ import pytest
 
 from ovavss_d2.media.video import open_video
 from ovavss_d2.toy.videos import VIDEOS
+from ovavss_d2.weights.export import export_model
 from tests.helpers.stub_model import write_video
 from tests.helpers.tiny_world import CONFIG, ROOT, tiny_options
 
@@ -79,13 +80,19 @@ def test_the_quick_start_leaves_checkpoints_curves_results_and_painted_videos(qu
     assert "==>" not in quickstart() and "test videos" in quickstart()  # nothing is left to do
 
 
-def test_evaluation_alone_repeats_the_figures_of_training(run, world, trained):
-    changes = {"MODEL.WEIGHTS": trained / "model_final.pth", "OUTPUT_DIR": world / "again"}
-    code, said = run("train_net", "--config-file", CONFIG, "--eval-only", **changes)
+@pytest.mark.parametrize("form", ["checkpoint", "exported weights", "exported config"])
+def test_evaluation_alone_repeats_the_figures_of_training(run, world, trained, form):
+    weights, config, folder = trained / "model_final.pth", CONFIG, world / form
+    if form != "checkpoint":
+        weights = export_model(weights, world / f"{form}.model")
+    if form == "exported config":
+        config = weights
+    changes = {"MODEL.WEIGHTS": weights, "OUTPUT_DIR": folder}
+    changes["DATASETS.TEST"] = "('toy_ov_test_all',)"
+    code, said = run("train_net", "--config-file", config, "--eval-only", **changes)
     assert code == 0, said
     first, again = (
-        json.loads((folder / "inference" / "results.json").read_text())
-        for folder in (trained, world / "again")
+        json.loads((path / "inference" / "results.json").read_text()) for path in (trained, folder)
     )
     assert first["avsbench_ov"] == again["avsbench_ov"]
 

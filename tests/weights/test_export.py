@@ -58,6 +58,7 @@ def test_the_folder_names_no_path_and_no_data_set_of_this_machine(exported, trai
     ]
     text = "".join(path.read_text() for path in exported.iterdir() if path.suffix != ".safetensors")
     assert str(trained) not in text and str(REPOSITORY) not in text and os.sep + "tmp" not in text
+    assert len({path.stat().st_mode for path in exported.iterdir()}) == 1
     info = json.loads((exported / "model.json").read_text())
     assert info["vocabulary"] == {"names": NAMES, "base": NAMES[:2], "novel": ["violin"]}
 
@@ -111,7 +112,7 @@ def test_the_card_shows_figures_as_model_hubs_read_them(exported):
     assert header["license"] == "mit" and header["pipeline_tag"] == "image-segmentation"
     metrics = header["model-index"][0]["results"][0]["metrics"]
     assert [metric["value"] for metric in metrics] == [50.0, 61.23]
-    assert "| base | 61.23 |" in body and "violin" in body and "from_pretrained" in body
+    assert "| mIoU, base | 61.23 |" in body and "violin" in body and "from_pretrained" in body
 
 
 def test_an_export_replaces_an_earlier_one_and_nothing_else(trained, tmp_path, capsys):
