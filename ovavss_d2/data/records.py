@@ -96,7 +96,7 @@ class _Reader:
         for video in content["videos"].items():
             key = video["id"].identifier()
             if videos.setdefault(key, video) is not video:
-                raise video["id"].error(f"{key} is the id of two videos")
+                raise video["id"].error(f"{describe(key)} is the id of two videos")
         files = {key: _frame_files(video) for key, video in videos.items()}
         video_ids = _video_ids(videos, files)
         records = {key: self._record(video, files[key]) for key, video in videos.items()}
@@ -136,7 +136,7 @@ class _Reader:
     def _known_name(self, name: JsonValue) -> str:
         number = self.classes.get(name_key(name.text()))
         if number is None:
-            raise name.error(f"'{name.value}' is not one of the data set's names")
+            raise name.error(f"{describe(name.value)} is not one of the data set's names")
         return self.names[number - 1]
 
     def _times(self, video: JsonValue, length: int) -> list[float]:
@@ -177,7 +177,7 @@ class _Reader:
         for category in content["categories"].items():
             key = category["id"].identifier()
             if key in names:
-                raise category["id"].error(f"{key} is the id of two categories")
+                raise category["id"].error(f"{describe(key)} is the id of two categories")
             names[key] = name_key(category["name"].text())
         return {key: self.classes[name] for key, name in names.items() if name in self.classes}
 
@@ -216,7 +216,8 @@ def _frame_files(video: JsonValue) -> list[str]:
     for entry in entries:
         stem = Path(entry.text()).stem
         if files.setdefault(stem, entry.value) != entry.value:
-            raise entry.error(f"'{files[stem]}' and '{entry.value}' have the same name")
+            first, second = describe(files[stem]), describe(entry.value)
+            raise entry.error(f"{first} and {second} have the same name")
     length = video["length"].value if "length" in video else len(entries)
     if not entries or len(entries) != length:
         raise video.error(f"it has {len(entries)} frames, but its length is {describe(length)}")
@@ -268,7 +269,7 @@ def _video_ids(videos: dict[str, JsonValue], files: dict[str, list[str]]) -> dic
             raise videos[key].error(f"its name {describe(name)} is not that of a folder")
         if used.setdefault(name, key) != key:
             first = videos[used[name]].position
-            raise videos[key].error(f"its name '{name}' is also that of {first}")
+            raise videos[key].error(f"its name {describe(name)} is also that of {first}")
     return {key: names[key] for key in videos}
 
 

@@ -125,7 +125,8 @@ def draw_spectrogram(audio: np.ndarray, seconds: float, height: int, width: int)
     length = max(round(seconds * SAMPLE_RATE), _WINDOW)
     samples = np.zeros(length, np.float32)
     samples[: len(audio)] = audio[:length]
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
+    hop = max(_HOP, length // (8 * width))  # a day of audio has no more windows than pixels need
+    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::hop]
     power = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW), axis=1)) ** 2
     decibels = 10 * np.log10(power / (_WINDOW / 4) ** 2 + 1e-12)
     level = np.clip((decibels - _QUIETEST) / (_LOUDEST - _QUIETEST), 0, 1)

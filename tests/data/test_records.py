@@ -157,6 +157,7 @@ WRONG = [
     ((*VIDEO, "width"), 32.5, "videos[0].width: found 32.5, expected an integer"),
     ((*VIDEO, "width"), 10**9, "videos[0].width: found 1000000000, expected an integer from 1"),
     ((*VIDEO, "names"), ["cat"], "videos[0].names[0]: 'cat' is not one of the data set's names"),
+    ((*VIDEO, "names"), ["x" * 9999], "videos[0].names[0]: 'xxxx"),
     ((*VIDEO, "times"), [0], "videos[0].times: it has length 1, expected 2: one per frame"),
     ((*VIDEO, "times"), [0, float("inf")], "videos[0].times[1]: found inf, expected a number"),
     ((*VIDEO, "times"), [float("nan"), 0], "videos[0].times[0]: found nan, expected a number"),
@@ -172,7 +173,7 @@ WRONG = [
     (MASK, [BOX], "annotations[0].segmentations: it has length 1, expected 2: one per frame"),
     ((*MASK, 1), 3, "annotations[0].segmentations[1]: expected a mask"),
     ((*MASK, 0), {"size": [3, 3], "counts": [9]}, "segmentations[0]: the mask's size is [3, 3]"),
-    (("categories", 0, "id"), 2, "categories[1].id: 2 is the id of two categories"),
+    (("categories", 0, "id"), 2, "categories[1].id: '2' is the id of two categories"),
 ]
 
 
@@ -187,7 +188,7 @@ def test_a_wrong_value_is_an_error_with_its_position(load, path, value, message)
 def test_two_videos_of_one_id_or_name_are_an_error(load):
     content = own_list()
     content["videos"].append(content["videos"][0] | {"id": "1"})
-    with pytest.raises(ValueError, match=r"videos\[1\].id: 1 is the id of two videos"):
+    with pytest.raises(ValueError, match=r"videos\[1\].id: '1' is the id of two videos"):
         load(content)
     content["videos"][1]["id"] = 2
     with pytest.raises(ValueError, match=r"videos\[1\]: its name 'one' is also that of videos"):

@@ -1,5 +1,7 @@
 """Previews of data sets: frames, ground truth and audio are drawn where they belong."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,12 @@ def test_a_tone_is_a_line_at_its_frequency_and_time(hertz):
     assert abs(picture[:, 75].argmax() - 80 * (1 - hertz / 8000)) <= 2
     loud = picture.max(axis=0) > 300
     assert loud[52:98].all() and not loud[:48].any() and not loud[102:].any()
+
+
+def test_the_spectrogram_of_a_day_takes_little_time():
+    start = time.process_time()
+    picture = draw_spectrogram(np.ones(32000, np.float32), 86400.0, 80, 200)
+    assert picture.shape == (80, 200, 3) and time.process_time() - start < 10
 
 
 def test_frames_are_above_the_audio_at_their_times():
