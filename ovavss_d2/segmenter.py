@@ -22,8 +22,9 @@ from ovavss_d2.data.augmentation import build_augmentation, transform_frames
 from ovavss_d2.inference.prefetch import prefetch
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, ProgressCallback, WrittenResults, write_results
-from ovavss_d2.media.audio import resample
+from ovavss_d2.media.audio import finite
 from ovavss_d2.media.audio_pairing import FrameWithAudio, check_pairing, pair_frames
+from ovavss_d2.media.resampling import check_rate, resample
 from ovavss_d2.media.source import Source, check_frame_rate, open_source
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.modeling.windows import split_windows
@@ -303,16 +304,16 @@ def _mono_16khz(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray
     """Audio as float32 (S,) at 16 kHz."""
     if audio is None:
         return np.zeros(0, np.float32)
-    if not sample_rate or sample_rate < 0:
-        raise ValueError(f"sample_rate is {sample_rate}, expected the rate of the audio in Hz")
+    rate = check_rate(sample_rate, "sample_rate")
     if audio.dtype == np.int16:
         audio = audio / np.float32(32768)
     if audio.dtype.kind != "f" or audio.ndim not in (1, 2):
         raise ValueError(
             f"audio is {audio.dtype} {audio.shape}, expected int16 or float, (S,) or (S, channels)"
         )
+    audio = finite(audio)
     mono = audio if audio.ndim == 1 else audio.mean(axis=1)
-    return resample(np.ascontiguousarray(mono, np.float32), sample_rate)
+    return resample(np.ascontiguousarray(mono, np.float32), rate)
 
 
 def _audio_of(source: Source) -> Iterable[np.ndarray]:

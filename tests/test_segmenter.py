@@ -156,6 +156,7 @@ def test_background_names_are_added_to_those_of_the_config(build, monkeypatch):
     [
         ({"times": [0.0]}, "1 times for 2 frames"),
         ({"audio": np.zeros(9)}, "sample_rate is None"),
+        ({"audio": np.zeros(9), "sample_rate": 2**31 - 23}, "sample_rate is 2147483625"),
         ({"audio": np.zeros(9, int), "sample_rate": 8000}, "audio is int64"),
     ],
 )

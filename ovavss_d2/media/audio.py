@@ -3,9 +3,7 @@
 Shapes: S samples.
 """
 
-import functools
 import itertools
-import math
 import os
 import wave
 from collections.abc import Iterable, Iterator
@@ -14,21 +12,27 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-import torch
 
 from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.media.clock import timed
+from ovavss_d2.media.resampling import check_rate, joined, resampled_seconds
 
 # FFmpeg selects a format by a file's content. Formats that open further files are not read.
 _PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sdp", "webm_dash_manifest"}
 _FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS))
 _CLOCK_JITTER = 0.005  # seconds by which a frame may miss the end of the one before it
-_FILTER_REACH = 1024  # samples; more than half the length of the resampling filter, up to 192 kHz
+_LOUDEST = np.float64(2**31)  # samples of float files are at most scaled like 32-bit integers
+_LONGEST = 6 * 3600  # seconds of audio that are read at once
+# Options of FFmpeg: only times that a file states. The others are wrong after a change of the rate.
+STATED_TIMES = {"fflags": "nofillin"}
 
 
 @contextmanager
-def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.InputContainer]:
-    """Open a file of a kind ("audio" or "video"), and turn FFmpeg's errors in the block into one
-    line.
+def open_container(
+    path: str | os.PathLike, kind: str, options: dict[str, str] | None = None
+) -> Iterator[av.container.InputContainer]:
+    """Open a file of a kind ("audio" or "video") with FFmpeg's options, and turn its errors in the
+    block into one line.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -38,8 +42,9 @@ def open_container(path: str | os.PathLike, kind: str) -> Iterator[av.container.
     if not os.path.isfile(path):
         raise FileNotFoundError(f"'{path}': no such {kind} file")
     try:
+        options = {"format_whitelist": _FORMATS} | (options or {})
         # Without "file:", the part of a name before a colon would be a protocol.
-        with av.open(f"file:{path}", options={"format_whitelist": _FORMATS}) as container:
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             yield container
     except av.FFmpegError as error:
         raise ValueError(f"'{path}': not a readable {kind} file ({error.strerror})") from error
@@ -59,17 +64,22 @@ class AudioTrack:
         Raises:
             ValueError: it cannot be read.
         """
-        with open_container(self.path, "audio") as container:
+        with open_container(self.path, "audio", STATED_TIMES) as container:
             stream = select_audio_stream(container, self.path, self.index)
-            rate = SAMPLE_RATE if _is_odd(stream.rate) else stream.rate
-            resampler = av.AudioResampler(format="fltp", rate=rate)
-            frames = itertools.chain(container.decode(stream), [None])  # None: the remainder
-            parts = itertools.chain.from_iterable(map(resampler.resample, frames))
-            yield from _resampled_seconds(_contiguous(parts, rate, self.origin), rate)
+            rate = stream.rate
+            frames = decode_audio(container, stream, self.path, rate=rate, format="flt")
+            yield from resampled_seconds(_contiguous(frames, rate, self.origin), rate)
 
     def read(self) -> np.ndarray:
-        """Decode all of it: float32 (S,) at 16 kHz."""
-        return _joined(self.seconds())
+        """Decode all of it: float32 (S,) at 16 kHz.
+
+        Raises:
+            ValueError: it cannot be read, or is longer than 6 hours.
+        """
+        seconds = list(itertools.islice(self.seconds(), _LONGEST + 1))
+        if len(seconds) > _LONGEST:
+            raise ValueError(f"'{self.path}': has more than 6 hours of audio; use a part of it")
+        return joined(seconds)
 
     def duration(self) -> float:
         """Duration in seconds; measured by decoding if the file does not state it."""
@@ -108,20 +118,22 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     if pcm is None:
         return open_audio(path).read()
     samples, rate = pcm
-    return samples if rate == SAMPLE_RATE else _joined(_resampled_seconds([samples], rate))
+    check_rate(rate, f"'{path}': the sample rate")
+    return samples if rate == SAMPLE_RATE else joined(resampled_seconds([samples], rate))
 
 
 def _read_pcm16(path: str) -> tuple[np.ndarray, int] | None:
-    """Read a plain 16-bit WAV file in a tenth of FFmpeg's time; None for any other file."""
+    """Read a whole 16-bit WAV file in a tenth of FFmpeg's time; None for any other file."""
     try:
         with wave.open(path, "rb") as file:
             channels, width, rate, size = file.getparams()[:4]
-            if width != 2 or _is_odd(rate):
+            if width != 2:
                 return None
             data = file.readframes(size)
-    except (wave.Error, EOFError, OSError):
+    except (wave.Error, EOFError, OSError, RuntimeError):  # RuntimeError: a chunk beyond the file
         return None
-    data = data[: len(data) // (2 * channels) * (2 * channels)]
+    if not data or len(data) != size * channels * width:  # truncated, or of unknown size
+        return None
     samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
     return (samples if channels == 1 else samples.reshape(-1, channels).mean(axis=1)), rate
 
@@ -141,8 +153,19 @@ def select_audio_stream(
         raise ValueError(
             f"'{path}': has {len(streams)} audio tracks, numbered from 0; {index} was requested"
         )
-    check_decoder(streams[index], path)
-    return streams[index]
+    stream = streams[index]
+    check_decoder(stream, path)
+    check_rate(stream.rate, f"'{path}': the sample rate")
+    _set_plain_layout(stream.codec_context)
+    return stream
+
+
+def _set_plain_layout(context: av.AudioCodecContext) -> None:
+    """Remove an unusual order of the channels before decoding: PyAV would free it twice."""
+    layout = context.layout
+    if layout.nb_channels:
+        unusual = " channels (" in layout.name
+        context.layout = f"{layout.nb_channels} channels" if unusual else layout.name
 
 
 def check_decoder(stream: av.stream.Stream, path: str) -> None:
@@ -154,30 +177,59 @@ def check_decoder(stream: av.stream.Stream, path: str) -> None:
         )
 
 
-def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Resample float32 (S,) from `rate` to 16 kHz with the filter known as "kaiser_best"."""
-    if rate == SAMPLE_RATE or not len(samples):
-        return samples
-    return _resampler(rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+def decode_audio(
+    container: av.container.InputContainer,
+    stream: av.audio.stream.AudioStream,
+    path: str,
+    *,
+    rate: int,
+    format: str,
+    layout: str | None = None,
+) -> Iterator[av.AudioFrame]:
+    """Decode a stream, whose parameters may change, to frames of one rate and sample format.
+
+    Args:
+        container: the open file.
+        stream: see `select_audio_stream`.
+        path: of the file, for errors.
+        rate: samples per second of the result.
+        format: FFmpeg's name of the sample format of the result.
+        layout: FFmpeg's name of the channel layout of the result; None: it may change.
+    """
+    runs = itertools.groupby(_decoded(container, stream), _parameters)
+    for (frame_rate, _, _), run in runs:
+        check_rate(frame_rate, f"'{path}': the sample rate")
+        resampler = av.AudioResampler(format=format, layout=layout, rate=rate)
+        for frame in itertools.chain(run, [None]):  # None: the remainder
+            yield from filter(None, resampler.resample(frame))
 
 
-@functools.lru_cache(maxsize=8)
-def _resampler(rate: int) -> torch.nn.Module:
-    from torchaudio.transforms import Resample  # here: audio at 16 kHz needs no torchaudio
-
-    return Resample(
-        rate,
-        SAMPLE_RATE,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    )
+def _decoded(
+    container: av.container.InputContainer, stream: av.audio.stream.AudioStream
+) -> Iterator[av.AudioFrame]:
+    for frame in container.decode(stream):
+        if frame.pts is None:
+            frame.pts = frame.dts  # all that AVI states
+        yield frame
 
 
-def _is_odd(rate: int) -> bool:
-    """Whether FFmpeg resamples this rate: torchaudio's filter grows with rate / gcd."""
-    return math.gcd(rate, SAMPLE_RATE) < 25
+def _parameters(frame: av.AudioFrame) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.format.name, frame.layout.name
+
+
+def finite(samples: np.ndarray) -> np.ndarray:
+    """Replace samples of damaged float audio (NaN, infinite, or beyond any scale) by zeros."""
+    return np.where(np.abs(samples) <= _LOUDEST, samples, 0)
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """The mean of a frame's channels, float32 (n,); the frame's format is "flt".
+
+    It is not planar: with 8 or more planes PyAV reads beyond them.
+    """
+    samples = finite(frame.to_ndarray()[0])
+    channels = frame.layout.nb_channels
+    return samples if channels == 1 else samples.reshape(-1, channels).mean(axis=1)
 
 
 def _contiguous(frames: Iterable[av.AudioFrame], rate: int, origin: float) -> Iterator[np.ndarray]:
@@ -186,9 +238,9 @@ def _contiguous(frames: Iterable[av.AudioFrame], rate: int, origin: float) -> It
     Earlier audio is dropped; gaps are filled with zeros.
     """
     length = 0
-    for i, frame in enumerate(frames):
-        samples = frame.to_ndarray().mean(axis=0)
-        start = length if frame.time is None else round((frame.time - origin) * rate)
+    for i, (time, frame) in enumerate(timed(frames, origin)):
+        samples = _mono(frame)
+        start = round((time - origin) * rate)
         if i > 0 and abs(start - length) <= _CLOCK_JITTER * rate:
             start = length
         while length < start:
@@ -198,38 +250,3 @@ def _contiguous(frames: Iterable[av.AudioFrame], rate: int, origin: float) -> It
         samples = samples[length - start :]
         yield samples
         length += len(samples)
-
-
-def _resampled_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Resample pieces at `rate` to seconds at 16 kHz.
-
-    The result equals `resample` of the whole: each second is resampled together with as much audio
-    on both sides as the filter reaches.
-    """
-    step = rate // math.gcd(rate, SAMPLE_RATE)  # input samples that give whole output samples
-    reach = math.ceil(_FILTER_REACH / step) * step
-    before = np.zeros(reach, np.float32)
-    seconds, following = itertools.tee(_regrouped(pieces, rate))
-    next(following, None)
-    for second, after in itertools.zip_longest(seconds, following, fillvalue=before[:0]):
-        around = np.concatenate([before, second, after[:reach]])
-        first = reach * SAMPLE_RATE // rate
-        length = math.ceil(len(second) * SAMPLE_RATE / rate)
-        yield resample(around, rate)[first : first + length]
-        before = np.concatenate([before, second])[-reach:]
-
-
-def _regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Pieces of `size` samples; the last one may be shorter."""
-    kept = np.zeros(0, np.float32)
-    for piece in pieces:
-        kept = np.concatenate([kept, piece])
-        while len(kept) >= size:
-            yield kept[:size]
-            kept = kept[size:]
-    if len(kept):
-        yield kept
-
-
-def _joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros(0, np.float32), *pieces])

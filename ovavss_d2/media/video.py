@@ -4,6 +4,7 @@ A video's clock starts at the presentation time of its first frame.
 """
 
 import logging
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from av.container import Flags
 from av.stream import Disposition
 
 from ovavss_d2.media.audio import AudioTrack, check_decoder, open_container, select_audio_stream
+from ovavss_d2.media.clock import timed
 from ovavss_d2.media.images import check_shape
 
 logger = logging.getLogger(__name__)
@@ -83,9 +85,11 @@ class Video(Source):
         stream = _select_stream(container)
         assert stream is not None
         stream.thread_type = "AUTO"
-        for i, frame in enumerate(container.decode(stream)):
-            # Raw streams have no times.
-            yield (i / self.rate if frame.time is None else frame.time - self.origin), frame
+        last = -math.inf
+        for time, frame in timed(container.decode(stream), self.origin, 1 / self.rate):
+            if time > last:
+                yield time - self.origin, frame
+                last = time
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
         swapped, step_y, step_x = _orientation(frame)

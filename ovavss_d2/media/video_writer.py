@@ -10,7 +10,14 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
-from ovavss_d2.media.audio import AudioTrack, open_container, select_audio_stream
+from ovavss_d2.media.audio import (
+    STATED_TIMES,
+    AudioTrack,
+    decode_audio,
+    open_container,
+    select_audio_stream,
+)
+from ovavss_d2.media.clock import timed
 
 _TIME_BASE = Fraction(1, 90_000)  # MPEG's clock; common frame rates are close to whole ticks
 _MAX_SIDE = 16384  # pixels, of libx264
@@ -75,7 +82,10 @@ class VideoWriter:
             if "libx264" not in self._container.supported_codecs:
                 raise ValueError(f"'{self.path}': does not support H.264; write .mp4 or .mkv")
             if self._audio_track is not None:
-                source = stack.enter_context(open_container(self._audio_track.path, "audio"))
+                path = self._audio_track.path
+                source = stack.enter_context(open_container(path, "audio"))
+                if not _can_copy(source):
+                    source = stack.enter_context(open_container(path, "audio", STATED_TIMES))
                 self._audio = AudioMux(self._container, self._audio_track, source)
             self._cleanup = stack.pop_all()
         return self
@@ -191,32 +201,38 @@ class AudioMux:
         source = select_audio_stream(container, track.path, track.index)
         name = source.codec_context.name
         # Some containers accept raw samples that few players can read.
-        self.copied = name in target.supported_codecs and not name.startswith("pcm")
-        self._parts: Iterator[av.Packet | av.AudioFrame]
+        supported = name in target.supported_codecs and not name.startswith("pcm")
+        self.copied = supported and _can_copy(container)
+        parts: Iterator[av.Packet | av.AudioFrame]
         if self.copied:
             self._stream = target.add_stream_from_template(source)
-            self._parts = (p for p in container.demux(source) if p.pts is not None)
+            parts = (p for p in container.demux(source) if p.pts is not None)
         else:
             rate = source.rate if source.rate in _AAC_RATES else 48000
             self._stream = target.add_stream("aac", rate=rate)
-            self._parts = container.decode(source)
-        self._next: av.Packet | av.AudioFrame | None = None
+            layout = self._stream.layout.name
+            parts = decode_audio(
+                container, source, track.path, rate=rate, format="fltp", layout=layout
+            )
+        self._parts = timed(parts, track.origin)
+        self._next: tuple[float, av.Packet | av.AudioFrame] | None = None
         self._last = -1
 
     def mux_until(self, time: float) -> None:
         """Write all audio that starts before `time`, in seconds."""
-        while part := self._next or self._read():
-            self._next = part
-            assert part.pts is not None and part.time_base is not None
-            if float(part.pts * part.time_base) - self._track.origin >= time:
+        while following := self._next or self._read():
+            self._next = following
+            start, part = following
+            if start - self._track.origin >= time:
                 return
             self._next = None
-            part.pts -= round(self._track.origin / part.time_base)
+            assert part.time_base is not None
+            part.pts = round((start - self._track.origin) / part.time_base)
             if part.pts > self._last:  # containers refuse times that decrease
                 self._last = part.pts
                 self._mux(part)
 
-    def _read(self) -> av.Packet | av.AudioFrame | None:
+    def _read(self) -> tuple[float, av.Packet | av.AudioFrame] | None:
         try:
             return next(self._parts, None)
         except av.FFmpegError as error:
@@ -235,3 +251,8 @@ class AudioMux:
         """Write the audio that remains in the encoder."""
         if not self.copied:
             self._target.mux(self._stream.encode(None))
+
+
+def _can_copy(container: av.container.InputContainer) -> bool:
+    """Whether a file has one sample rate and layout for each track; MPEG-TS may change them."""
+    return container.format.name != "mpegts"

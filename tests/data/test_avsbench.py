@@ -8,6 +8,7 @@ from pycocotools import mask as rle
 
 from ovavss_d2.data.avsbench import VideoInfo, read_metadata, scan_video
 from ovavss_d2.vocabulary import AVSBENCH_NAMES
+from tests.helpers.audio_files import wav_bytes
 
 DOG, MAN = AVSBENCH_NAMES.index("dog") + 1, AVSBENCH_NAMES.index("man") + 1
 
@@ -130,6 +131,13 @@ def test_audio_is_checked(tree, wav, samples, kind, used):
     scanned = scan(tree, "a")
     assert kinds(scanned) == ([kind] if kind else [])
     assert (scanned.video["audio_file"] is not None) == used
+
+
+@pytest.mark.parametrize("header", [{"code": 0x1234}, {"fmt_size": 0x40010}, {"rate": 2**31 - 23}])
+def test_a_wrong_wav_header_is_broken_audio(tree, header):
+    path = tree.add("a", "v1m") / "audio.wav"
+    path.write_bytes(wav_bytes(np.ones(79000, "<i2").tobytes(), **header))
+    assert kinds(scan(tree, "a")) == ["broken audio (silence is used)"]
 
 
 def test_extra_frames_are_used_and_reported(tree):

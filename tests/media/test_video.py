@@ -251,6 +251,31 @@ def test_colors_are_read_by_the_tags_of_the_file(tmp_path, tag, standard, full_r
     assert np.abs(image[16, 16] - rgb_of_yuv(*yuv, standard)).max() <= 3
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 6.0), (2.5, 5.5), (3, 6.0)])
+def test_joined_recordings_keep_their_order_and_their_sound(tmp_path, start, end):
+    tracks = [{"rate": 44100}, {"rate": 48000, "layout": "stereo"}]
+    parts = [
+        write_flash(
+            tmp_path / f"{i}.ts",
+            tracks=[track | {"end": 3.0 + i * start, "begin": i * start}],
+            start=i * start,
+            codec="mpeg4",
+        )
+        for i, track in enumerate(tracks)
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    video = open_video(joined)
+    times = [time for time, _ in video.frames()]
+    assert (np.diff(times) > 0).all()
+    assert times[-1] == pytest.approx(end - 0.1, abs=0.15)
+    with VideoWriter(tmp_path / "b.mp4", rate=10, audio_track=video.audio_track) as writer:
+        for time, image in video.frames():
+            writer.write(image, time)
+    for track in (video.audio_track, open_video(tmp_path / "b.mp4").audio_track):
+        assert len(track.read()) / 16000 == pytest.approx(end, abs=0.2)
+
+
 def test_odd_sizes_are_padded_to_even_ones(tmp_path):
     with VideoWriter(tmp_path / "b.mp4", rate=5) as writer:
         for _ in range(3):

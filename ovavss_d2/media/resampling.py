@@ -1,0 +1,111 @@
+"""Resampling of mono audio to 16 kHz, all at once or second by second.
+
+Shapes: S samples.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+import av
+import numpy as np
+import torch
+
+from ovavss_d2.media.audio_format import SAMPLE_RATE
+
+_MIN_RATE, _MAX_RATE = 1000, 3_000_000
+_FILTER_REACH = 1024  # samples; more than half the length of the filter, up to 192 kHz
+
+
+def check_rate(rate: int | None, name: str) -> int:
+    """Return a sample rate, or raise a ValueError if it is unknown, or so far from 16 kHz that
+    resampling would need gigabytes."""
+    if rate is None or not _MIN_RATE <= rate <= _MAX_RATE:
+        raise ValueError(f"{name} is {rate}, expected {_MIN_RATE} to {_MAX_RATE} (Hz)")
+    return rate
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Resample float32 (S,) from `rate`, see `check_rate`, to 16 kHz.
+
+    The filter is the one known as "kaiser_best", or FFmpeg's for rates that would make it long.
+    """
+    if rate == SAMPLE_RATE or not len(samples):
+        return samples
+    if _needs_long_filter(rate):
+        return joined(_resampled_by_ffmpeg([samples], rate))
+    return _filter(rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+
+
+def resampled_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Resample consecutive pieces at `rate` to seconds at 16 kHz, the last one shorter.
+
+    The result equals `resample` of the whole.
+    """
+    if _needs_long_filter(rate):
+        yield from _regrouped(_resampled_by_ffmpeg(pieces, rate), SAMPLE_RATE)
+    else:
+        yield from _filtered_seconds(pieces, rate)
+
+
+def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    """Join pieces of audio to one, float32 (S,)."""
+    return np.concatenate([np.zeros(0, np.float32), *pieces])
+
+
+def _needs_long_filter(rate: int) -> bool:
+    """Whether FFmpeg resamples this rate: torchaudio's filter grows with rate / gcd^2."""
+    gcd = math.gcd(rate, SAMPLE_RATE)
+    return gcd < 25 or rate > 308 * gcd**2
+
+
+@functools.lru_cache(maxsize=8)
+def _filter(rate: int) -> torch.nn.Module:
+    from torchaudio.transforms import Resample  # here: audio at 16 kHz needs no torchaudio
+
+    return Resample(
+        rate,
+        SAMPLE_RATE,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        beta=14.769656459379492,
+    )
+
+
+def _resampled_by_ffmpeg(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    for piece in itertools.chain(_regrouped(pieces, rate), [None]):
+        frame = None
+        if piece is not None:
+            frame = av.AudioFrame.from_ndarray(piece[None], format="flt", layout="mono")
+            frame.sample_rate = rate
+        yield from (resampled.to_ndarray()[0] for resampled in resampler.resample(frame))
+
+
+def _filtered_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Resample each second together with as much audio on both sides as the filter reaches."""
+    step = rate // math.gcd(rate, SAMPLE_RATE)  # input samples that give whole output samples
+    reach = math.ceil(max(_FILTER_REACH, 68 * rate / SAMPLE_RATE) / step) * step
+    before = np.zeros(reach, np.float32)
+    seconds, following = itertools.tee(_regrouped(pieces, rate))
+    next(following, None)
+    for second, after in itertools.zip_longest(seconds, following, fillvalue=before[:0]):
+        around = np.concatenate([before, second, after[:reach]])
+        first = reach * SAMPLE_RATE // rate
+        length = math.ceil(len(second) * SAMPLE_RATE / rate)
+        yield resample(around, rate)[first : first + length]
+        before = np.concatenate([before, second])[-reach:]
+
+
+def _regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Pieces of `size` samples; the last one may be shorter."""
+    kept = np.zeros(0, np.float32)
+    for piece in pieces:
+        kept = np.concatenate([kept, piece])
+        while len(kept) >= size:
+            yield kept[:size]
+            kept = kept[size:]
+    if len(kept):
+        yield kept
