@@ -5,18 +5,24 @@ Keys of Detectron2 appear where their default differs from Detectron2's.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
+from ovavss_d2.config_checks import check_values, check_yaml, leaves
+from ovavss_d2.errors import one_line, shortened
 from ovavss_d2.exported import exported_opts, find_config
 from ovavss_d2.vocabulary import BACKGROUND_NAMES
 
 logger = logging.getLogger(__name__)
+
+# raised by yaml, yacs and fvcore for what a config holds
+CONFIG_ERRORS = (
+    AssertionError, KeyError, MemoryError, RecursionError, TypeError, ValueError, yaml.YAMLError
+)  # fmt: skip
 
 
 def add_ovavss_config(cfg: CN) -> None:
@@ -229,7 +235,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a key is unknown, or a value has the wrong type.
+        ValueError: a key is unknown, or a value has the wrong type or is out of range.
     """
     exported = os.path.isdir(config_file)
     if exported:
@@ -237,13 +243,17 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     config_file = find_config(config_file)
     cfg = get_cfg()
     add_ovavss_config(cfg)
+    defaults = cfg.clone()
     try:
+        check_yaml(config_file)  # before a library opens its _BASE_
         cfg.merge_from_file(config_file, allow_unsafe=False)  # YAML tags can run code
         cfg.merge_from_list(list(opts))
-    except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
+        check_values(cfg, defaults)
+    except CONFIG_ERRORS as error:
         # str() of a KeyError puts its message in quotes
-        reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
-        raise ValueError(f"config '{config_file}' with {list(opts)}: {reason}") from error
+        reason = str(error.args[0]) if isinstance(error, KeyError) else one_line(error)
+        place = "" if reason.startswith("'") else f"config '{config_file}': "  # it names a file
+        raise ValueError(place + shortened(reason)) from error
     if exported:
         _check_names(cfg, opts)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
@@ -277,12 +287,6 @@ def first_data_set(cfg: CN, part: str) -> str:
 
 def keys_set_by(config_file: str, opts: Sequence[str] = ()) -> set[str]:
     """Full names of the keys that a YAML file with its bases, and `KEY VALUE` pairs, set."""
-    return {*_leaves(CN.load_yaml_with_base(find_config(config_file)), ""), *opts[::2]}
-
-
-def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key
+    config_file = find_config(config_file)
+    check_yaml(config_file)
+    return {*leaves(CN.load_yaml_with_base(config_file)), *opts[::2]}

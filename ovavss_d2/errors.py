@@ -15,6 +15,11 @@ DEBUG_VARIABLE = "OVAVSS_DEBUG"
 # Raised for wrong input by the project (json's and PyAV's errors are subclasses), and for broken
 # files by libraries.
 USER_ERRORS = (ValueError, OSError, EOFError, yaml.YAMLError, pickle.UnpicklingError)
+# Raised by libraries that build modules from wrong arguments.
+BUILD_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
 
 
 @contextmanager
@@ -83,6 +88,13 @@ def one_line(error: BaseException) -> str:
     if "Traceback (most recent call last)" in message:
         message = message.strip().splitlines()[-1].partition(": ")[2]
     return " ".join(message.split()) or type(error).__name__
+
+
+def shortened(message: str, length: int = 300) -> str:
+    """A message on one line, without the middle of a long one; libraries can list all they know."""
+    message = " ".join(message.split())
+    half = length // 2 - 2
+    return message if len(message) <= length else f"{message[:half]}... {message[-half:]}"
 
 
 def _exit(message: str, code: int) -> None:

@@ -1,6 +1,7 @@
 """Every key is documented and read by code, and every shipped YAML is valid and short."""
 
 import re
+import socket
 
 import pytest
 import yaml
@@ -94,3 +95,55 @@ def test_a_yaml_that_would_run_a_command_is_refused(tmp_path):
     with pytest.raises(ValueError, match="evil.yaml"):
         load_config(config)
     assert not (tmp_path / "ran").exists()
+
+
+WRONG_FILES = {
+    "": "holds nothing",
+    "- 1": "holds a list",
+    "text": "holds a str",
+    "1: 2": "the key 1 is not text",
+    "VERSION: x": "VERSION 'x', expected a whole number",
+    "_BASE_: config.yaml": "is based on itself",
+    "_BASE_: other.yaml": "other.yaml', which is no file",
+    "_BASE_: [1]": "_BASE_ '1', expected the path",
+    "_BASE_: http://127.0.0.1:9/x.yaml": "expected the path of a YAML file",
+    "_BASE_: [detectron2://x.yaml]": "expected the path of a YAML file",
+    "MODEL: &a {TIMM: {KWARGS: {x: *a}}}": "more than 10000 values",
+    "[" * 50_000: "too large",
+    "{a: " * 3000: "recursion",
+    "MODEL: 5": "'int'",
+    "MODEL: {MASK_FORMER: {NHEADS: null}}": "NHEADS holds None, expected a number",
+    "MODEL: {MASK_FORMER: {NHEADS: 0}}": "NHEADS is 0, expected at least 1",
+    "MODEL: {SEM_SEG_HEAD: {CONVS_DIM: -5}}": "CONVS_DIM is -5, expected at least 1",
+    "MODEL: {SEM_SEG_HEAD: {CONVS_DIM: 100000000}}": "CONVS_DIM is 100000000, expected at most",
+    "MODEL: {PIXEL_MEAN: [1, 2, 3, 4, 5, 6]}": "PIXEL_MEAN has 6 values, expected 3",
+    "MODEL: {PIXEL_MEAN: [a, b, c]}": "PIXEL_MEAN holds 'a', expected a number",
+    "MODEL: {DEVICE: gpu}": "MODEL.DEVICE is 'gpu'",
+    "MODEL: {CLASSIFIER: {VOCABULARY: [no]}}": "VOCABULARY holds False, expected text",
+    "SOLVER: {BASE_LR: .nan}": "BASE_LR is nan, expected a finite number",
+    "INPUT: {MIN_SIZE_TRAIN: [-360]}": "MIN_SIZE_TRAIN is -360",
+}
+
+
+@pytest.mark.parametrize("content", WRONG_FILES, ids=lambda content: content[:30] or "empty")
+def test_wrong_files_are_one_short_line_and_ask_nothing_of_the_network(
+    tmp_path, content, monkeypatch
+):
+    def fail(*_):
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket.socket, "connect", fail)
+    config = tmp_path / "config.yaml"
+    config.write_text(content)
+    with pytest.raises(ValueError, match=re.escape(WRONG_FILES[content])) as error:
+        load_config(config)
+    message = str(error.value)
+    assert "config.yaml" in message and "\n" not in message
+    assert len(message.replace(str(tmp_path), "")) < 400
+
+
+def test_two_files_based_on_each_other_are_refused(tmp_path):
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{one}.yaml").write_text(f"_BASE_: {other}.yaml")
+    with pytest.raises(ValueError, match="a.yaml' is based on itself"):
+        load_config(tmp_path / "a.yaml")

@@ -71,6 +71,8 @@ def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_u
         raise ValueError(
             f"--num-gpus {num_gpus} --num-machines {num_machines}: both must be at least 1"
         )
+    if torch.cuda.is_available() and num_gpus > torch.cuda.device_count():
+        raise ValueError(f"--num-gpus {num_gpus}, but there are {torch.cuda.device_count()} GPUs")
     if not 0 <= machine_rank < num_machines:
         raise ValueError(
             f"--machine-rank {machine_rank} with --num-machines {num_machines}: expected 0 to "

@@ -84,5 +84,8 @@ def _keep_fused(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict
 
     The flag depends on AMP and on the version, and AMP's scaler relies on it.
     """
-    fused = optimizer.param_groups[0]["fused"]
+    own, saved = optimizer.param_groups[0], state["param_groups"][0]
+    if ("betas" in own) != ("betas" in saved):
+        raise ValueError("the checkpoint is of a training with another SOLVER.OPTIMIZER")
+    fused = own["fused"]
     return {**state, "param_groups": [{**g, "fused": fused} for g in state["param_groups"]]}

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import warnings
 import weakref
 from typing import Any
@@ -29,9 +30,11 @@ from ovavss_d2.engine.accumulation import AccumulatingTrainer
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.engine.optimizer import build_optimizer
 from ovavss_d2.engine.resume import SeededSteps
+from ovavss_d2.errors import USER_ERRORS, debugging, one_line
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 from ovavss_d2.evaluation.saved_predictions import score_saved
 from ovavss_d2.exported import find_config
+from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_encoder import attach_cache
 from ovavss_d2.standalone import describe
 from ovavss_d2.weights.checkpoint import (
@@ -65,7 +68,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
-        model = super().build_model(cfg)
+        model = build_model(cfg, super().build_model)
         attach_cache(model.audio_encoder, cfg)
         return model
 
@@ -107,13 +110,34 @@ class Trainer(DefaultTrainer):
             hooks.insert(len(hooks) - 1, best)  # after the evaluation, before the writers
         return hooks
 
+    def run_step(self) -> None:
+        """
+        Raises:
+            ValueError: a loss is NaN or infinite.
+        """
+        try:
+            super().run_step()
+        except FloatingPointError as error:  # its message lists all losses
+            wrong = re.findall(r"'(\w+)': [^,}]*(?:nan|inf)", str(error))
+            names = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if wrong[3:] else "")
+            raise ValueError(
+                f"iteration {self.iter}: {names or 'the total loss'} became NaN or infinite; try a "
+                "lower SOLVER.BASE_LR or SOLVER.CLIP_GRADIENTS.CLIP_VALUE"
+            ) from error
+
     def state_dict(self) -> dict[str, Any]:
         clips = (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH
         state = {"seed": sampler_of(self.data_loader).seed, "clips": clips}
         return {**super().state_dict(), "clips": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+        try:
+            super().load_state_dict(state_dict)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(
+                "cannot resume: the state of optimizer and schedule in the checkpoint does not fit "
+                f"the config ({type(error).__name__}: {one_line(error)}); check the SOLVER keys"
+            ) from error
         if "clips" in state_dict:  # checkpoints of Detectron2 itself have none
             sampler, state = sampler_of(self.data_loader), state_dict["clips"]
             sampler.seed, sampler.first = state["seed"], state["clips"]
@@ -150,6 +174,8 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         )
     if cfg.TEST.BEST_METRIC and not (cfg.TEST.EVAL_PERIOD and cfg.DATASETS.TEST):
         raise ValueError("TEST.BEST_METRIC needs DATASETS.TEST and TEST.EVAL_PERIOD above 0")
+    if not args.eval_only:
+        _check_batch(cfg, args.num_gpus * args.num_machines)
     first_data_set(cfg, "TEST" if args.eval_only else "TRAIN")
     if not cfg.TEST.PREDICTIONS:
         check_weight_files(cfg)
@@ -159,10 +185,29 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def _check_batch(cfg: CfgNode, processes: int) -> None:
+    """Raise a ValueError if the processes cannot have the same number of clips."""
+    # If the config is for another number of processes, Detectron2 scales it.
+    processes = cfg.SOLVER.REFERENCE_WORLD_SIZE or int(os.environ.get("WORLD_SIZE", processes))
+    if cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of the "
+            f"{processes} processes"
+        )
+
+
+def _keep_record(record: logging.LogRecord) -> bool:
+    """Drop the traceback of a user's mistake, which `one_line_errors` reports in one line."""
+    error = record.exc_info[1] if record.exc_info else None
+    return debugging() or not isinstance(error, (*USER_ERRORS, FloatingPointError))
+
+
 def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Set up the logs of this process and, on a CPU, its memory allocator."""
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
+    logging.raiseExceptions = debugging()  # a full disk is reported once, not by each record
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_keep_record)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ovavss_d2")
     logger.info("Runtime: %s", describe())

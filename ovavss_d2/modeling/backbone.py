@@ -17,6 +17,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovavss_d2.errors import BUILD_ERRORS, one_line, shortened
 from ovavss_d2.modeling.ops.replace import replace_modules
 
 logger = logging.getLogger(__name__)
@@ -112,10 +113,10 @@ def build_timm_network(
         net = timm.create_model(
             name, pretrained=False, features_only=True, out_indices=tuple(out_indices), **options
         )
-    except (AssertionError, IndexError, RuntimeError, TypeError) as error:
+    except BUILD_ERRORS as error:
         raise ValueError(
             f"timm cannot build '{name}' with MODEL.TIMM.OUT_INDICES {list(out_indices)} "
-            f"and MODEL.TIMM.KWARGS {options}: {error}"
+            f"and MODEL.TIMM.KWARGS {options}: {shortened(one_line(error))}"
         ) from error
     replace_modules(net, {SwinTransformerBlock: PadFirstBlock})
     return net

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import open_clip
+import timm
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
+from ovavss_d2.errors import BUILD_ERRORS, one_line, shortened
 from ovavss_d2.files import read_json
 from ovavss_d2.modeling.embedding_cache import EmbeddingCache, fingerprint
 from ovavss_d2.vocabulary import PROMPTS
@@ -41,15 +43,18 @@ def architecture(name: str, weights: str = "") -> dict:
         ValueError: the architecture is unknown, is not that of an OpenAI-style CLIP, or does not
             fit the tag.
     """
-    config = _read(name) if name.endswith(".json") else open_clip.get_model_config(name)
-    if isinstance(config, dict):
+    if name.endswith(".json"):
+        config = _read(name)
         config = config.get("model_cfg", config)
-    if config is None:
+    elif name.replace("/", "-") in open_clip.list_models():  # "hf-hub:..." would be downloaded
+        config = open_clip.get_model_config(name)
+    else:
         raise ValueError(
-            f"CLIP architecture '{name}' is unknown, expected a name of open_clip.list_models() "
-            "or a .json file"
+            f"MODEL.CLIP.ARCHITECTURE is '{name}', which is unknown; expected a name of "
+            "open_clip.list_models() or a .json file"
         )
-    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
+    towers = [config.get(k) for k in ("vision_cfg", "text_cfg")] if isinstance(config, dict) else []
+    if not towers or "embed_dim" not in config or not all(isinstance(x, dict) for x in towers):
         raise ValueError(
             f"'{name}' lacks embed_dim, vision_cfg or text_cfg; expected an open_clip model config"
         )
@@ -66,6 +71,9 @@ def architecture(name: str, weights: str = "") -> dict:
             f"'{name.removesuffix('-quickgelu')}'"
         )
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}  # never downloads
+    backbone = vision.get("timm_model_name")
+    if backbone is not None and not timm.is_model(backbone):
+        raise ValueError(f"'{name}': timm_model_name is '{backbone}', which timm does not know")
     return {"quick_gelu": quick_gelu, **config, "vision_cfg": vision}
 
 
@@ -84,7 +92,8 @@ def _read(path: str) -> dict:
         raise FileNotFoundError(
             f"no CLIP architecture file at '{path}'; check MODEL.CLIP.ARCHITECTURE"
         )
-    return read_json(path, "check MODEL.CLIP.ARCHITECTURE")
+    config = read_json(path, "check MODEL.CLIP.ARCHITECTURE")
+    return config if isinstance(config, dict) else {}
 
 
 def build_clip(name: str, weights: str = "") -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
@@ -94,7 +103,13 @@ def build_clip(name: str, weights: str = "") -> tuple[open_clip.CLIP, open_clip.
     """
     config = architecture(name, weights)
     length = config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
-    return open_clip.CLIP(**config), open_clip.SimpleTokenizer(context_length=length)
+    try:
+        return open_clip.CLIP(**config), open_clip.SimpleTokenizer(context_length=length)
+    except BUILD_ERRORS as error:
+        raise ValueError(
+            f"no CLIP can be built from MODEL.CLIP.ARCHITECTURE '{name}': "
+            f"{shortened(one_line(error))}"
+        ) from error
 
 
 def half_type(device: torch.device) -> torch.dtype | None:

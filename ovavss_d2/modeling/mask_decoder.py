@@ -273,6 +273,12 @@ class AudioVisualHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
+        names = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES
+        if len(names) < 2 or not set(names) <= input_shape.keys():
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.IN_FEATURES is {names}, expected at least two of the "
+                f"backbone's maps {', '.join(input_shape)}"
+            )
         return {
             "pixel_decoder": AudioConditionedPixelDecoder(cfg, input_shape),
             "predictor": AudioConditionedMaskDecoder(cfg),

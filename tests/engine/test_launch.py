@@ -119,6 +119,9 @@ def test_the_exit_code_of_a_worker_is_passed_on(monkeypatch):
 def test_gpus_use_the_launcher_of_detectron2(monkeypatch):
     calls = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="--num-gpus 3, but there are 2 GPUs"):
+        launch(print, 3)
     monkeypatch.setattr(module.engine, "launch", lambda *args: calls.append(args))
     launch(print, 2, 2, 1, "tcp://127.0.0.1:1", args=("x",))
     assert calls == [(print, 2, 2, 1, "tcp://127.0.0.1:1", ("x",))]

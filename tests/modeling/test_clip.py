@@ -13,7 +13,7 @@ from detectron2.config import get_cfg
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.modeling import clip as clip_module
-from ovavss_d2.modeling.clip import PROMPTS, FrozenClip, architecture
+from ovavss_d2.modeling.clip import PROMPTS, FrozenClip, architecture, build_clip
 from ovavss_d2.modeling.embedding_cache import EmbeddingCache
 from tests.helpers.paths import FIXTURES
 from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip, write_architecture
@@ -119,6 +119,16 @@ def test_a_config_with_a_resnet_builds_it(tmp_path):
     ("name", "content", "error", "message"),
     [
         ("no-such-clip", None, ValueError, "is unknown"),
+        ("", None, ValueError, "is unknown"),
+        ("hf-hub:none/none", None, ValueError, "is unknown"),
+        ("local-dir:/tmp", None, ValueError, "is unknown"),
+        (
+            "timm.json",
+            json.dumps({**ARCHITECTURE, "vision_cfg": {"timm_model_name": "hf-hub:a/b"}}),
+            ValueError,
+            "'hf-hub:a/b', which timm does not know",
+        ),
+        ("text.json", json.dumps({**ARCHITECTURE, "text_cfg": 1}), ValueError, "lacks embed_dim"),
         ("missing.json", None, FileNotFoundError, "no CLIP architecture file"),
         ("broken.json", "{", ValueError, "broken JSON"),
         ("deep.json", "[" * 100_000, ValueError, "broken JSON"),
@@ -135,6 +145,13 @@ def test_a_wrong_architecture_is_reported_in_one_line(tmp_path, name, content, e
     with pytest.raises(error, match=message) as raised:
         architecture(name)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("changes", [{"embed_dim": -1}, {"embed_dim": "x"}, {"other": 1}])
+def test_an_architecture_that_no_clip_can_have_is_one_line(tmp_path, changes):
+    with pytest.raises(ValueError, match="no CLIP can be built from MODEL.CLIP") as error:
+        build_clip(write_architecture(tmp_path, **changes))
+    assert "\n" not in str(error.value)
 
 
 def cached_clip(folder, cache):
