@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 
 from ovavss_d2.data.augmentation import build_augmentation, transform_frames
 from ovavss_d2.inference.prefetch import prefetch
@@ -26,6 +25,7 @@ from ovavss_d2.media.audio import finite
 from ovavss_d2.media.audio_pairing import FrameWithAudio, check_pairing, pair_frames
 from ovavss_d2.media.resampling import check_rate, resample
 from ovavss_d2.media.source import Source, check_frame_rate, open_source
+from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.modeling.windows import split_windows
 from ovavss_d2.vocabulary import display_name, parse_vocabulary

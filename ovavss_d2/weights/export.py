@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ovavss_d2 import __version__
 from ovavss_d2.exported import CLIP_FILE, CONFIG_FILE, EXPORT_VERSION, MODEL_FILE, MODEL_INFO
 from ovavss_d2.files import write_json
+from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.clip import architecture, color_statistics
 from ovavss_d2.modeling.meta_arch import training_vocabulary_of, vocabulary_of
 from ovavss_d2.weights.checkpoint import check_weight_files, load_inference_config, load_weights
