@@ -58,7 +58,8 @@ setup(
         "numpy>=2.0,<3",
         "scipy>=1.14,<2",
         "shapely>=2,<3",  # fvcore crops polygons with it
-        "av>=17,<19",  # 15 and 16 convert BT.709 with the matrix of BT.601
+        # 15 and 16 convert BT.709 with the matrix of BT.601; 17 fails at videos that were cut off.
+        "av>=18,<19",
         "matplotlib>=3.9,<4",
         "pillow>=11.3,<13",  # reads AVIF
         "pi-heif>=1,<2",  # HEIC for Pillow
