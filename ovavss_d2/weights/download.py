@@ -28,6 +28,7 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 
 TRIES = 5
+FIRST_WAIT = 1.0  # seconds before the second try; it doubles for each further one
 TIMEOUT = 30.0  # seconds without data
 CHUNK = 1 << 20
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP codes after which it tries again
@@ -139,7 +140,7 @@ def _complete(address: str, part: Path, target: Path) -> None:
             raise
         if attempt < TRIES:
             logger.warning("%s: %s; trying again (%d of %d)", address, reason, attempt, TRIES - 1)
-            time.sleep(2.0 ** (attempt - 1))
+            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
     raise DownloadError(f"cannot download {address} ({reason}); {_by_hand(address, target)}")
 
 

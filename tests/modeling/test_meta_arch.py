@@ -90,13 +90,20 @@ def test_classes_are_found_in_a_training_vocabulary_of_another_case(cfg):
     assert max(expected) >= 0
 
 
-@pytest.mark.parametrize("names", [(), ("nowhere",)])
 @pytest.mark.parametrize("part", ["TRAIN", "TEST"])
-def test_an_unknown_data_set_is_an_error_with_its_key(cfg, part, names):
+def test_an_unknown_data_set_is_an_error_with_its_key(cfg, part):
     cfg.MODEL.CLASSIFIER.VOCABULARY = []
     cfg.DATASETS.TEST = ("toy_ov_test_all",)
-    cfg.DATASETS[part] = names
+    cfg.DATASETS[part] = ("nowhere",)
     with pytest.raises(ValueError, match=f"DATASETS.{part}"):
+        build_model(cfg)
+
+
+def test_names_replace_data_sets(cfg):
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
+    assert build_model(cfg).vocabulary == tuple(cfg.MODEL.CLASSIFIER.VOCABULARY)
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = []
+    with pytest.raises(ValueError, match="DATASETS.TRAIN is empty"):
         build_model(cfg)
 
 

@@ -25,7 +25,7 @@ def online(monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(module, "FIRST_WAIT", 0)
     with serve(CONTENT) as running:
         yield running
 
@@ -104,8 +104,7 @@ def test_a_busy_server_is_asked_again(server, target):
     assert download(f"{server.address}/f", target).read_bytes() == CONTENT
 
 
-def test_a_slow_server_is_waited_for(server, target, monkeypatch):
-    monkeypatch.undo()
+def test_a_slow_server_is_waited_for(server, target):
     server.pause = 0.005
     assert download(f"{server.address}/f", target).read_bytes() == CONTENT
 
@@ -119,7 +118,7 @@ def test_redirects_are_followed_but_not_to_other_protocols(server, target):
 
 
 def test_without_a_server_one_line_says_where_to_put_the_file(target, monkeypatch):
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(module, "FIRST_WAIT", 0)
     with pytest.raises(DownloadError, match="download http://127.0.0.1:9/f and put it there"):
         download("http://127.0.0.1:9/f", target)
 
@@ -145,8 +144,9 @@ def test_a_full_disk_is_one_line_and_the_download_continues_later(server, target
         with pytest.raises(DownloadError, match="no space left for .*set TORCH_HOME"):
             download(f"{server.address}/f", target)
     assert not target.exists()
+    size = target.with_name(".file.bin.part").stat().st_size
     assert download(f"{server.address}/f", target, sums=SUMS).read_bytes() == CONTENT
-    assert server.requests[-1][1] == "bytes=5000-"
+    assert size > 0 and server.requests[-1][1] == f"bytes={size}-"
 
 
 def test_a_file_larger_than_the_free_space_is_refused_before_it_is_read(
