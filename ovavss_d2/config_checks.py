@@ -106,7 +106,7 @@ def check_values(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 def _check_value(key: str, value: Any, default: Any) -> None:
     is_list = isinstance(default, list | tuple)
     samples = (list(default) or [_sample(key)]) if is_list else [default]
-    if samples == [None] or isinstance(samples[0], Mapping | list | tuple):
+    if samples == [None] or isinstance(samples[0], bool | Mapping | list | tuple):
         return
     number = isinstance(samples[0], int | float)
     is_size = SIZES.search(key)

@@ -64,7 +64,9 @@ def test_every_shipped_config_is_valid_and_restates_no_default(path):
 
 
 def test_options_override_the_file():
-    assert load_config(CONFIGS[0], ["SOLVER.MAX_ITER", "7"]).SOLVER.MAX_ITER == 7
+    options = ["SOLVER.MAX_ITER", "7", "MODEL.MASK_FORMER.AUDIO_QUERIES", "False"]
+    cfg = load_config(CONFIGS[0], options)
+    assert cfg.SOLVER.MAX_ITER == 7 and not cfg.MODEL.MASK_FORMER.AUDIO_QUERIES
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ Shape letters, the same in all of `modeling/`:
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import detectron2.modeling
 import torch
 from detectron2.config import CfgNode, get_cfg
-from torch import nn
 
 from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.config_checks import leaves
@@ -38,8 +38,8 @@ __all__ = ["build_model"]
 
 
 def build_model(
-    cfg: CfgNode, build: Callable[[CfgNode], nn.Module] = detectron2.modeling.build_model
-) -> nn.Module:
+    cfg: CfgNode, build: Callable[[CfgNode], Any] = detectron2.modeling.build_model
+) -> Any:
     """Build the model of a config with initial weights.
 
     Args:

@@ -1,6 +1,6 @@
 """A few MP4 videos of the toy world with audio, for the demo."""
 
-import tempfile
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from scipy.io import wavfile
 from tqdm import tqdm
 
-from ovavss_d2.files import write_json
+from ovavss_d2.files import hidden_folder, write_json
 from ovavss_d2.media.audio import AudioTrack
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.media.video_writer import VideoWriter
@@ -89,12 +89,15 @@ def _write_video(path: Path, video: ToyVideo, rng: np.random.Generator) -> None:
     seconds = len(sounding)
     scene = draw_scene(rng, _ids(video.visible), SIZE, seconds)
     frames, _ = render(scene, np.arange(seconds * FRAME_RATE) / FRAME_RATE)
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "audio.wav"
+    with hidden_folder(path.parent) as folder:
+        wav = folder / "audio.wav"
         wavfile.write(wav, SAMPLE_RATE, draw_audio(rng, sounding))
-        with VideoWriter(path, rate=FRAME_RATE, audio_track=AudioTrack(str(wav))) as writer:
+        with VideoWriter(
+            folder / path.name, rate=FRAME_RATE, audio_track=AudioTrack(str(wav))
+        ) as writer:
             for frame in frames:
                 writer.write(frame)
+        os.replace(folder / path.name, path)
 
 
 def _ids(names: tuple[str, ...]) -> tuple[int, ...]:

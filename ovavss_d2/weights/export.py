@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from ovavss_d2 import __version__
 from ovavss_d2.exported import CLIP_FILE, CONFIG_FILE, EXPORT_VERSION, MODEL_FILE, MODEL_INFO
-from ovavss_d2.files import write_json
+from ovavss_d2.files import hidden_folder, write_json
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.clip import architecture, color_statistics
 from ovavss_d2.modeling.meta_arch import training_vocabulary_of, vocabulary_of
@@ -77,8 +76,8 @@ def export_model(
         "vocabulary": _vocabularies(cfg),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
+    with hidden_folder(folder.parent) as temporary:
+        new = temporary / "new"
         new.mkdir()
         save_file(state, new / MODEL_FILE, metadata={"format": "pt"})
         portable = _portable_config(cfg, new, set(referenced.values()))
@@ -89,7 +88,7 @@ def export_model(
         (new / "README.md").write_text(card, encoding="utf-8")
         shutil.copymode(new / CONFIG_FILE, new / MODEL_FILE)  # safetensors makes it private
         if folder.exists():
-            folder.rename(Path(temporary) / "old")
+            folder.rename(temporary / "old")
         new.rename(folder)
     logger.info("%d weights are in '%s'", len(state), folder)
     return folder

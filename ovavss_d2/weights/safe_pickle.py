@@ -83,7 +83,8 @@ def check_memory(file: IO[bytes] | mmap.mmap) -> None:
         ValueError: the pickle is broken.
         pickle.UnpicklingError: a number is larger than the content can require.
     """
-    for count, (instruction, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
+    instructions: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)  # type: ignore[arg-type]
+    for count, (instruction, argument, _) in enumerate(instructions):
         if instruction.name.endswith("PUT") and argument > count or count > MAX_OBJECTS:
             raise pickle.UnpicklingError("it reserves memory for more objects than it can hold")
         if instruction.name == "GLOBAL" and argument.endswith(" bytearray"):
