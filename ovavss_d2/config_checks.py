@@ -18,6 +18,14 @@ SIZES = re.compile(
     r"|.*_FRAME_NUM|MIN_SIZE_TRAIN|IMS_PER_BATCH)$"
 )
 
+# What a value has to be, by the type of its default.
+KINDS: dict[type, tuple[str, Any]] = {
+    bool: ("True or False", bool),
+    int: ("a number", (int, float)),
+    float: ("a number", (int, float)),
+    str: ("text", str),
+}
+
 
 def check_yaml(path: str, users: Sequence[str] = ()) -> None:
     """Check a YAML config and the files that its `_BASE_` names, which must be local.
@@ -106,21 +114,22 @@ def check_values(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 def _check_value(key: str, value: Any, default: Any) -> None:
     is_list = isinstance(default, list | tuple)
     samples = (list(default) or [_sample(key)]) if is_list else [default]
-    if samples == [None] or isinstance(samples[0], bool | Mapping | list | tuple):
+    if type(samples[0]) not in KINDS:
         return
-    number = isinstance(samples[0], int | float)
-    is_size = SIZES.search(key)
-    lowest = min(1 if is_size else 0, *samples) if number else 0
-    lowest = 1 if key == "SOLVER.CHECKPOINT_PERIOD" else lowest
+    kind, types = KINDS[type(samples[0])]
+    lowest = 0
+    if kind == "a number":
+        lowest = min(1 if SIZES.search(key) or key == "SOLVER.CHECKPOINT_PERIOD" else 0, *samples)
     for x in value if isinstance(value, list | tuple) else [value]:
-        if not isinstance(x, int | float if number else type(samples[0])):
-            kind = "a number" if number else "text"
+        if not isinstance(x, types):
             raise ValueError(f"{key} holds {x!r}, expected {kind}")
-        if number and not math.isfinite(x):
+        if kind != "a number":
+            continue
+        if not math.isfinite(x):
             raise ValueError(f"{key} is {x}, expected a finite number")
-        if number and x < lowest:
+        if x < lowest:
             raise ValueError(f"{key} is {x}, expected at least {lowest}")
-        if is_size and x > MAX_SIZE:
+        if x > MAX_SIZE and SIZES.search(key):
             raise ValueError(f"{key} is {x}, expected at most {MAX_SIZE}")
 
 

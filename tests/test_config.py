@@ -115,6 +115,7 @@ WRONG_FILES = {
     "{a: " * 3000: "recursion",
     "MODEL: 5": "'int'",
     "MODEL: {MASK_FORMER: {NHEADS: null}}": "NHEADS holds None, expected a number",
+    "MODEL: {MASK_FORMER: {AUDIO_QUERIES: null}}": "AUDIO_QUERIES holds None, expected True or",
     "MODEL: {MASK_FORMER: {NHEADS: 0}}": "NHEADS is 0, expected at least 1",
     "MODEL: {SEM_SEG_HEAD: {CONVS_DIM: -5}}": "CONVS_DIM is -5, expected at least 1",
     "MODEL: {SEM_SEG_HEAD: {CONVS_DIM: 100000000}}": "CONVS_DIM is 100000000, expected at most",
