@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import open_clip
 import timm
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 MAX_LOGIT_SCALE = 100.0  # the largest scale of cosines that CLIP was trained with
 NAMES_PER_PASS = 16  # bounds the memory of the text encoder, and what an interruption loses
 PRECISIONS = ("float32", "half")
+MAX_LAYERS, MAX_SIZE = 500, 1_000_000  # of an architecture, far above those of real models
 
 
 def architecture(name: str, weights: str = "") -> dict:
@@ -58,6 +60,7 @@ def architecture(name: str, weights: str = "") -> dict:
         raise ValueError(
             f"'{name}' lacks embed_dim, vision_cfg or text_cfg; expected an open_clip model config"
         )
+    _check_sizes(name, towers)
     if config.get("custom_text") or "hf_model_name" in config["text_cfg"]:
         raise ValueError(
             f"CLIP architecture '{name}' has a custom text tower, expected an OpenAI-style CLIP"
@@ -77,14 +80,29 @@ def architecture(name: str, weights: str = "") -> dict:
     return {"quick_gelu": quick_gelu, **config, "vision_cfg": vision}
 
 
+def _check_sizes(name: str, towers: list[Any]) -> None:
+    """Raise a ValueError for sizes that no model has, and that would take memory or time."""
+    for tower in towers:
+        for key, value in tower.items():
+            limit = MAX_LAYERS if "layers" in key else MAX_SIZE
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, int | float) and not 0 <= number <= limit:
+                    raise ValueError(f"'{name}': {key} is {number:.4g}, expected 0 to {limit}")
+
+
 def color_statistics(name: str, weights: str = "") -> dict[str, Sequence[float]]:
     """Mean and standard deviation of RGB in [0, 1] for CLIP; arguments as for `architecture`."""
-    known = _read(name).get("preprocess_cfg", {}) if name.endswith(".json") else {}
+    known = _read(name).get("preprocess_cfg") if name.endswith(".json") else None
     known = known or open_clip.get_pretrained_cfg(name, weights)
-    return {
-        "mean": known.get("mean") or OPENAI_DATASET_MEAN,
-        "std": known.get("std") or OPENAI_DATASET_STD,
-    }
+    statistics = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+    for key in statistics:
+        values: Any = known.get(key, statistics[key]) if isinstance(known, dict) else None
+        try:
+            red, green, blue = map(float, values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"'{name}': preprocess_cfg has no {key} of three numbers") from error
+        statistics[key] = red, green, blue
+    return statistics
 
 
 def _read(path: str) -> dict:

@@ -143,5 +143,9 @@ def _read_torch(path: str, mapped: bool) -> Any:
         with open_mapped(path) as file:
             for _ in range(LEGACY_PICKLES):
                 check_memory(file)
-    with torch.serialization.safe_globals(ARRAY_GLOBALS):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
+    mapped = mapped and is_zip
+    with open(path, "rb") as opened, torch.serialization.safe_globals(ARRAY_GLOBALS):
+        # Given a path, torch takes the format from its suffix; mapping needs a path.
+        source = path if mapped and not path.endswith(".safetensors") else opened
+        mapped = source is path
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)

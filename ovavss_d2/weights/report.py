@@ -2,12 +2,14 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
+from ovavss_d2.errors import one_line
 from ovavss_d2.weights.download import file_sum
 from ovavss_d2.weights.files import is_finite, read_weights
 from ovavss_d2.weights.layouts import (
@@ -104,11 +106,16 @@ def _check_values(report: Report, state: Mapping[str, Tensor]) -> None:
 
 
 def _check_zip(report: Report) -> None:
-    if zipfile.is_zipfile(report.path):
+    if not zipfile.is_zipfile(report.path):
+        return
+    try:
         with zipfile.ZipFile(report.path) as archive:
             broken = archive.testzip()
-        if broken:
-            report.problems.append(f"its member '{broken}' is damaged; download it again")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        report.problems.append(f"it is a damaged archive ({one_line(error)}); download it again")
+        return
+    if broken:
+        report.problems.append(f"its member '{broken}' is damaged; download it again")
 
 
 def _check_published(report: Report) -> None:

@@ -134,6 +134,13 @@ def test_a_config_with_a_resnet_builds_it(tmp_path):
         ("deep.json", "[" * 100_000, ValueError, "broken JSON"),
         ("other.json", '{"a": 1}', ValueError, "lacks embed_dim"),
         ("list.json", "[]", ValueError, "lacks embed_dim"),
+        ("inner.json", '{"model_cfg": []}', ValueError, "lacks embed_dim"),
+        (
+            "deep.json",
+            json.dumps({**ARCHITECTURE, "text_cfg": {"layers": 10**30}}),
+            ValueError,
+            "layers is 1e.30, expected 0 to 500",
+        ),
         ("own.json", json.dumps({**ARCHITECTURE, "custom_text": True}), ValueError, "text tower"),
     ],
 )

@@ -84,3 +84,10 @@ def test_weights_of_another_kind_are_one_line(tmp_path, kind, suffix):
     with pytest.raises(ValueError, match="odd") as error:
         read_weights(str(path))
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_torch_file_may_have_any_suffix(tmp_path):
+    path = tmp_path / "model.safetensors"
+    torch.save({"weight": torch.ones(2)}, path)
+    for mapped in (False, True):
+        assert read_weights(str(path), mapped=mapped)["model"]["weight"].sum() == 2

@@ -1,6 +1,7 @@
 """Downloaded weight files are identified and checked without building a model."""
 
 import shutil
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_damaged_file_is_a_problem(tmp_path):
     content = bytearray(path.read_bytes())
     index = content.rindex(torch.full((99,), 0.1).numpy().tobytes()[:64])
     content[index] ^= 1
+    path.write_bytes(content)
+    assert any("damaged" in problem for problem in check_file(str(path)).problems)
+
+
+def test_a_compressed_member_that_is_damaged_is_a_problem(tmp_path):
+    path = tmp_path / "vggish.pth"
+    full_size.save(path, {"embeddings.0.weight": torch.zeros(9)})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("vggish/note", b"note" * 99)
+        offset = archive.getinfo("vggish/note").header_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 41 : offset + 45] = b"\xff" * 4  # the compressed data
     path.write_bytes(content)
     assert any("damaged" in problem for problem in check_file(str(path)).problems)
 
