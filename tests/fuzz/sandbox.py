@@ -31,6 +31,7 @@ WAIT_SECONDS = 120  # for a case that waits for something; other programs may us
 MEMORY_BYTES = 1 << 30  # more than before the case
 FILE_BYTES = 64 << 20
 MESSAGE_LENGTH = 500
+CASES_PER_WORKER = 300  # threads of many cases fill the address space
 _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
 _ALLOWED = (sys.executable, "fc-list")  # matplotlib asks fontconfig for the installed fonts
 _NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.sendto")
@@ -85,12 +86,14 @@ class Sandbox:
             self._worker = self._context.Process(target=_work, args=(end, Path(self._folder)))
             self._worker.start()
             end.close()
+            self._cases = 0
         self._pipe.send((kind, case))
         try:
             outcome = self._pipe.recv()
         except EOFError:
             outcome = self._crash()
-        if outcome.is_fault:
+        self._cases += 1
+        if outcome.is_fault or self._cases == CASES_PER_WORKER:
             self._stop()
         return outcome
 
