@@ -14,6 +14,7 @@ from ovavss_d2.media.audio import (
     STATED_TIMES,
     AudioTrack,
     decode_audio,
+    finite,
     open_container,
     select_audio_stream,
 )
@@ -245,12 +246,26 @@ class AudioMux:
             part.stream = self._stream
             self._target.mux(part)
         else:
-            self._target.mux(self._stream.encode(part))
+            self._target.mux(self._stream.encode(_finite_frame(part)))
 
     def flush(self) -> None:
         """Write the audio that remains in the encoder."""
         if not self.copied:
             self._target.mux(self._stream.encode(None))
+
+
+def _finite_frame(frame: av.AudioFrame) -> av.AudioFrame:
+    """The frame without NaN and infinity, which the encoder refuses; its format is "fltp"."""
+    samples = frame.to_ndarray()
+    if np.isfinite(samples).all():
+        return frame
+    repaired = av.AudioFrame.from_ndarray(finite(samples), format="fltp", layout=frame.layout.name)
+    repaired.sample_rate, repaired.time_base, repaired.pts = (
+        frame.sample_rate,
+        frame.time_base,
+        frame.pts,
+    )
+    return repaired
 
 
 def _can_copy(container: av.container.InputContainer) -> bool:

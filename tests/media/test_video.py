@@ -8,8 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from ovavss_d2.media.audio import AudioTrack
 from ovavss_d2.media.video import open_video
 from ovavss_d2.media.video_writer import VideoWriter
+from tests.helpers.audio_files import wav_bytes
 from tests.helpers.flash_videos import SIZE, click_time, set_display_matrix, write_flash
 
 
@@ -191,6 +193,16 @@ def test_written_videos_keep_frames_and_audio(tmp_path, source, target, copied):
     with av.open(str(tmp_path / target)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         assert container.streams.audio[0].codec_context.name == "aac"
+
+
+def test_damaged_samples_are_written_as_silence(tmp_path):
+    samples = np.full(16000, 0.25, np.float32)
+    samples[8000:8004] = np.nan, np.inf, -np.inf, 1e38
+    (tmp_path / "a.wav").write_bytes(wav_bytes(samples.tobytes(), code=3, bits=32))
+    with VideoWriter(tmp_path / "b.mp4", rate=1, audio_track=AudioTrack(tmp_path / "a.wav")) as w:
+        w.write(np.zeros((*SIZE, 3), np.uint8), 0.0)
+    audio = open_video(tmp_path / "b.mp4").audio_track.read()
+    assert len(audio) >= 16000 and np.isfinite(audio).all() and audio[:4000].mean() > 0.1
 
 
 RED_BLUE = {"BT.709": (0.2126, 0.0722), "BT.601": (0.299, 0.114)}  # shares of luma
