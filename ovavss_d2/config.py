@@ -245,7 +245,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     add_ovavss_config(cfg)
     defaults = cfg.clone()
     try:
-        check_yaml(config_file)  # before a library opens its _BASE_
+        check_yaml(config_file, based=not exported)  # before a library opens its _BASE_
         cfg.merge_from_file(config_file, allow_unsafe=False)  # YAML tags can run code
         cfg.merge_from_list(list(opts))
         check_values(cfg, defaults)
@@ -264,12 +264,11 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
 
 def _check_names(cfg: CN, opts: Sequence[str]) -> None:
     """Raise a ValueError if an exported model refers to a file that is not in its folder."""
-    for part in "AUDIO", "CLIP":
-        key, value = f"MODEL.{part}.WEIGHTS", cfg.MODEL[part].WEIGHTS
-        if key not in opts[::2] and ("/" in value or os.path.exists(value)):
+    for part, key in ("AUDIO", "WEIGHTS"), ("CLIP", "WEIGHTS"), ("CLIP", "ARCHITECTURE"):
+        name, value = f"MODEL.{part}.{key}", cfg.MODEL[part][key]
+        if name not in opts[::2] and ("/" in value or os.path.exists(value)):
             raise ValueError(
-                f"the config of the exported model has {key} '{value}', expected the name of "
-                "published weights"
+                f"the config of the exported model has {name} '{value}', expected a published name"
             )
 
 

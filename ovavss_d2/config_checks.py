@@ -27,12 +27,13 @@ KINDS: dict[type, tuple[str, Any]] = {
 }
 
 
-def check_yaml(path: str, users: Sequence[str] = ()) -> None:
+def check_yaml(path: str, users: Sequence[str] = (), *, based: bool = True) -> None:
     """Check a YAML config and the files that its `_BASE_` names, which must be local.
 
     Args:
         path: the file.
         users: the files that lead to it by `_BASE_`.
+        based: whether it may have a `_BASE_`.
 
     Raises:
         ValueError: a file is missing or not of the form `KEY: value`, or based on itself or a URL.
@@ -41,7 +42,7 @@ def check_yaml(path: str, users: Sequence[str] = ()) -> None:
     if any(os.path.samefile(path, user) for user in users if os.path.isfile(path)):
         raise ValueError(f"'{path}' is based on itself; check _BASE_")
     if not os.path.isfile(path):
-        raise ValueError(f"'{users[-1]}' is based on '{path}', which is no file; check _BASE_")
+        raise ValueError(f"'{users[-1]}' is based on '{path}', which is not a file; check _BASE_")
     with open(path, encoding="utf-8") as file:
         text = file.read(MAX_YAML_SIZE)
     # The parser takes quadratic time for nested brackets.
@@ -55,6 +56,8 @@ def check_yaml(path: str, users: Sequence[str] = ()) -> None:
     if type(version := content.get("VERSION", 0)) is not int:
         raise ValueError(f"'{path}' has VERSION '{version}', expected a whole number")
     bases = content.get("_BASE_", [])
+    if bases and not based:
+        raise ValueError(f"'{path}' has a _BASE_, but the config of an exported model is complete")
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base or "://" in base:
             raise ValueError(f"'{path}' has _BASE_ '{base}', expected the path of a YAML file")

@@ -106,7 +106,7 @@ WRONG_FILES = {
     "1: 2": "the key 1 is not text",
     "VERSION: x": "VERSION 'x', expected a whole number",
     "_BASE_: config.yaml": "is based on itself",
-    "_BASE_: other.yaml": "other.yaml', which is no file",
+    "_BASE_: other.yaml": "other.yaml', which is not a file",
     "_BASE_: [1]": "_BASE_ '1', expected the path",
     "_BASE_: http://127.0.0.1:9/x.yaml": "expected the path of a YAML file",
     "_BASE_: [detectron2://x.yaml]": "expected the path of a YAML file",

@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
+from ovavss_d2.files import hidden_folder
 from ovavss_d2.media.audio import (
     STATED_TIMES,
     AudioTrack,
@@ -68,16 +69,17 @@ class VideoWriter:
         self._reformatter = VideoReformatter()
         self._last_tick = -1
         self._end = 0.0
-        folder, name = os.path.split(self.path)
-        self._partial = os.path.join(folder, f".partial-{name}")
 
     def __enter__(self) -> "VideoWriter":
-        try:
-            self._container = av.open(f"file:{self._partial}", "w")
-        except (av.FFmpegError, ValueError) as error:
-            raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
+        parent, name = os.path.split(self.path)
         with ExitStack() as stack:
-            stack.callback(self._remove_partial)
+            try:
+                folder = stack.enter_context(hidden_folder(parent))
+                self._partial = os.path.join(folder, name)
+                self._container = av.open(f"file:{self._partial}", "w")
+            except (OSError, ValueError) as error:
+                raise ValueError(f"'{self.path}': cannot write a video there ({error})") from error
+            stack.callback(self._close)
             if self.comment is not None:
                 self._container.metadata["comment"] = self.comment
             if "libx264" not in self._container.supported_codecs:
@@ -174,11 +176,9 @@ class VideoWriter:
             name = os.path.basename(self.path)  # the folder may be hidden
             raise ValueError(f"'{name}': cannot be written ({error.strerror})") from error
 
-    def _remove_partial(self) -> None:
+    def _close(self) -> None:
         with suppress(av.FFmpegError):
             self._container.close()
-        if os.path.exists(self._partial):
-            os.remove(self._partial)
 
 
 class AudioMux:

@@ -143,6 +143,10 @@ def _path(folder):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
+def _base(folder):
+    (folder / "config.yaml").write_text("_BASE_: /etc/hostname\n")
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -151,7 +155,8 @@ def _path(folder):
         (_without("config.yaml"), "holds no config.yaml"),
         (_newer, "format version 2, expected 1; update"),
         (lambda folder: (folder / "model.json").write_text("[" * 9), "model.json' is damaged"),
-        (_path, "MODEL.AUDIO.WEIGHTS '/etc/passwd', expected the name"),
+        (_path, "MODEL.AUDIO.WEIGHTS '/etc/passwd', expected a published name"),
+        (_base, "has a _BASE_"),
     ],
 )
 def test_a_wrong_folder_is_one_line(exported, tmp_path, change, message):
