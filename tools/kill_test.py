@@ -235,9 +235,10 @@ def main(arguments: list[str] | None = None) -> int:
             test.undisturbed(name)
         for i in range(args.cycles):
             name = args.jobs[i % len(args.jobs)]
+            known = len(test.failures[name])
             test.cycle(name)
             kills = sum(n for (_, killed), n in test.kills.items() if killed)
-            print(f"{i + 1}: {name}, {kills} kills; {test.failures[name][-1:]}", flush=True)
+            print(f"{i + 1}: {name}, {kills} kills {test.failures[name][known:]}", flush=True)
         print(test.table())
     return int(any(test.failures.values()))
 
