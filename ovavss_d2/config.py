@@ -252,8 +252,8 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     except CONFIG_ERRORS as error:
         # str() of a KeyError puts its message in quotes
         reason = str(error.args[0]) if isinstance(error, KeyError) else one_line(error)
-        place = "" if reason.startswith("'") else f"config '{config_file}': "  # it names a file
-        raise ValueError(place + shortened(reason)) from error
+        prefix = "" if reason.startswith("'") else f"config '{config_file}': "  # it names a file
+        raise ValueError(prefix + shortened(reason)) from error
     if exported:
         _check_names(cfg, opts)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():

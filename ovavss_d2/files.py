@@ -1,7 +1,7 @@
 """Read JSON; write files and folders atomically: under its final name each is always complete.
 
 Until then they have a hidden name with random digits. The process that writes them holds a lock on
-them, so the next run can tell what a killed one left behind, and removes it.
+them, so the next run recognizes what a killed one left, and removes it.
 """
 
 import fcntl

@@ -197,7 +197,7 @@ def _check_batch(cfg: CfgNode, processes: int) -> None:
 
 
 def _keep_record(record: logging.LogRecord) -> bool:
-    """Drop the traceback of a user's mistake, which `one_line_errors` reports in one line."""
+    """Drop the traceback of a user's mistake, which `one_line_errors` reports."""
     error = record.exc_info[1] if record.exc_info else None
     return debugging() or not isinstance(error, (*USER_ERRORS, FloatingPointError))
 

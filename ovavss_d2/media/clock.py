@@ -1,4 +1,4 @@
-"""Times of frames and packets, on a clock that goes on where the file's clock restarts."""
+"""Times of frames and packets, on a clock that continues when the file's clock restarts."""
 
 import math
 from collections.abc import Iterable, Iterator

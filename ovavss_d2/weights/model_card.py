@@ -20,17 +20,9 @@ def model_card(
         results: content of `results.json`; empty: not evaluated.
         license_name: as model hubs name licenses.
     """
-    header: dict[str, Any] = {
-        "license": license_name,
-        "library_name": "ovavss_d2",
-        "pipeline_tag": "image-segmentation",
-        "tags": ["audio-visual", "open-vocabulary", "semantic-segmentation", "video"],
-    }
-    if results:
-        header["model-index"] = [_model_index(name, results)]
     vocabulary = info["vocabulary"]
     return f"""---
-{yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()}
+{_header(name, results, license_name)}
 ---
 # {name}
 
@@ -70,6 +62,18 @@ Trained on {len(vocabulary["base"])} names: {", ".join(vocabulary["base"])}.
 `{license_name}`. The weights that training started from have licenses of their own, for example
 Mask2Former's CC BY-NC 4.0, which also apply to this model.
 """
+
+
+def _header(name: str, results: dict[str, Any], license_name: str) -> str:
+    header: dict[str, Any] = {
+        "license": license_name,
+        "library_name": "ovavss_d2",
+        "pipeline_tag": "image-segmentation",
+        "tags": ["audio-visual", "open-vocabulary", "semantic-segmentation", "video"],
+    }
+    if results:
+        header["model-index"] = [_model_index(name, results)]
+    return yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
 
 
 def _model_index(name: str, results: dict[str, Any]) -> dict[str, Any]:
