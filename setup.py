@@ -8,7 +8,13 @@ from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 APP = ["gradio>=6,<7"]  # demo/app.py
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.14,<1", "mypy>=2,<3"]
+TEST = [
+    "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",
+    "hypothesis>=6.100,<7",
+    "ruff>=0.14,<1",
+    "mypy>=2,<3",
+]
 BROWSER = ["selenium>=4,<5"]  # the page is tested in Chromium where that is installed
 
 here = Path(__file__).parent
