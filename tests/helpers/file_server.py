@@ -33,6 +33,9 @@ class FileServer(ThreadingHTTPServer):
         self.pause = 0.0
         self.ranges = True
 
+    def handle_error(self, *_: object) -> None:
+        """Clients that are killed close their connections."""
+
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
