@@ -84,7 +84,7 @@ VIDEO_KINDS = (
 )  # fmt: skip
 SUFFIX = {"matroska": "mkv", "mpegts": "ts"}
 AUDIO_OF = {  # codecs that containers hold
-    "mp4": ("aac", "flac", "mp3"), "mov": ("aac", "pcm_s16le"), "avi": ("mp3", "pcm_s16le"),
+    "mp4": ("aac", "flac", "mp3"), "mov": ("aac", "pcm_s16le"), "avi": ("pcm_s16le",),
     "matroska": ("aac", "flac", "pcm_s16le"), "mpegts": ("aac", "mp2"), "webm": ("libopus",),
 }  # fmt: skip
 LAYOUTS = {"mp3": ("mono", "stereo"), "mp2": ("mono", "stereo")}
