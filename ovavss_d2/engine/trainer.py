@@ -97,6 +97,13 @@ class Trainer(DefaultTrainer):
             dataset_name, output_dir=output_folder, save_predictions=cfg.TEST.SAVE_PREDICTIONS
         )
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As in Detectron2; a run that was killed while it wrote `model_final.pth` writes it."""
+        super().resume_or_load(resume)
+        final = os.path.join(self.cfg.OUTPUT_DIR, "model_final.pth")
+        if resume and self.start_iter >= self.max_iter and not os.path.isfile(final):
+            self.checkpointer.save("model_final", iteration=self.start_iter - 1)
+
     def build_hooks(self) -> list[HookBase]:
         # Replaced here, before hooks are built that keep a reference to the checkpointer.
         self.checkpointer = OVAVSSCheckpointer(

@@ -3,6 +3,7 @@
 Shapes: S samples.
 """
 
+import gc
 import itertools
 import os
 import wave
@@ -41,6 +42,7 @@ def open_container(
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"'{path}': no such {kind} file")
+    gc.collect(1)  # closed files keep the threads of their decoders until then
     try:
         options = {"format_whitelist": _FORMATS} | (options or {})
         # Without "file:", the part of a name before a colon would be a protocol.

@@ -60,7 +60,7 @@ def architecture(name: str, weights: str = "") -> dict:
         raise ValueError(
             f"'{name}' lacks embed_dim, vision_cfg or text_cfg; expected an open_clip model config"
         )
-    _check_sizes(name, towers)
+    _check_sizes(name, [*towers, {"embed_dim": config["embed_dim"]}])
     if config.get("custom_text") or "hf_model_name" in config["text_cfg"]:
         raise ValueError(
             f"CLIP architecture '{name}' has a custom text tower, expected an OpenAI-style CLIP"
@@ -86,8 +86,11 @@ def _check_sizes(name: str, towers: list[Any]) -> None:
         for key, value in tower.items():
             limit = MAX_LAYERS if "layers" in key else MAX_SIZE
             for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, int | float) and not 0 <= number <= limit:
-                    raise ValueError(f"'{name}': {key} is {number:.4g}, expected 0 to {limit}")
+                least = 1 if key in ("embed_dim", "layers", "width") else 0
+                if isinstance(number, int | float) and not least <= number <= limit:
+                    raise ValueError(
+                        f"'{name}': {key} is {number:.4g}, expected {least} to {limit}"
+                    )
 
 
 def color_statistics(name: str, weights: str = "") -> dict[str, Sequence[float]]:

@@ -82,3 +82,16 @@ def test_eval_only_with_resume_uses_the_newest_checkpoint(world, tmp_path):
 def test_the_best_metric_needs_evaluations(world):
     with pytest.raises(ValueError, match="TEST.BEST_METRIC needs"):
         read_tiny_config(world, **{"TEST.BEST_METRIC": "avsbench_ov/mIoU"})
+
+
+def test_a_killed_run_writes_the_final_checkpoint_when_it_is_resumed(world, tmp_path):
+    cfg = read_tiny_config(world, OUTPUT_DIR=tmp_path)
+    train(cfg)
+    whole = (tmp_path / "model_final.pth").read_bytes()
+    (tmp_path / "model_final.pth").unlink()
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    trainer = TrainerWithoutTest(cfg)
+    trainer.resume_or_load(resume=True)
+    trainer.train()
+    assert (tmp_path / "model_final.pth").read_bytes() == whole
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
