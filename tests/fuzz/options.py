@@ -11,7 +11,6 @@ from unittest import mock
 
 import numpy as np
 import yaml
-from detectron2.modeling import build_model
 from hypothesis import strategies as st
 
 from ovavss_d2 import segmenter
@@ -20,6 +19,7 @@ from ovavss_d2.engine.trainer import argument_parser, read_config
 from ovavss_d2.inference.painter import Painter
 from ovavss_d2.inference.results import Segment
 from ovavss_d2.media.source import open_source
+from ovavss_d2.modeling import build_model
 from ovavss_d2.vocabulary import parse_names, parse_vocabulary, synonyms_of
 from tests.fuzz.case import (
     ANY,
