@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ovavss_d2.commands import config_parser
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.media.source import expand_inputs, open_source
@@ -22,14 +23,7 @@ from ovavss_d2.segmenter import Segmenter
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--config-file",
-        required=True,
-        help="a YAML file, the name of a shipped one, or the folder of an exported model",
-    )
+    parser = config_parser(__doc__)
     parser.add_argument("--vocabulary", help="default names of the form; see demo/demo.py")
     parser.add_argument("--samples", nargs="*", default=[], help="videos to choose from")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind to (127.0.0.1)")
@@ -37,9 +31,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--max-megabytes", type=int, default=200, help="of an upload (200)")
     parser.add_argument("--max-seconds", type=float, default=300, help="of a video (300)")
     parser.add_argument("--waiting", type=int, default=20, help="requests in the queue (20)")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for the config"
-    )
     return parser.parse_args(arguments)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
+from ovavss_d2.commands import config_parser
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import one_line_errors, reported_errors
 from ovavss_d2.inference.writing import OUTPUTS, check_names_differ, output_paths
@@ -29,14 +30,7 @@ from ovavss_d2.segmenter import Segmenter
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--config-file",
-        required=True,
-        help="a YAML file, the name of a shipped one, or the folder of an exported model",
-    )
+    parser = config_parser(__doc__)
     parser.add_argument(
         "--input", required=True, nargs="+", help="videos, folders of frames, images, or patterns"
     )
@@ -63,9 +57,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--keep-partial",
         action="store_true",
         help="keep incomplete results after an error or Ctrl-C, as <name>.partial.*",
-    )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for the config"
     )
     return parser.parse_args(arguments)
 

@@ -105,6 +105,11 @@ def build_timm_network(
         raise ValueError(
             f"MODEL.TIMM.NAME is '{name}', which timm {timm.__version__} does not know"
         )
+    if loading := sorted({"checkpoint_path", "pretrained_cfg"} & options.keys()):
+        raise ValueError(
+            f"MODEL.TIMM.KWARGS has {loading[0]}, expected arguments of the network; weights are "
+            "loaded with MODEL.WEIGHTS"
+        )
     if name.startswith("swin_"):  # whole windows at every map size, as in the published Swin
         options = {"always_partition": True, "strict_img_size": False, **options}
     if drop_path > 0:

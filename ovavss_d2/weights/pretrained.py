@@ -1,21 +1,29 @@
 """Find an exported model: in a folder, in an archive, or on the model hub."""
 
+import lzma
 import os
 import re
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from ovavss_d2.errors import one_line
 from ovavss_d2.exported import CLIP_FILE, CONFIG_FILE, MODEL_FILE, MODEL_INFO
 from ovavss_d2.weights.download import DownloadError, cached_path, download, is_address
 
 FILES = (MODEL_FILE, CONFIG_FILE, MODEL_INFO, CLIP_FILE)
 MAX_RATIO = 10  # of the content of an archive to its size: weights hardly shrink
+MAX_EMPTY = 1 << 20  # bytes that need no weights: the config and the vocabularies
+ARCHIVE_ERRORS = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -68,26 +76,33 @@ def _extract(archive: str, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
+                _check_total(archive, sum(item.file_size for item in opened.infolist()))
                 for item in opened.infolist():
-                    _write(opened.open(item), item.filename, item.file_size, archive, folder)
+                    _write(opened.open(item), item.filename, folder)
         else:
+            total = 0
             with tarfile.open(archive) as opened_tar:
                 for member in opened_tar:
+                    total += member.size
+                    _check_total(archive, total)
                     if member.isfile():
                         file = opened_tar.extractfile(member)
                         assert file is not None  # it is a regular file
-                        _write(file, member.name, member.size, archive, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"'{archive}' is not a readable archive: {reason}") from error
+                        _write(file, member.name, folder)
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(f"'{archive}' is not a readable archive: {one_line(error)}") from error
 
 
-def _write(file: IO[bytes], name: str, size: int, archive: str, folder: Path) -> None:
+def _check_total(archive: str, size: int) -> None:
+    """Raise a ValueError if the content of an archive is far larger than the archive."""
+    if size > MAX_RATIO * os.path.getsize(archive) + MAX_EMPTY:
+        raise ValueError(f"'{archive}' holds {size} bytes, far more than its own size")
+
+
+def _write(file: IO[bytes], name: str, folder: Path) -> None:
     """Copy a file of an archive if it belongs to a model: at the top, or one folder below."""
     path = PurePosixPath(name)
     if path.name not in FILES or len(path.parts) > 2:
         return
-    if size > MAX_RATIO * os.path.getsize(archive):
-        raise ValueError(f"'{archive}' holds a file that is far larger than the archive")
     with file, open(folder / path.name, "wb") as target:
         shutil.copyfileobj(file, target)

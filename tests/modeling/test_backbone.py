@@ -117,6 +117,7 @@ def test_padding_before_the_shift_equals_a_block_that_gets_the_padded_map():
         ({"TIMM__NAME": "unknown_resnet"}, "unknown_resnet"),
         ({"TIMM__OUT_INDICES": [1, 2, 3, 9]}, "OUT_INDICES"),
         ({"TIMM__KWARGS": {"no_such_option": 1}}, "no_such_option"),
+        ({"TIMM__KWARGS": {"checkpoint_path": "x.pth"}}, "KWARGS has checkpoint_path"),
     ],
 )
 def test_networks_that_timm_cannot_build_are_an_error_of_one_line(changes, message):

@@ -177,6 +177,26 @@ def test_unknown_sources_are_one_line(tmp_path):
         Segmenter.from_pretrained(tmp_path / "x.zip")
 
 
+@pytest.mark.parametrize("form", ["zip", "gztar"])
+def test_an_archive_that_expands_far_is_refused(tmp_path, form):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "other.bin").write_bytes(bytes(20_000_000))
+    archive = shutil.make_archive(tmp_path / "model", form, tmp_path / "in")
+    with pytest.raises(ValueError, match="far more than its own size"):
+        Segmenter.from_pretrained(archive)
+
+
+@pytest.mark.parametrize("form", ["zip", "gztar"])
+def test_a_damaged_archive_is_one_line(exported, tmp_path, form):
+    archive = shutil.make_archive(tmp_path / "model", form, exported)
+    with open(archive, "r+b") as file:
+        file.seek(os.path.getsize(archive) // 2)
+        file.write(b"\xff" * 2000)
+    with pytest.raises((ValueError, OSError)) as caught:
+        Segmenter.from_pretrained(archive)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_archive_writes_no_other_files(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "evil.py").touch()
