@@ -67,7 +67,7 @@ def _add_backbone_keys(cfg: CN) -> None:
 
 def _add_audio_keys(cfg: CN) -> None:
     audio = cfg.MODEL.AUDIO = CN()
-    # name in AUDIO_ENCODER_REGISTRY: VGGish or LogMelEncoder
+    # name in AUDIO_ENCODER_REGISTRY: VGGish, LogMelEncoder, or NoAudio (zeros)
     audio.ENCODER = "VGGish"
     # file with the weights of the encoder, used if MODEL.WEIGHTS does not hold them
     audio.WEIGHTS = ""
@@ -119,7 +119,10 @@ def _add_head_keys(cfg: CN) -> None:
     mask.AUDIO_QUERIES = True
     # learned embeddings of audio tokens; they are interpolated for windows of other lengths
     mask.NUM_AUDIO_TOKENS = 5
-    # weight of "no object" in the object loss, where "object" has 1
+    # classes of the object loss, beside "no object": 1 for "object", or those of a detector whose
+    # class layer is used, such as the 80 of COCO; an object is what is not "no object"
+    mask.NUM_CLASSES = 1
+    # weight of "no object" in the object loss, where a class has 1
     mask.NO_OBJECT_WEIGHT = 0.1
     # weights of the losses: object or not, masks (two), and names (from the text head)
     mask.CLASS_WEIGHT = 2.0

@@ -15,7 +15,7 @@ MAX_SIZE = 100_000
 # Sizes and counts from 1 to MAX_SIZE.
 SIZES = re.compile(
     r"\.(PIXEL_STD|.*DIM|.*_FFN|.*_FEEDFORWARD|.*_POINTS|.*_QUERIES|.*_TOKENS|NHEADS|WIDTH|BATCH"
-    r"|.*_FRAME_NUM|MIN_SIZE_TRAIN|IMS_PER_BATCH)$"
+    r"|.*_FRAME_NUM|.*_CLASSES|SAMPLE_RATE|MIN_SIZE_TRAIN|IMS_PER_BATCH)$"
 )
 
 # What a value has to be, by the type of its default.

@@ -131,6 +131,27 @@ class AudioEncoder(nn.Module):
 
 
 @AUDIO_ENCODER_REGISTRY.register()
+class NoAudio(AudioEncoder):
+    """Zeros, for a model that neither fuses audio nor lets its queries attend to it."""
+
+    zero: Tensor  # (A,)
+
+    @configurable
+    def __init__(self, *, output_dim: int) -> None:
+        super().__init__()
+        self.output_dim = output_dim
+        self.register_buffer("zero", torch.zeros(output_dim), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, int]:
+        return {"output_dim": cfg.MODEL.AUDIO.DIM}
+
+    def forward(self, waveforms: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Zeros (N, A)."""
+        return self.zero.expand(len(waveforms), -1)
+
+
+@AUDIO_ENCODER_REGISTRY.register()
 class VGGish(AudioEncoder):
     """VGGish without its PCA (Hershey et al., ICASSP 2017).
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
 from ovavss_d2.modeling.ops.points import PointSampler, sample_points
 
-OBJECT, NO_OBJECT = 0, 1
 LOSSES = ("loss_object", "loss_mask", "loss_dice", "loss_name")
 
 
@@ -61,7 +60,7 @@ class SetCriterion(nn.Module):
         weight_dict: weight of each loss by its key; `forward` returns them unweighted.
     """
 
-    class_weight: Tensor  # (2,), weights of "object" and "no object"
+    class_weight: Tensor  # (classes + 1,), weights of the classes and of "no object"
 
     @configurable
     def __init__(
@@ -73,6 +72,7 @@ class SetCriterion(nn.Module):
         no_object_weight: float,
         loss_weights: dict[str, float],
         num_predictions: int,
+        num_classes: int = 1,
     ):
         """
         Args:
@@ -83,12 +83,13 @@ class SetCriterion(nn.Module):
             loss_weights: weights of "loss_object", "loss_mask", "loss_dice" and, if names are
                 trained, "loss_name".
             num_predictions: predictions of the mask decoder.
+            num_classes: 1 for "object", or the size of the training vocabulary.
         """
         super().__init__()
         self.matcher = matcher
         self.sampler = sampler
         self.num_points = num_points
-        weight = torch.tensor([1.0, no_object_weight])
+        weight = torch.tensor([1.0] * num_classes + [no_object_weight])
         self.register_buffer("class_weight", weight, persistent=False)
         suffixes = ["", *(f"_{i}" for i in range(num_predictions - 1))]
         self.weight_dict = {key + s: value for s in suffixes for key, value in loss_weights.items()}
@@ -110,6 +111,7 @@ class SetCriterion(nn.Module):
             "no_object_weight": keys.NO_OBJECT_WEIGHT,
             "loss_weights": dict(zip(used, weights, strict=False)),
             "num_predictions": keys.DEC_LAYERS + 1,
+            "num_classes": keys.NUM_CLASSES,
         }
 
     def forward(
@@ -124,8 +126,9 @@ class SetCriterion(nn.Module):
         """Losses of one batch.
 
         Args:
-            outputs: "pred_logits" (B, Q, 2), "pred_masks" (B, Q, T, h, w), optionally "pred_names"
-                (B, Q, K), and "aux_outputs", a list of the same for the earlier predictions.
+            outputs: "pred_logits" (B, Q, classes + 1), "pred_masks" (B, Q, T, h, w), optionally
+                "pred_names" (B, Q, K), and "aux_outputs", a list of the same for the earlier
+                predictions.
             targets: B dicts: "labels" (G,), indices in the training vocabulary or -1, "masks" (G,
                 T, H, W) at padded size, "labeled" bool (T,). Each object is visible in a labeled
                 frame; there may be no object.
@@ -154,7 +157,7 @@ class SetCriterion(nn.Module):
             losses = {}
             parts = zip(predictions, matches, mask_sums, divisors, strict=True)
             for i, (prediction, found, masks, divisor) in enumerate(parts):
-                sums = [self._object_loss(prediction, found), *masks]
+                sums = [self._object_loss(prediction, found, batch), *masks]
                 if "pred_names" in prediction:
                     sums.append(self._name_loss(prediction, found, batch))
                 suffix = "" if i == len(predictions) - 1 else f"_{i}"
@@ -162,12 +165,16 @@ class SetCriterion(nn.Module):
                     losses[name + suffix] = total / count
         return losses
 
-    def _object_loss(self, prediction: dict, matches: Matches) -> Tensor:
+    def _object_loss(self, prediction: dict, matches: Matches, batch: TargetBatch) -> Tensor:
         logits = prediction["pred_logits"].float()
-        classes = logits.new_full(logits.shape[:2], NO_OBJECT, dtype=torch.int64)
-        classes[matches.clips, matches.queries] = OBJECT
+        num_classes = len(self.class_weight) - 1
+        classes = logits.new_full(logits.shape[:2], num_classes, dtype=torch.int64)
+        labels = batch.labels[matches.objects] if num_classes > 1 else 0
+        classes[matches.clips, matches.queries] = labels
         weight = self.class_weight.to(logits.dtype)
-        return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight, reduction="sum")
+        return F.cross_entropy(
+            logits.flatten(0, 1), classes.flatten(), weight, reduction="sum", ignore_index=-1
+        )
 
     def _mask_losses(
         self, predictions: list[dict], matches: list[Matches], batch: TargetBatch, keys: list[dict]
@@ -225,7 +232,7 @@ class SetCriterion(nn.Module):
         if counts is not None:
             clips, objects, matched = counts.clips, counts.objects, counts.objects
             named = torch.full_like(named, counts.named)
-        queries = weights[OBJECT] * matched + weights[NO_OBJECT] * (clips * num_queries - matched)
+        queries = weights[0] * matched + weights[-1] * (clips * num_queries - matched)
         columns = [torch.full_like(named, objects)] * 2
         divisors = torch.stack([queries.expand_as(named), *columns, named], dim=1)
         if comm.get_world_size() > 1:

@@ -78,6 +78,11 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
+def object_probability(logits: Tensor) -> Tensor:
+    """1 minus the probability of "no object", which is last: (..., classes + 1) to (...)."""
+    return logits.softmax(-1)[..., :-1].sum(-1)
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class AudioConditionedMaskDecoder(nn.Module):
     """Mask2Former-video's decoder with queries that attend to the audio (arXiv 2407.21721)."""
@@ -96,6 +101,7 @@ class AudioConditionedMaskDecoder(nn.Module):
         num_heads: int,
         feedforward_dim: int,
         num_audio_tokens: int,
+        num_classes: int = 1,
         audio_queries: bool = True,
         checkpointing: bool = False,
     ):
@@ -111,6 +117,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             num_heads: of all attentions.
             feedforward_dim: width of the feed-forward networks.
             num_audio_tokens: learned audio positions.
+            num_classes: classes of the class layer, beside "no object".
             audio_queries: the queries attend to the audio tokens.
             checkpointing: gradient checkpointing of the layers.
         """
@@ -134,7 +141,7 @@ class AudioConditionedMaskDecoder(nn.Module):
         self.input_proj = nn.ModuleList(
             nn.Identity() if in_dim == dim else nn.Conv2d(in_dim, dim, 1) for _ in range(num_levels)
         )
-        self.class_embed = nn.Linear(dim, 2)
+        self.class_embed = nn.Linear(dim, num_classes + 1)
         self.mask_embed = MLP(dim, dim, dim, mask_dim)
         self.mask_product = MaskProduct()
         if audio_queries:
@@ -158,6 +165,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             "num_heads": keys.NHEADS,
             "feedforward_dim": keys.DIM_FEEDFORWARD,
             "num_audio_tokens": keys.NUM_AUDIO_TOKENS,
+            "num_classes": keys.NUM_CLASSES,
             "audio_queries": keys.AUDIO_QUERIES,
             "checkpointing": cfg.MODEL.CHECKPOINTING,
         }
@@ -173,9 +181,9 @@ class AudioConditionedMaskDecoder(nn.Module):
             num_clips: B; the frames of a clip are consecutive.
 
         Returns:
-            "pred_logits" (B, Q, 2): object, no object. "pred_masks" (B, Q, T, h, w): logits.
-            "pred_queries" (B, Q, C): normalized queries. "aux_outputs": the same three for each
-            earlier prediction, first to last.
+            "pred_logits" (B, Q, classes + 1), "no object" last. "pred_masks" (B, Q, T, h, w):
+            logits. "pred_queries" (B, Q, C): normalized queries. "aux_outputs": the same three for
+            each earlier prediction, first to last.
         """
         memory = [self._memory(i, x, num_clips) for i, x in enumerate(multi_scale)]
         shapes = [(x.shape[-2], x.shape[-1]) for x in multi_scale]

@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ovavss_d2.modeling.mask_decoder import object_probability
 from ovavss_d2.modeling.ops.matching_sums import MatchingSums
 from ovavss_d2.modeling.ops.points import sample_points
 
@@ -65,7 +66,7 @@ class HungarianMatcher(nn.Module):
         """Match every prediction independently.
 
         Args:
-            predictions: dicts with "pred_logits" (B, Q, 2) and "pred_masks" (B, Q, T, h, w).
+            predictions: dicts with "pred_logits" (B, Q, classes + 1), "pred_masks" (B, Q, T, h, w).
             targets: the clips' objects.
             points: one (B, P, 2) per prediction.
 
@@ -106,7 +107,7 @@ class HungarianMatcher(nn.Module):
         )
         dice = 1 - (2 * overlap + 1) / (predicted + true + 1)
         num_points = (labeled.sum(1) * points.shape[1]).clamp(min=1)
-        is_object = prediction["pred_logits"].float().softmax(-1)[..., :1]
+        is_object = object_probability(prediction["pred_logits"].float()).unsqueeze(-1)
         return (
             self.mask_weight * cross_entropy / num_points[:, None, None]
             + self.dice_weight * dice

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import BatchCounts, SetCriterion
+from ovavss_d2.modeling.mask_decoder import object_probability
 from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
 from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
@@ -238,7 +239,7 @@ class OVAVSS(nn.Module):
             return torch.zeros(len(audio), *size, dtype=torch.int32, device=self.device), []
         frames = self._normalize([clip])
         outputs = self._localize(frames, [clip])
-        objectness = outputs["pred_logits"][0].softmax(-1)[:, 0]
+        objectness = object_probability(outputs["pred_logits"][0])
         queries = self.postprocessor.select_by_objectness(objectness).nonzero()[:, 0]
         height, width = frames.image_sizes[0]
         masks = F.interpolate(

@@ -24,6 +24,7 @@ from tqdm import trange
 
 from ovavss_d2.files import write_torch
 from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.modeling.audio_encoder import AudioEncoder, NoAudio
 from ovavss_d2.toy.audio import PITCHES, draw_audio
 from ovavss_d2.toy.clip_model import Scenes, draw_scenes
 from ovavss_d2.toy.scene import color_of, shape_of
@@ -31,7 +32,6 @@ from ovavss_d2.toy.schedule import draw_schedule
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 if TYPE_CHECKING:
-    from ovavss_d2.modeling.audio_encoder import AudioEncoder
     from ovavss_d2.modeling.meta_arch import OVAVSS
 
 SCENES = 3000
@@ -46,7 +46,6 @@ NUM_SHAPES, NUM_COLORS = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # with backgr
 HUE_STEP = 180 // len(TOY_COLORS)  # between two colors, in OpenCV's units
 PITCH_STEP = PITCHES[TOY_COLORS[1]] / PITCHES[TOY_COLORS[0]]
 _SAVED = ("backbone.", "sem_seg_head.", "classifier.text_head.", "audio_encoder.")
-_DROPPED = "class_embed"  # objectness depends on the audio, so it is not pretrained
 _STREAM = 97  # of random numbers, separate from the data set's
 
 
@@ -71,7 +70,7 @@ def train_start_weights(
         _train_localizer(model, scenes, rng, steps)
         _train_audio_encoder(model.audio_encoder, rng, min(steps, AUDIO_STEPS))
     state = model.state_dict()
-    saved = [key for key in state if key.startswith(_SAVED) and _DROPPED not in key]
+    saved = [key for key in state if key.startswith(_SAVED)]
     write_torch(path, {"model": {key: state[key] for key in saved}})
 
 
@@ -131,22 +130,10 @@ def _train_localizer(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, 
         return sum(model([_image_clip(scenes, i, classes[i], rng) for i in chosen]).values())
 
     encoder = model.audio_encoder
-    model.audio_encoder = _ZeroAudio(encoder.output_dim)  # type: ignore[assignment]  # temporary
+    model.audio_encoder = NoAudio(output_dim=encoder.output_dim)  # temporary
     model.train()
     _optimize(model.parameters(), loss, steps, LOCALIZER_RATE, "start weights: localizer")
     model.audio_encoder = encoder
-
-
-class _ZeroAudio(nn.Module):
-    """Replaces the audio encoder in training without audio."""
-
-    def __init__(self, output_dim: int):
-        super().__init__()
-        self.output_dim = output_dim
-
-    def forward(self, waveforms: Tensor, valid: Tensor) -> Tensor:
-        """Zeros (N, A)."""
-        return waveforms.new_zeros(len(waveforms), self.output_dim)
 
 
 def _image_clip(scenes: Scenes, index: int, classes: list[int], rng: np.random.Generator) -> dict:
@@ -169,7 +156,7 @@ def _image_clip(scenes: Scenes, index: int, classes: list[int], rng: np.random.G
     }
 
 
-def _train_audio_encoder(encoder: "AudioEncoder", rng: np.random.Generator, steps: int) -> None:
+def _train_audio_encoder(encoder: AudioEncoder, rng: np.random.Generator, steps: int) -> None:
     clips = min(AUDIO_CLIPS, steps * AUDIO_BATCH // AUDIO_SECONDS)
     sounds, truths = _draw_sounds(rng, clips)
     others, other_truths = _draw_sounds(rng, clips, shift_pitch=True)

@@ -19,6 +19,7 @@ from ovavss_d2.modeling.text_classifier import PIXEL_CLASSIFIERS
 from ovavss_d2.weights.download import is_address
 from ovavss_d2.weights.files import is_finite, read_weights
 from ovavss_d2.weights.layouts import (
+    CLASS_LAYER,
     CONSTANTS,
     LAYOUTS,
     ORIGIN,
@@ -215,13 +216,14 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         self._load_state(prefixed, source.value, part.key)
 
     def _load_state(self, state: dict[str, Tensor], source: str, layout: str) -> None:
-        """Copy the weights whose names the model has.
+        """Copy the weights whose names the model has; a class layer of other classes is left out.
 
         Raises:
             ValueError: there are none, a shape differs, the backbone is another one, or weights are
                 not finite.
         """
         own = self.model.state_dict()
+        state = {name: x for name, x in state.items() if not _has_other_classes(name, x, own)}
         matching = {name: x for name, x in state.items() if name in own}
         if not matching:
             raise ValueError(
@@ -254,6 +256,10 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         if untrained and classifier.choice not in PIXEL_CLASSIFIERS:
             logger.info("The weights have no text head: masks are named from crops.")
             classifier.use("crop")
+
+
+def _has_other_classes(name: str, x: Tensor, own: dict[str, Tensor]) -> bool:
+    return name.startswith(CLASS_LAYER) and name in own and len(x) != len(own[name])
 
 
 def _check_shapes(matching: dict[str, Tensor], own: dict[str, Tensor], source: str) -> None:

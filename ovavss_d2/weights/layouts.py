@@ -105,9 +105,8 @@ def to_own_layout(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
     """Convert weights of any layout to this project's names.
 
     Returns:
-        The weights under this project's names; and, under their original names, the entries that
-        the model does not use: constants, and a class layer with other classes than object / no
-        object.
+        The weights under this project's names; and, under their original names, the constants,
+        which the model does not use.
     """
     layout = layout_of(state)
     if layout == "own":
@@ -115,8 +114,7 @@ def to_own_layout(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
     weights, unused = {}, {}
     for name, value in state.items():
         ours = _own_name(name, layout)
-        other_classes = layout == "COCO" and ours.startswith(CLASS_LAYER) and len(value) != 2
-        if CONSTANTS.search(ours) or other_classes:
+        if CONSTANTS.search(ours):
             unused[name] = value
         else:
             weights[ours] = value
@@ -143,7 +141,7 @@ def to_layout(
     _check_convertible(weights, layout)
     renamed, unused = {}, {}
     for name, value in weights.items():
-        if _layout_holds(layout, name):
+        if _layout_holds(layout, name, value):
             renamed[_name_in_layout(name, layout)] = value
         else:
             unused[name] = value
@@ -167,11 +165,11 @@ def _check_convertible(weights: Mapping[str, Tensor], layout: str) -> None:
             )
 
 
-def _layout_holds(layout: str, name: str) -> bool:
+def _layout_holds(layout: str, name: str, value: Tensor) -> bool:
     if layout == "own":
         return True
-    # Mask2Former's class layer has other classes.
-    not_coco = AUDIO_LAYERS.search(name) or name.startswith(CLASS_LAYER)
+    # Mask2Former's class layer has more classes than "object".
+    not_coco = AUDIO_LAYERS.search(name) or (name.startswith(CLASS_LAYER) and len(value) == 2)
     return name.startswith(HOLDS[layout]) and not (layout == "COCO" and not_coco)
 
 

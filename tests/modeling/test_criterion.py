@@ -221,3 +221,18 @@ def test_all_is_compared_on_the_device_of_the_predictions(prediction, targets, m
     losses = criterion(outputs, elsewhere, step=0, clip_seeds=SEEDS)
     assert losses.keys() == WEIGHTS.keys()
     assert {loss.device.type for loss in losses.values()} == {"meta"}
+
+
+def test_a_class_layer_is_trained_with_the_objects_classes():
+    cfg = small_config(MASK_FORMER__NUM_CLASSES=3)
+    criterion = SetCriterion(cfg)
+    assert criterion.class_weight.tolist() == pytest.approx([1, 1, 1, 0.1])
+    logits = torch.randn(1, 2, 4)
+    matches = Matches(*torch.tensor([[0], [1], [0]]), torch.tensor([0]), torch.tensor([0]), [1])
+    batch = SimpleNamespace(labels=torch.tensor([2]))
+    log = logits.log_softmax(-1)[0]
+    expected = -log[1, 2] - 0.1 * log[0, 3]
+    torch.testing.assert_close(
+        criterion._object_loss({"pred_logits": logits}, matches, batch), expected
+    )
+    assert torch.equal(object_probability(logits[..., :2]), logits[..., :2].softmax(-1)[..., 0])
