@@ -8,6 +8,7 @@ from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 APP = ["gradio>=6,<7"]  # demo/app.py
+CLAP = ["transformers>=5,<6"]  # names from sound
 TEST = [
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
@@ -74,5 +75,5 @@ setup(
         "tensorboard>=2.18,<3",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"app": APP, "test": [*TEST, *APP, *BROWSER]},
+    extras_require={"app": APP, "clap": CLAP, "test": [*TEST, *APP, *CLAP, *BROWSER]},
 )

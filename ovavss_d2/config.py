@@ -14,8 +14,8 @@ from detectron2.config import get_cfg
 
 from ovavss_d2.config_checks import check_values, check_yaml, leaves
 from ovavss_d2.errors import one_line, shortened
-from ovavss_d2.exported import exported_opts, find_config
-from ovavss_d2.vocabulary import BACKGROUND_NAMES
+from ovavss_d2.exported import HUB_NAME, exported_opts, find_config
+from ovavss_d2.vocabulary import BACKGROUND_NAMES, BACKGROUND_SOUNDS
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +150,20 @@ def _add_classifier_keys(cfg: CN) -> None:
     # dense classifier: whether pixels outside all masks are black
     clip.DENSE_COVER = True
 
+    sound = cfg.MODEL.AUDIO_CLASSIFIER = CN()
+    # name in AUDIO_CLASSIFIER_REGISTRY: CLAP or LogMelClassifier; an object is painted in a frame
+    # only if its name is also heard there; empty: names come from the frames alone
+    sound.NAME = ""
+    # a model of CLAP on the model hub or a folder in the same form, or a file of LogMelClassifier
+    sound.WEIGHTS = ""
+    # rate in Hz and seconds of the audio around a frame that it takes
+    sound.SAMPLE_RATE = 48000
+    sound.CONTEXT = 4.0
+    # channels of the first convolution of LogMelClassifier
+    sound.WIDTH = 16
+    # sounds that compete with each name and are never in the results
+    sound.BACKGROUND_NAMES = list(BACKGROUND_SOUNDS)
+
     classifier = cfg.MODEL.CLASSIFIER = CN()
     # what names masks: "crop" and "dense" (their pixels, by CLIP), "query" (the text head), or
     # "ensemble" (the text head and one of the first two)
@@ -211,6 +225,12 @@ def _add_test_keys(cfg: CN) -> None:
     # how (query, name) pairs are scored: "score" is the product of objectness and name probability;
     # "released" takes the ten most likely names of all queries
     cfg.TEST.SCORING = "score"
+    # exponents of the parts of a score: objectness, the name's probability by sight, and, with an
+    # audio classifier, by sound: for names in the training vocabulary, and for others
+    cfg.TEST.OBJECT_EXPONENT = 1.0
+    cfg.TEST.NAME_EXPONENT = 1.0
+    cfg.TEST.SOUND_EXPONENT_SEEN = 1.0
+    cfg.TEST.SOUND_EXPONENT_UNSEEN = 1.0
     # pairs above this score are drawn into the label map
     cfg.TEST.SCORE_THRESHOLD = 0.3
     # frames whose audio has a lower RMS (full scale is 1) have no objects; 0: none
@@ -273,6 +293,12 @@ def _check_names(cfg: CN, opts: Sequence[str]) -> None:
             raise ValueError(
                 f"the config of the exported model has {name} '{value}', expected a published name"
             )
+    clap = cfg.MODEL.AUDIO_CLASSIFIER.WEIGHTS
+    if clap and (not HUB_NAME.fullmatch(clap) or os.path.exists(clap)):
+        raise ValueError(
+            f"the config of the exported model has MODEL.AUDIO_CLASSIFIER.WEIGHTS '{clap}', "
+            "expected a name on the model hub"
+        )
 
 
 def first_data_set(cfg: CN, part: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 CONFIG_FILE = "config.yaml"
@@ -10,6 +11,7 @@ MODEL_FILE = "model.safetensors"
 MODEL_INFO = "model.json"
 CLIP_FILE = "clip.json"
 EXPORT_VERSION = 1
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # of a model on huggingface.co
 
 _PACKAGE = Path(__file__).parent
 _SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, and in a clone

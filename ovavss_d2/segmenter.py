@@ -10,7 +10,7 @@ Shapes: T frames, S audio samples, H W pixels of a frame.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,19 @@ import torch
 from detectron2.data import transforms as T
 
 from ovavss_d2.data.augmentation import build_augmentation, transform_frames
+from ovavss_d2.data.mapper import audio_context
 from ovavss_d2.inference.prefetch import prefetch
 from ovavss_d2.inference.results import FrameResult, Segment
 from ovavss_d2.inference.writing import OUTPUTS, ProgressCallback, WrittenResults, write_results
 from ovavss_d2.media.audio import finite
-from ovavss_d2.media.audio_pairing import FrameWithAudio, check_pairing, pair_frames
+from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.media.audio_pairing import (
+    AudioContext,
+    FrameAudio,
+    FrameWithAudio,
+    check_pairing,
+    pair_frames,
+)
 from ovavss_d2.media.resampling import check_rate, resample
 from ovavss_d2.media.source import Source, check_frame_rate, open_source
 from ovavss_d2.modeling import build_model
@@ -41,7 +49,13 @@ class Segmenter:
     """A model with its vocabulary, applied to videos window by window in bounded memory."""
 
     def __init__(
-        self, *, model: OVAVSS, resize: T.Augmentation, window: int, pairing: str = "time"
+        self,
+        *,
+        model: OVAVSS,
+        resize: T.Augmentation,
+        window: int,
+        pairing: str = "time",
+        context: AudioContext | None = None,
     ):
         """
         Args:
@@ -49,11 +63,13 @@ class Segmenter:
             resize: resizes frames for the model.
             window: frames that the model processes together.
             pairing: "time" or "released", see MODEL.AUDIO.PAIRING.
+            context: audio around the frames that the model's audio classifier takes.
         """
         self.model = model.eval()
         self.resize = resize
         self.window = window
         self.pairing = check_pairing(pairing)
+        self.context = context
 
     @classmethod
     def from_config_file(
@@ -103,6 +119,7 @@ class Segmenter:
             resize=build_augmentation(cfg, is_train=False),
             window=cfg.INPUT.SAMPLING_FRAME_NUM,
             pairing=cfg.MODEL.AUDIO.PAIRING,
+            context=audio_context(cfg),
         )
 
     @classmethod
@@ -168,8 +185,8 @@ class Segmenter:
         """
         if isinstance(video, np.ndarray):
             frames = _timed_frames(video, times)
-            paired = pair_frames(frames, [_mono_16khz(audio, sample_rate)], self.pairing)
-            return self._segment(paired)
+            mono, rate = _mono(audio, sample_rate)
+            return self._segment(self._pair(frames, lambda to: [resample(mono, rate, to)]))
         source = open_source(video) if isinstance(video, str | os.PathLike) else video
         return self._segment_source(source, _sampled_frames(source, fps)[0])
 
@@ -219,8 +236,20 @@ class Segmenter:
     def _segment_source(
         self, source: Source, frames: Iterator[tuple[float, np.ndarray]]
     ) -> Iterator[FrameResult]:
-        paired = pair_frames(frames, _audio_of(source), self.pairing)
+        track = source.audio_track
+        if track is None:
+            logger.warning("'%s' has no sound: it is treated as silence.", source.path)
+        paired = self._pair(frames, lambda rate: track.seconds(rate) if track else ())
         return self._segment(prefetch(paired, self.window))
+
+    def _pair(
+        self,
+        frames: Iterator[tuple[float, np.ndarray]],
+        audio_at: Callable[[int], Iterable[np.ndarray]],
+    ) -> Iterator[FrameWithAudio]:
+        """Pair frames with audio; `audio_at` gives the pieces of the audio at a rate."""
+        context = self.context and FrameAudio(audio_at(self.context.rate), "time", self.context)
+        return pair_frames(frames, FrameAudio(audio_at(SAMPLE_RATE), self.pairing), context)
 
     def _segment(self, frames: Iterator[FrameWithAudio]) -> Iterator[FrameResult]:
         done = 0
@@ -230,7 +259,7 @@ class Segmenter:
 
     @torch.no_grad()
     def _run_model(self, window: list[FrameWithAudio]) -> dict:
-        times, images, audio, valid = zip(*window, strict=True)
+        times, images, audio, valid, around = zip(*window, strict=True)
         clip = {
             "image": torch.from_numpy(transform_frames(self.resize(T.AugInput(images[0])), images)),
             "audio": torch.from_numpy(np.stack(audio)),
@@ -239,6 +268,8 @@ class Segmenter:
             "height": images[0].shape[0],
             "width": images[0].shape[1],
         }
+        if self.context is not None:
+            clip["audio_context"] = torch.from_numpy(np.stack(around))
         return self.model([clip])[0]
 
 
@@ -300,10 +331,10 @@ def _timed_frames(
     return zip(map(float, times), frames, strict=True)
 
 
-def _mono_16khz(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray:
-    """Audio as float32 (S,) at 16 kHz."""
+def _mono(audio: np.ndarray | None, sample_rate: int | None) -> tuple[np.ndarray, int]:
+    """Audio as float32 (S,), and its rate in Hz."""
     if audio is None:
-        return np.zeros(0, np.float32)
+        return np.zeros(0, np.float32), SAMPLE_RATE
     rate = check_rate(sample_rate, "sample_rate")
     if audio.dtype == np.int16:
         audio = audio / np.float32(32768)
@@ -313,11 +344,4 @@ def _mono_16khz(audio: np.ndarray | None, sample_rate: int | None) -> np.ndarray
         )
     audio = finite(audio)
     mono = audio if audio.ndim == 1 else audio.mean(axis=1)
-    return resample(np.ascontiguousarray(mono, np.float32), rate)
-
-
-def _audio_of(source: Source) -> Iterable[np.ndarray]:
-    if source.audio_track is not None:
-        return source.audio_track.seconds()
-    logger.warning("'%s' has no sound: it is treated as silence.", source.path)
-    return ()
+    return np.ascontiguousarray(mono, np.float32), rate

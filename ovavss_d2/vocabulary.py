@@ -68,6 +68,15 @@ BACKGROUND_NAMES = (
     "furniture",
 )  # fmt: skip
 
+# The prompt of CLAP (arXiv 2211.06687) for names of sounds.
+SOUND_PROMPTS = ("This is a sound of {}.",)
+
+# Sounds that compete in the audio classifier and are never in the results.
+BACKGROUND_SOUNDS = (
+    "silence", "noise", "wind", "hum", "static", "footsteps", "room tone", "traffic", "crowd",
+    "music in the background",
+)  # fmt: skip
+
 PRESETS = ("avsbench", "toy", "everyday")
 SYNONYM_SEPARATOR = "|"
 MAX_NAME_LENGTH = 500  # characters; CLIP reads fewer

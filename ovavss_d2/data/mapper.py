@@ -25,7 +25,13 @@ from ovavss_d2.data.avsbench import SUBSETS
 from ovavss_d2.data.clip_sampler import ClipDataset, ClipSampler
 from ovavss_d2.data.masks import decode_masks
 from ovavss_d2.media.audio import read_audio
-from ovavss_d2.media.audio_pairing import audio_at_times, check_pairing
+from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.media.audio_pairing import (
+    AudioContext,
+    audio_at_times,
+    check_pairing,
+    context_at_times,
+)
 from ovavss_d2.media.images import read_image
 
 TEST_AUDIO = ("own", "silence", "other")
@@ -35,7 +41,8 @@ class AVSClipMapper:
     """Maps a record of `load_records` to a training clip, or at test time to the whole video.
 
     Returns a dict: "image" uint8 (T, 3, H, W) RGB; "audio" float32 (T, 16000), paired with the
-    frames; "audio_valid" bool (T,); "times" T seconds; "height", "width" of the original frames;
+    frames; "audio_valid" bool (T,); "audio_context" float32 (T, S) at test time, if the model has
+    an audio classifier (see `AudioContext`); "times" T seconds; "height", "width" of the original frames;
     "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None) and at test time
     without them "annotations", the ground truth; "clip_seed" int, which depends on the video and
     its frames only. In training also "instances", T `Instances`
@@ -54,6 +61,7 @@ class AVSClipMapper:
         num_frames: int,
         frame_range: int,
         pairing: str,
+        context: AudioContext | None = None,
         test_audio: str = "own",
         swapped_audio: float = 0.0,
         records: Sequence[dict] = (),
@@ -65,6 +73,7 @@ class AVSClipMapper:
             num_frames: T of a training clip.
             frame_range: largest distance, in frames, between a reference frame and the others.
             pairing: "time" or "released", see `MODEL.AUDIO.PAIRING`.
+            context: audio around the frames that an audio classifier takes; None: there is none.
             test_audio: see `select_test_audio`.
             swapped_audio: probability that a training clip gets the audio of another video that
                 shares no sounding name with it, so that no visible object sounds: half of these
@@ -79,6 +88,7 @@ class AVSClipMapper:
         self.num_frames = num_frames
         self.frame_range = frame_range
         self.pairing = check_pairing(pairing)
+        self.context = None if is_train else context
         self.swapped_audio = swapped_audio
         self.records = [record for record in records if record["audio_file"]]
         self.audio_files = None if is_train else select_test_audio(records, test_audio)
@@ -94,6 +104,7 @@ class AVSClipMapper:
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "pairing": cfg.MODEL.AUDIO.PAIRING,
+            "context": audio_context(cfg),
             "test_audio": cfg.TEST.AUDIO,
             "swapped_audio": cfg.INPUT.SWAPPED_AUDIO,
             "records": records,
@@ -129,6 +140,9 @@ class AVSClipMapper:
             "label_files": labels and [labels[i] for i in indices],
             "clip_seed": zlib.crc32(f"{record['video_id']}:{list(indices)}".encode()),
         }
+        if self.context is not None:
+            around = context_at_times(self._audio(file, self.context.rate), times, self.context)
+            clip["audio_context"] = torch.from_numpy(around)
         if not self.is_train and labels is None and "annotations" in record:
             clip["annotations"] = record["annotations"]  # the ground truth
         if self.is_train:
@@ -164,8 +178,17 @@ class AVSClipMapper:
 
     def _audio_at(self, path: str | None, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """The frames' audio, float32 (T, 16000), and whether each is valid, bool (T,)."""
-        audio = np.zeros(0, np.float32) if path is None else read_audio(path)
-        return audio_at_times(audio, times, self.pairing)
+        return audio_at_times(self._audio(path), times, self.pairing)
+
+    @staticmethod
+    def _audio(path: str | None, rate: int = SAMPLE_RATE) -> np.ndarray:
+        return np.zeros(0, np.float32) if path is None else read_audio(path, rate)
+
+
+def audio_context(cfg: CfgNode) -> AudioContext | None:
+    """The audio around a frame that the config's audio classifier takes; None: it has none."""
+    keys = cfg.MODEL.AUDIO_CLASSIFIER
+    return AudioContext(keys.SAMPLE_RATE, keys.CONTEXT) if keys.NAME else None
 
 
 def select_test_audio(records: Sequence[dict], choice: str) -> dict[str, str | None] | None:

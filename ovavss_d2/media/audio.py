@@ -1,4 +1,4 @@
-"""Audio of files, as 16 kHz mono, on the clock of the video that it belongs to.
+"""Audio of files, as mono at 16 kHz or another rate, on the clock of the video that it belongs to.
 
 Shapes: S samples.
 """
@@ -60,25 +60,25 @@ class AudioTrack:
     origin: float = 0.0  # time on the file's clock that becomes time 0
     index: int = 0  # among the file's audio tracks
 
-    def seconds(self) -> Iterator[np.ndarray]:
-        """Decode second by second: float32 (16000,) at 16 kHz, the last one shorter.
+    def seconds(self, rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+        """Decode second by second: float32 (rate,), the last one shorter.
 
         Raises:
             ValueError: it cannot be read.
         """
         with open_container(self.path, "audio", STATED_TIMES) as container:
             stream = select_audio_stream(container, self.path, self.index)
-            rate = stream.rate
-            frames = decode_audio(container, stream, self.path, rate=rate, format="flt")
-            yield from resampled_seconds(_contiguous(frames, rate, self.origin), rate)
+            own = stream.rate
+            frames = decode_audio(container, stream, self.path, rate=own, format="flt")
+            yield from resampled_seconds(_contiguous(frames, own, self.origin), own, rate)
 
-    def read(self) -> np.ndarray:
-        """Decode all of it: float32 (S,) at 16 kHz.
+    def read(self, rate: int = SAMPLE_RATE) -> np.ndarray:
+        """Decode all of it: float32 (S,) at `rate` Hz.
 
         Raises:
             ValueError: it cannot be read, or is longer than 6 hours.
         """
-        seconds = list(itertools.islice(self.seconds(), _LONGEST + 1))
+        seconds = list(itertools.islice(self.seconds(rate), _LONGEST + 1))
         if len(seconds) > _LONGEST:
             raise ValueError(f"'{self.path}': has more than 6 hours of audio; use a part of it")
         return joined(seconds)
@@ -104,13 +104,13 @@ def open_audio(path: str | os.PathLike) -> AudioTrack:
         return AudioTrack(path, origin=float((stream.start_time or 0) * (stream.time_base or 0)))
 
 
-def read_audio(path: str | os.PathLike) -> np.ndarray:
+def read_audio(path: str | os.PathLike, rate: int = SAMPLE_RATE) -> np.ndarray:
     """Read the audio of a file.
 
-    16-bit samples are divided by 32768, channels averaged; another rate is resampled to 16 kHz.
+    16-bit samples are divided by 32768, channels averaged; another rate is resampled.
 
     Returns:
-        float32 (S,) in [-1, 1] at 16 kHz, the same as `open_audio(path).read()`.
+        float32 (S,) in [-1, 1] at `rate` Hz, the same as `open_audio(path).read(rate)`.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -118,10 +118,10 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     """
     pcm = _read_pcm16(os.fspath(path))
     if pcm is None:
-        return open_audio(path).read()
-    samples, rate = pcm
-    check_rate(rate, f"'{path}': the sample rate")
-    return samples if rate == SAMPLE_RATE else joined(resampled_seconds([samples], rate))
+        return open_audio(path).read(rate)
+    samples, own = pcm
+    check_rate(own, f"'{path}': the sample rate")
+    return samples if own == rate else joined(resampled_seconds([samples], own, rate))
 
 
 def _read_pcm16(path: str) -> tuple[np.ndarray, int] | None:

@@ -1,4 +1,4 @@
-"""Resampling of mono audio to 16 kHz, all at once or second by second.
+"""Resampling of mono audio, all at once or second by second.
 
 Shapes: S samples.
 """
@@ -26,27 +26,29 @@ def check_rate(rate: int | None, name: str) -> int:
     return rate
 
 
-def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Resample float32 (S,) from `rate`, see `check_rate`, to 16 kHz.
+def resample(samples: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.ndarray:
+    """Resample float32 (S,) from `rate`, see `check_rate`, to `target` Hz.
 
     The filter is the one known as "kaiser_best", or FFmpeg's for rates that would make it long.
     """
-    if rate == SAMPLE_RATE or not len(samples):
+    if rate == target or not len(samples):
         return samples
-    if _needs_long_filter(rate):
-        return joined(_resampled_by_ffmpeg([samples], rate))
-    return _filter(rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+    if _needs_long_filter(rate, target):
+        return joined(_resampled_by_ffmpeg([samples], rate, target))
+    return _filter(rate, target)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
 
 
-def resampled_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Resample consecutive pieces at `rate` to seconds at 16 kHz, the last one shorter.
+def resampled_seconds(
+    pieces: Iterable[np.ndarray], rate: int, target: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """Resample consecutive pieces at `rate` to seconds at `target` Hz, the last one shorter.
 
     The result equals `resample` of the whole.
     """
-    if _needs_long_filter(rate):
-        yield from _regrouped(_resampled_by_ffmpeg(pieces, rate), SAMPLE_RATE)
+    if _needs_long_filter(rate, target):
+        yield from _regrouped(_resampled_by_ffmpeg(pieces, rate, target), target)
     else:
-        yield from _filtered_seconds(pieces, rate)
+        yield from _filtered_seconds(pieces, rate, target)
 
 
 def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
@@ -54,19 +56,19 @@ def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.float32), *pieces])
 
 
-def _needs_long_filter(rate: int) -> bool:
-    """Whether FFmpeg resamples this rate: torchaudio's filter grows with rate / gcd^2."""
-    gcd = math.gcd(rate, SAMPLE_RATE)
-    return gcd < 25 or rate > 308 * gcd**2
+def _needs_long_filter(rate: int, target: int) -> bool:
+    """Whether FFmpeg resamples: torchaudio's filter grows with rate * target / gcd^2."""
+    gcd = math.gcd(rate, target)
+    return gcd < 25 or rate * target > 308 * SAMPLE_RATE * gcd**2
 
 
 @functools.lru_cache(maxsize=8)
-def _filter(rate: int) -> torch.nn.Module:
+def _filter(rate: int, target: int) -> torch.nn.Module:
     from torchaudio.transforms import Resample  # here: audio at 16 kHz needs no torchaudio
 
     return Resample(
         rate,
-        SAMPLE_RATE,
+        target,
         resampling_method="sinc_interp_kaiser",
         lowpass_filter_width=64,
         rolloff=0.9475937167399596,
@@ -74,8 +76,10 @@ def _filter(rate: int) -> torch.nn.Module:
     )
 
 
-def _resampled_by_ffmpeg(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+def _resampled_by_ffmpeg(
+    pieces: Iterable[np.ndarray], rate: int, target: int
+) -> Iterator[np.ndarray]:
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=target)
     for piece in itertools.chain(_regrouped(pieces, rate), [None]):
         frame = None
         if piece is not None:
@@ -84,18 +88,18 @@ def _resampled_by_ffmpeg(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np
         yield from (resampled.to_ndarray()[0] for resampled in resampler.resample(frame))
 
 
-def _filtered_seconds(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+def _filtered_seconds(pieces: Iterable[np.ndarray], rate: int, target: int) -> Iterator[np.ndarray]:
     """Resample each second together with as much audio on both sides as the filter reaches."""
-    step = rate // math.gcd(rate, SAMPLE_RATE)  # input samples that give whole output samples
-    reach = math.ceil(max(_FILTER_REACH, 68 * rate / SAMPLE_RATE) / step) * step
+    step = rate // math.gcd(rate, target)  # input samples that give whole output samples
+    reach = math.ceil(max(_FILTER_REACH, 68 * rate / target) / step) * step
     before = np.zeros(reach, np.float32)
     seconds, following = itertools.tee(_regrouped(pieces, rate))
     next(following, None)
     for second, after in itertools.zip_longest(seconds, following, fillvalue=before[:0]):
         around = np.concatenate([before, second, after[:reach]])
-        first = reach * SAMPLE_RATE // rate
-        length = math.ceil(len(second) * SAMPLE_RATE / rate)
-        yield resample(around, rate)[first : first + length]
+        first = reach * target // rate
+        length = math.ceil(len(second) * target / rate)
+        yield resample(around, rate, target)[first : first + length]
         before = np.concatenate([before, second])[-reach:]
 
 

@@ -26,8 +26,10 @@ from ovavss_d2.config import add_ovavss_config
 from ovavss_d2.config_checks import leaves
 from ovavss_d2.errors import BUILD_ERRORS, one_line, shortened
 from ovavss_d2.modeling import (  # noqa: F401  (each registers its parts)
+    audio_classifier,
     audio_encoder,
     backbone,
+    clap,
     mask_decoder,
     meta_arch,
     pixel_decoder,

@@ -15,12 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovavss_d2.config import first_data_set
+from ovavss_d2.modeling.audio_classifier import AudioClassifier, build_audio_classifier
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
 from ovavss_d2.modeling.criterion import BatchCounts, SetCriterion
 from ovavss_d2.modeling.mask_decoder import object_probability
 from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
-from ovavss_d2.modeling.text_classifier import OpenVocabularyClassifier, TextEmbeddingHead
+from ovavss_d2.modeling.text_classifier import (
+    OpenVocabularyClassifier,
+    TextEmbeddingHead,
+    class_vocabulary,
+)
 from ovavss_d2.modeling.windows import split_windows
 from ovavss_d2.vocabulary import name_key, synonyms_of, unique_names
 
@@ -52,6 +57,7 @@ class OVAVSS(nn.Module):
         pixel_std: tuple[float, float, float],
         size_divisibility: int,
         window: int,
+        audio_classifier: AudioClassifier | None = None,
         mixed_on_cpu: bool = False,
     ):
         """
@@ -68,6 +74,7 @@ class OVAVSS(nn.Module):
             pixel_mean, pixel_std: of RGB in 0..255.
             size_divisibility: frames are padded to a multiple of it.
             window: frames that are processed together at test time.
+            audio_classifier: says which names are heard in each frame; None: all may be.
             mixed_on_cpu: compute training losses under bfloat16 autocast on a CPU. (On a GPU the
                 trainer does that.)
         """
@@ -77,6 +84,7 @@ class OVAVSS(nn.Module):
         self.sem_seg_head = sem_seg_head
         self.criterion = criterion
         self.classifier = classifier
+        self.audio_classifier = audio_classifier
         self.postprocessor = postprocessor
         self.set_vocabulary(vocabulary)
         self.training_vocabulary = tuple(training_vocabulary)
@@ -94,17 +102,19 @@ class OVAVSS(nn.Module):
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
             backbone.compile(dynamic=True)  # clips come in several sizes
+        classifier = OpenVocabularyClassifier(cfg)
         modules: dict[str, nn.Module] = {
             "backbone": backbone,
             "audio_encoder": build_audio_encoder(cfg),
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
             "criterion": SetCriterion(cfg),
-            "classifier": OpenVocabularyClassifier(cfg),
+            "classifier": classifier,
         }
         if cfg.MODEL.ACCELERATE:
             accelerate(nn.ModuleDict(modules))
         return {
             **modules,
+            "audio_classifier": build_audio_classifier(cfg, classifier.clip),
             "postprocessor": PostProcessor(cfg),
             "vocabulary": vocabulary_of(cfg),
             "training_vocabulary": training_vocabulary_of(cfg),
@@ -229,13 +239,15 @@ class OVAVSS(nn.Module):
     def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
         """Label map (T, H, W) and painted pairs of one window.
 
-        What cannot be painted is removed early, which changes no result: silent windows, queries
-        with a low object probability, masks without a pixel in a frame with sound.
+        What cannot be painted is removed early, which changes no result: windows that are silent or
+        in which no name is heard, queries with a low object probability, masks without a pixel in a
+        frame with sound.
         """
         size = (clip["height"], clip["width"])
         audio = clip["audio"].to(self.device)
         has_sound = self.postprocessor.has_sound(audio)
-        if not has_sound.any():
+        factors = self._sound_factors(clip, has_sound)
+        if not (has_sound if factors is None else self.postprocessor.can_paint(factors)).any():
             return torch.zeros(len(audio), *size, dtype=torch.int32, device=self.device), []
         frames = self._normalize([clip])
         outputs = self._localize(frames, [clip])
@@ -248,6 +260,8 @@ class OVAVSS(nn.Module):
             mode="bilinear",
             align_corners=False,
         )
+        if factors is not None:
+            has_sound = self.postprocessor.can_paint(factors, objectness[queries])
         visible = self.postprocessor.select_by_mask(masks[..., :height, :width], has_sound)
         queries, masks = queries[visible], masks[visible]
         names = self.classifier.name_probabilities(
@@ -264,7 +278,24 @@ class OVAVSS(nn.Module):
             audio=audio,
             size=size,
             names=self.vocabulary,
+            factors=factors,
         )
+
+    def _sound_factors(self, clip: dict, has_sound: Tensor) -> Tensor | None:
+        """Factors (T, K) of the scores, zeros in silent frames; None without audio classifier."""
+        if self.audio_classifier is None:
+            return None
+        names, trained = self.vocabulary, self.training_vocabulary
+        background = self.audio_classifier.background_names
+        known = class_vocabulary(names, background, trained).trained[: len(names)]
+        factors = torch.zeros(len(has_sound), len(names), device=self.device)
+        heard = self.audio_classifier.name_probabilities(
+            clip["audio_context"][has_sound.cpu()], names
+        )
+        factors[has_sound] = self.postprocessor.sound_factors(
+            heard, torch.tensor(known, device=self.device)
+        )
+        return factors
 
 
 def _visible(clip: dict) -> Tensor:
@@ -276,7 +307,8 @@ def _visible(clip: dict) -> Tensor:
 def _clip_of(video: dict, indices: list[int]) -> dict:
     """The frames of a mapped video with these consecutive indices."""
     frames = slice(indices[0], indices[-1] + 1)
-    return video | {key: video[key][frames] for key in ("image", "audio", "audio_valid")}
+    keys = ("image", "audio", "audio_valid", "audio_context")
+    return video | {key: video[key][frames] for key in keys if key in video}
 
 
 def vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:

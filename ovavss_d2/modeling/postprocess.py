@@ -34,19 +34,33 @@ def rank_pairs(scores: Tensor, limit: int | None = None, above: float = -math.in
 class PostProcessor:
     """Scores pairs, removes silent frames and weak pairs, and paints the rest.
 
-    - scoring "score": object probability x name probability.
+    - scoring "score": object probability x name probability, each to the power of its exponent,
+      and in each frame x the probability that the name is heard, if there is an audio classifier.
     - scoring "released": the name probability alone, of the ten best pairs, as in the published
       code.
     """
 
     @configurable
-    def __init__(self, *, scoring: str, threshold: float, silence_rms: float):
+    def __init__(
+        self,
+        *,
+        scoring: str,
+        threshold: float,
+        silence_rms: float,
+        object_exponent: float = 1.0,
+        name_exponent: float = 1.0,
+        sound_exponents: tuple[float, float] = (1.0, 1.0),
+    ):
         """
         Args:
             scoring: "score" or "released".
             threshold: pairs above this score are painted.
             silence_rms: frames whose sound has a lower root mean square are not painted (full
                 scale is 1); 0 paints all.
+            object_exponent: of the object probability, at least 0, as the others.
+            name_exponent: of the name probability.
+            sound_exponents: of the probability that a name is heard, for names in the training
+                vocabulary and for others.
 
         Raises:
             ValueError: unknown scoring.
@@ -56,14 +70,19 @@ class PostProcessor:
         self.scoring = scoring
         self.threshold = threshold
         self.silence_rms = silence_rms
+        self.object_exponent, self.name_exponent = object_exponent, name_exponent
+        self.sound_exponents = sound_exponents
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
-        """Read TEST.SCORING, TEST.SCORE_THRESHOLD and TEST.SILENCE_RMS."""
+        """Read TEST.SCORING, TEST.SCORE_THRESHOLD, TEST.SILENCE_RMS and the exponents."""
         return {
             "scoring": cfg.TEST.SCORING,
             "threshold": cfg.TEST.SCORE_THRESHOLD,
             "silence_rms": cfg.TEST.SILENCE_RMS,
+            "object_exponent": cfg.TEST.OBJECT_EXPONENT,
+            "name_exponent": cfg.TEST.NAME_EXPONENT,
+            "sound_exponents": (cfg.TEST.SOUND_EXPONENT_SEEN, cfg.TEST.SOUND_EXPONENT_UNSEEN),
         }
 
     def has_sound(self, audio: Tensor) -> Tensor:
@@ -74,23 +93,51 @@ class PostProcessor:
         """Queries whose score can exceed the threshold, bool (Q,), from object probabilities."""
         if self.scoring == "released":
             return torch.ones_like(objectness, dtype=torch.bool)
-        return objectness > self.threshold
+        return objectness**self.object_exponent > self.threshold
+
+    def sound_factors(self, heard: Tensor, trained: Tensor) -> Tensor:
+        """Factors (T, K) of the scores, from the probabilities that names are heard (T, K).
+
+        `trained`, bool (K,), are names in the training vocabulary.
+        """
+        seen, unseen = self.sound_exponents
+        return heard ** torch.where(trained, seen, unseen)
+
+    def can_paint(self, factors: Tensor, objectness: Tensor | None = None) -> Tensor:
+        """Frames in which a score can exceed the threshold, since probabilities are at most 1.
+
+        From `sound_factors` (T, K): bool (T,), or with object probabilities (Q,) of each query:
+        bool (Q, T).
+        """
+        highest = factors.amax(1)
+        if objectness is not None and self.scoring == "score":
+            highest = objectness[:, None] ** self.object_exponent * highest
+        return highest > self.threshold
 
     def select_by_mask(self, mask_logits: Tensor, has_sound: Tensor) -> Tensor:
-        """Queries with a pixel in a frame that is not silent, bool (Q,); others need no name.
+        """Queries with a pixel in a frame that can be painted, bool (Q,); others need no name.
 
-        Mask logits (Q, T, h, w) are without padding, `has_sound` is bool (T,).
+        Mask logits (Q, T, h, w) are without padding, `has_sound` is bool (T,) or (Q, T).
         """
         if self.scoring == "released":  # a query without pixels can be among the ten best
             return torch.ones(len(mask_logits), dtype=torch.bool, device=mask_logits.device)
         peaks = mask_logits.amax((-2, -1))  # a resized mask exceeds 0 only if this one does
         return ((peaks > 0) & has_sound).any(1)
 
-    def pairs(self, objectness: Tensor, name_probabilities: Tensor) -> Pairs:
-        """The pairs to paint, best first, from objectness (Q,) and name probabilities (Q, K)."""
-        if self.scoring == "released":
-            return rank_pairs(name_probabilities, RELEASED_PAIRS, self.threshold)
-        return rank_pairs(objectness.unsqueeze(1) * name_probabilities, above=self.threshold)
+    def pairs(
+        self, objectness: Tensor, name_probabilities: Tensor, factors: Tensor | None = None
+    ) -> Pairs:
+        """The pairs to paint, best first.
+
+        From objectness (Q,), name probabilities (Q, K), and the factors of a frame (K,).
+        """
+        scores = name_probabilities**self.name_exponent
+        if self.scoring == "score":
+            scores = objectness.unsqueeze(1) ** self.object_exponent * scores
+        if factors is not None:
+            scores = scores * factors
+        limit = RELEASED_PAIRS if self.scoring == "released" else None
+        return rank_pairs(scores, limit, self.threshold)
 
     @torch.no_grad()
     def __call__(
@@ -102,8 +149,11 @@ class PostProcessor:
         audio: Tensor,
         size: tuple[int, int],
         names: tuple[str, ...],
+        factors: Tensor | None = None,
     ) -> tuple[Tensor, list[dict]]:
         """Paint one window: a pixel gets the name of the best pair whose mask contains it.
+
+        With factors each frame has its own scores, and the names of a query can change.
 
         Args:
             objectness: object probability (Q,).
@@ -112,28 +162,54 @@ class PostProcessor:
             audio: sound of each frame (T, S), full scale 1.
             size: (H, W) of the output.
             names: K names.
+            factors: of the scores, see `sound_factors`; None: 1.
 
         Returns:
             int32 label map (T, H, W): 0 background, k the k-th name; and the painted pairs, best
-            first, as dicts with "name", "label" (k), "score" and "masks", the painted pixels, bool
-            (T, H, W).
+            first, as dicts with "name", "label" (k), "score" (of its best frame) and "masks",
+            the painted pixels, bool (T, H, W).
         """
-        pairs = self.pairs(objectness, name_probabilities)
-        has_sound = self.has_sound(audio).to(mask_logits.device)[:, None, None]
-        label_map = torch.zeros(len(audio), *size, dtype=torch.int32, device=mask_logits.device)
-        segments: list[dict] = []
-        done = set()
-        for score, query, name in zip(*(x.tolist() for x in pairs), strict=True):
-            if query in done:  # the pixels of this mask have a name already
-                continue
-            done.add(query)
-            # one query at a time, so that memory does not grow with their number
-            logits = mask_logits[query].unsqueeze(0).float()
-            mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0] > 0
-            mask &= (label_map == 0) & has_sound
-            if mask.any():
-                label_map[mask] = name + 1
-                segments.append(
-                    {"name": names[name], "label": name + 1, "score": score, "masks": mask}
-                )
+        has_sound = self.has_sound(audio).to(mask_logits.device)
+        if factors is None:
+            pairs = self.pairs(objectness, name_probabilities)
+            label_map, painted = _paint(pairs, mask_logits, has_sound, size)
+        else:  # frame by frame
+            maps, painted = [], {}
+            for t, factor in enumerate(factors):
+                pairs = self.pairs(objectness, name_probabilities, factor)
+                one = slice(t, t + 1)
+                label_map, found = _paint(pairs, mask_logits[:, one], has_sound[one], size)
+                maps.append(label_map)
+                for key, (score, mask) in found.items():
+                    best, masks = painted.get(key, (0.0, mask.new_zeros(len(audio), *size)))
+                    masks[t] = mask[0]
+                    painted[key] = max(score, best), masks
+            label_map = torch.cat(maps)
+        segments = [
+            {"name": names[name], "label": name + 1, "score": score, "masks": masks}
+            for (_, name), (score, masks) in painted.items()
+        ]
+        segments.sort(key=lambda segment: segment["score"], reverse=True)
         return label_map, segments
+
+
+def _paint(
+    pairs: Pairs, mask_logits: Tensor, has_sound: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, dict[tuple[int, int], tuple[float, Tensor]]]:
+    """Paint pairs, best first, into frames with sound: the label map (T, H, W), and the score and
+    pixels, bool (T, H, W), of each painted query and name."""
+    label_map = torch.zeros(len(has_sound), *size, dtype=torch.int32, device=mask_logits.device)
+    painted: dict[tuple[int, int], tuple[float, Tensor]] = {}
+    done = set()
+    for score, query, name in zip(*(x.tolist() for x in pairs), strict=True):
+        if query in done:  # the pixels of this mask have a name already
+            continue
+        done.add(query)
+        # one query at a time, so that memory does not grow with their number
+        logits = mask_logits[query].unsqueeze(0).float()
+        mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0] > 0
+        mask &= (label_map == 0) & has_sound[:, None, None]
+        if mask.any():
+            label_map[mask] = name + 1
+            painted[query, name] = score, mask
+    return label_map, painted

@@ -30,12 +30,16 @@ class ClassVocabulary(NamedTuple):
     counts: tuple[int, ...]  # synonyms of each class
     trained: tuple[bool, ...]  # whether each class is in the training vocabulary
 
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Logits of each class's most likely synonym: (..., words) to (..., classes)."""
+        if max(self.counts) == 1:
+            return logits
+        parts = logits.split(self.counts, dim=-1)
+        return torch.stack([part.amax(-1) for part in parts], dim=-1)
+
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Softmax of the logits of each class's most likely synonym: (Q, words) to (Q, classes)."""
-        if max(self.counts) > 1:
-            parts = logits.split(self.counts, dim=-1)
-            logits = torch.stack([part.amax(-1) for part in parts], dim=-1)
-        return logits.softmax(-1)
+        """Softmax over the classes: (Q, words) to (Q, classes)."""
+        return self.class_logits(logits).softmax(-1)
 
 
 @functools.lru_cache(maxsize=16)  # the same for all windows of a video

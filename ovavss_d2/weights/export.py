@@ -66,7 +66,7 @@ def export_model(
         )
     cfg = load_inference_config(os.fspath(config_file), ["MODEL.WEIGHTS", checkpoint])
     check_weight_files(cfg)
-    referenced = {} if include_frozen else _frozen_parts(cfg)
+    referenced = _referenced_parts(cfg, include_frozen)
     model = build_model(cfg)
     load_weights(model, cfg)
     state = _weights_of(model.state_dict(), tuple(referenced))
@@ -94,9 +94,14 @@ def export_model(
     return folder
 
 
-def _frozen_parts(cfg: CfgNode) -> dict[str, str]:
-    """Prefix and config key of each frozen part; raises a ValueError if one has no name."""
-    frozen = {"CLIP": True, "AUDIO": cfg.MODEL.AUDIO.FREEZE}
+def _referenced_parts(cfg: CfgNode, include_frozen: bool) -> dict[str, str]:
+    """Prefix and config key of each part that is not in the file; raises a ValueError if one has no
+    name."""
+    frozen = {
+        "CLIP": not include_frozen,
+        "AUDIO": not include_frozen and cfg.MODEL.AUDIO.FREEZE,
+        "AUDIO_CLASSIFIER": cfg.MODEL.AUDIO_CLASSIFIER.NAME == "CLAP",  # it has other files, too
+    }
     found = {}
     sources = {source.key: source for source in weight_sources(cfg)}
     for part in PARTS:

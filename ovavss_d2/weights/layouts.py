@@ -1,7 +1,7 @@
 """The layouts of weight files: how the weights' names tell them apart, and how names are converted.
 
 Layouts: "own"; "released", checkpoints of the OV-AVSS authors; "COCO", Mask2Former's checkpoints;
-"AUDIO" and "CLIP", files of one part of the model under that part's own names.
+"AUDIO", "CLIP" and "AUDIO_CLASSIFIER" (CLAP), files of one part of the model under that part's own names.
 """
 
 import functools
@@ -58,6 +58,7 @@ LAYOUTS = {
     "COCO": "Mask2Former checkpoint",
     "AUDIO": "weights of the audio encoder",
     "CLIP": "weights of CLIP",
+    "AUDIO_CLASSIFIER": "weights of CLAP",
     "unknown": "unknown layout",
 }
 
@@ -74,12 +75,13 @@ class Part:
 PARTS = (
     Part("AUDIO", "audio_encoder.", "embeddings.0.weight"),
     Part("CLIP", "classifier.clip.model.", "text_projection"),
+    Part("AUDIO_CLASSIFIER", "audio_classifier.model.", "audio_projection.linear1.weight"),
 )
 PART_PREFIXES = {part.key: part.prefix for part in PARTS}
 # Prefixes of this project's names whose weights a layout holds; "own" may hold any.
 HOLDS = {
     "own": (),
-    "released": ("backbone.", "sem_seg_head.", *PART_PREFIXES.values()),
+    "released": ("backbone.", "sem_seg_head.", PART_PREFIXES["AUDIO"], PART_PREFIXES["CLIP"]),
     "COCO": ("backbone.", "sem_seg_head."),
     **{key: (prefix,) for key, prefix in PART_PREFIXES.items()},
 }
@@ -96,7 +98,7 @@ def layout_of(names: Iterable[str]) -> str:
         return "released"
     if any(name.startswith("sem_seg_head.") for name in names):
         return "COCO"
-    if any(name.startswith("audio_encoder.") for name in names):
+    if any(name.startswith(("audio_encoder.", "audio_classifier.")) for name in names):
         return "own"
     return next((part.key for part in PARTS if part.example in names), "unknown")
 

@@ -2,7 +2,6 @@
 
 import lzma
 import os
-import re
 import shutil
 import tarfile
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ovavss_d2.errors import one_line
-from ovavss_d2.exported import CLIP_FILE, CONFIG_FILE, MODEL_FILE, MODEL_INFO
+from ovavss_d2.exported import CLIP_FILE, CONFIG_FILE, HUB_NAME, MODEL_FILE, MODEL_INFO
 from ovavss_d2.weights.download import DownloadError, cached_path, download, is_address
 
 FILES = (MODEL_FILE, CONFIG_FILE, MODEL_INFO, CLIP_FILE)
@@ -24,7 +23,6 @@ ARCHIVE_ERRORS = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
     NotImplementedError, RuntimeError,
 )  # fmt: skip
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def model_folder(source: str | os.PathLike) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="ovavss-") as folder:
             _extract(source, Path(folder))
             yield Path(folder)
-    elif _HUB_NAME.fullmatch(source):
+    elif HUB_NAME.fullmatch(source):
         yield _from_hub(source)
     else:
         raise FileNotFoundError(

@@ -9,7 +9,7 @@ import open_clip
 from detectron2.config import CfgNode
 from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, download_pretrained_from_hf
 
-from ovavss_d2.exported import MODEL_FILE
+from ovavss_d2.exported import HUB_NAME, MODEL_FILE
 from ovavss_d2.weights.download import (
     DownloadError,
     cache_folder,
@@ -22,6 +22,8 @@ from ovavss_d2.weights.published import PUBLISHED, by_file_name
 
 logger = logging.getLogger(__name__)
 
+MODEL_FILES = ("model.safetensors", "pytorch_model.bin")  # the weights in a model of transformers
+
 
 @dataclass(frozen=True)
 class WeightSource:
@@ -31,14 +33,18 @@ class WeightSource:
         value: a path, an address, or a name.
         key: full name of the key.
         clip: for `MODEL.CLIP.WEIGHTS`: the architecture, whose pretrained tags are names too.
+        transformers: for CLAP: models on the hub, and folders in the same form, are sources too.
     """
 
     value: str
     key: str
     clip: str = ""
+    transformers: bool = False
 
     def local_file(self) -> str | None:
         """The path of the file if no download is needed."""
+        if self.transformers and not os.path.isfile(self.value):
+            return self._transformers_file()
         if os.path.isdir(self.value):
             path = os.path.join(self.value, MODEL_FILE)
             if not os.path.isfile(path):
@@ -64,6 +70,8 @@ class WeightSource:
         path = self.local_file()
         if path is not None:
             return path
+        if self.transformers and self.is_name():
+            return _fetch_model(self.value, self.key)
         if self._is_hub_file():
             return _fetch_from_hub(self._pretrained()["hf_hub"], self.key)
         address, published = self._address(), PUBLISHED.get(self.value)
@@ -72,6 +80,8 @@ class WeightSource:
 
     def is_name(self) -> bool:
         """Whether the value is a published name, which means the same on every machine."""
+        if self.transformers:
+            return bool(HUB_NAME.fullmatch(self.value)) and not os.path.exists(self.value)
         return bool(self._pretrained()) if self.clip else self.value in PUBLISHED
 
     def describe(self) -> str:
@@ -80,10 +90,25 @@ class WeightSource:
         if published:
             facts = f"about {published.megabytes} MB, license {published.license}, "
             return f"{self.key} {self.value}: {facts}{published.address}"
+        if self.transformers and self.is_name():
+            return f"{self.key}: license and size at hf.co/{self.value}"
         if self._is_hub_file():
             repository = self._pretrained()["hf_hub"].strip("/")
             return f"{self.key} {self.clip} {self.value}: license and size at hf.co/{repository}"
         return f"{self.key}: {self._address()}"
+
+    def _transformers_file(self) -> str | None:
+        """The weights in a folder or in the cache of the hub."""
+        if self.is_name():
+            return _cached_on_hub(self.value, MODEL_FILES)
+        paths = [os.path.join(self.value, file) for file in MODEL_FILES]
+        path = next(filter(os.path.isfile, paths), None)
+        if path is None:
+            raise FileNotFoundError(
+                f"no model '{self.value}' ({self.key}), expected a name on the model hub such as "
+                f"laion/clap-htsat-unfused, or a folder with {' or '.join(MODEL_FILES)}"
+            )
+        return path
 
     def _published_file(self) -> str:
         return PUBLISHED[self.value].file if self.value in PUBLISHED else ""
@@ -126,10 +151,12 @@ def _where_to_get(file: str) -> str:
     return f"; the name of '{file}' is {names[0] if names else 'openai'}"
 
 
-def _cached_on_hub(repository: str) -> str | None:
+def _cached_on_hub(
+    repository: str, files: tuple[str, ...] = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
-    for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):
+    for file in files:
         path = try_to_load_from_cache(repository.strip("/"), file)
         if isinstance(path, str):
             return path
@@ -149,13 +176,36 @@ def _fetch_from_hub(repository: str, key: str) -> str:
         ) from error
 
 
+def _fetch_model(repository: str, key: str) -> str:
+    """Download a model in the form of `transformers`: first its small files, then the weights."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    try:
+        snapshot_download(repository, allow_patterns=["*.json", "*.txt"])
+        try:
+            return hf_hub_download(repository, MODEL_FILES[0])
+        except EntryNotFoundError:
+            return hf_hub_download(repository, MODEL_FILES[1])
+    except (OSError, HfHubHTTPError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DownloadError(
+            f"cannot download {repository} from the hub ({reason}); download all files of "
+            f"https://huggingface.co/{repository} to a folder and set {key} to it"
+        ) from error
+
+
 def weight_sources(cfg: CfgNode) -> list[WeightSource]:
     """The weight keys of a config that are set."""
     sources = [WeightSource(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")]
     for part in PARTS:
         clip = cfg.MODEL.CLIP.ARCHITECTURE if part.key == "CLIP" else ""
+        name = cfg.MODEL.AUDIO_CLASSIFIER.NAME
+        if part.key == "AUDIO_CLASSIFIER" and not name:
+            continue
+        clap = part.key == "AUDIO_CLASSIFIER" and name == "CLAP"
         key = f"MODEL.{part.key}.WEIGHTS"
-        sources.append(WeightSource(cfg.MODEL[part.key].WEIGHTS, key, clip))
+        sources.append(WeightSource(cfg.MODEL[part.key].WEIGHTS, key, clip, clap))
     return [source for source in sources if source.value]
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ovavss_d2.data.avsbench import frame_size
-from ovavss_d2.media.audio_pairing import pair_frames
+from ovavss_d2.media.audio_pairing import FrameAudio, pair_frames
 from ovavss_d2.media.source import StillImage, expand_inputs, open_source
 from ovavss_d2.media.video import Video
 from ovavss_d2.media.video_writer import VideoWriter
@@ -25,7 +25,7 @@ UNEVEN = (0, 0.04, 0.3, 0.33, 0.9, 1.1, 1.45, 1.5, 1.52, 2.6, 2.9)
 
 def flash_and_click_times(source):
     """The time of the first bright frame, and that of the click in its audio."""
-    for frame in pair_frames(source.frames(), source.audio_track.seconds(), "time"):
+    for frame in pair_frames(source.frames(), FrameAudio(source.audio_track.seconds(), "time")):
         if frame.image[:, SIZE[1] // 2 :].mean() > 128:
             return frame.time, frame.time + click_time(frame.audio)
     raise AssertionError("no flash")

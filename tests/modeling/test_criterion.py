@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ import torch.nn.functional as F
 from detectron2.config import get_cfg
 
 from ovavss_d2.config import add_ovavss_config
-from ovavss_d2.modeling.criterion import SetCriterion
+from ovavss_d2.modeling.criterion import Matches, SetCriterion
+from ovavss_d2.modeling.mask_decoder import object_probability
 from ovavss_d2.modeling.matcher import HungarianMatcher, TargetBatch
 from ovavss_d2.modeling.ops.points import PointSampler, sample_points
+from tests.helpers.small import small_config
 
 FRAMES, QUERIES, NAMES, POINTS = 3, 6, 4, 50
 SEEDS = [11, 12, 13, 14]

@@ -1,0 +1,146 @@
+"""CLAP: the audio classifier for real sounds, through `transformers` (extra `[clap]`).
+
+Its files are those of `save_pretrained`: a folder, or a name on the model hub.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovavss_d2.modeling.audio_classifier import (
+    AUDIO_CLASSIFIER_REGISTRY,
+    AudioClassifier,
+    common_settings,
+)
+from ovavss_d2.modeling.clip import FrozenClip
+from ovavss_d2.modeling.embedding_cache import fingerprint
+from ovavss_d2.vocabulary import SOUND_PROMPTS
+
+
+def _transformers() -> ModuleType:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ValueError(
+            "MODEL.AUDIO_CLASSIFIER.NAME is 'CLAP', which needs the package transformers: "
+            "pip install 'ovavss_d2[clap]'"
+        ) from error
+    return transformers
+
+
+def _from_files(kind: Any, source: str) -> Any:
+    """`kind.from_pretrained` from a folder or the hub's cache, without a download; or None."""
+    try:
+        return kind.from_pretrained(source, local_files_only=True) if source else None
+    except OSError:  # no such file
+        return None
+
+
+def _feature_extractor(source: str, fused: bool) -> Any:
+    """The feature extractor of a model; without files, that of laion's models."""
+    kind = _transformers().ClapFeatureExtractor
+    truncation = "fusion" if fused else "rand_trunc"
+    return _from_files(kind, source) or kind(
+        frequency_min=50, truncation=truncation, padding="repeatpad"
+    )
+
+
+@AUDIO_CLASSIFIER_REGISTRY.register()
+class CLAP(AudioClassifier):
+    """CLAP (arXiv 2211.06687) in the form of `transformers`, with its own tokenizer."""
+
+    @configurable
+    def __init__(self, *, model: nn.Module, source: str, rate: int, **settings: object) -> None:
+        """
+        Args:
+            model: `transformers.ClapModel`.
+            source: folder, or name on the model hub, of its tokenizer and feature extractor.
+            rate: of the audio.
+            settings: see `AudioClassifier`.
+
+        Raises:
+            ValueError: the model takes another rate.
+        """
+        super().__init__(
+            model=model,
+            embed_dim=model.config.projection_dim,  # type: ignore[arg-type]
+            **settings,  # type: ignore[arg-type]
+        )
+        self.source = source
+        self.extract = _feature_extractor(source, model.config.audio_config.enable_fusion)
+        if rate != self.extract.sampling_rate:
+            raise ValueError(
+                f"MODEL.AUDIO_CLASSIFIER.SAMPLE_RATE is {rate}, expected "
+                f"{self.extract.sampling_rate} for '{source}'"
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> dict[str, object]:
+        keys = cfg.MODEL.AUDIO_CLASSIFIER
+        transformers = _transformers()
+        # Without files: the architecture of laion/clap-htsat-unfused.
+        config = _from_files(transformers.ClapConfig, keys.WEIGHTS) or transformers.ClapConfig()
+        model = transformers.ClapModel(config)
+        settings = {"source": keys.WEIGHTS, "rate": keys.SAMPLE_RATE, **common_settings(cfg)}
+        return {"model": model, **settings}
+
+    @property
+    def scale(self) -> float:
+        return self.model.logit_scale_a.exp().item()  # type: ignore[operator, union-attr]
+
+    @torch.no_grad()
+    def embed_text(self, words: Sequence[str]) -> Tensor:
+        """Embed K words by the mean over the prompts: unit vectors (K, D)."""
+        new = [word for word in dict.fromkeys(words) if word not in self._words]
+        items = [fingerprint({}, word) for word in new]
+
+        def compute(indices: list[int]) -> Tensor:
+            return torch.cat([self._embed_word(new[i]) for i in indices])
+
+        self._words.update(zip(new, self._lookup("text", items, len(new), compute), strict=True))
+        return torch.stack([self._words[word] for word in words]).to(self.device)
+
+    def _embed_word(self, word: str) -> Tensor:
+        texts = [prompt.format(word) for prompt in SOUND_PROMPTS]
+        tokens = self._tokenizer()(texts, padding=True, return_tensors="pt").to(self.device)
+        output = self.model.get_text_features(**tokens)  # type: ignore[operator]
+        embeddings = F.normalize(output.pooler_output.float(), dim=-1)
+        return F.normalize(embeddings.mean(0, keepdim=True), dim=-1)
+
+    def _embed_sound(self, sound: Tensor) -> Tensor:
+        rate = self.extract.sampling_rate
+        inputs = self.extract(sound[0].numpy(), sampling_rate=rate, return_tensors="pt")
+        output = self.model.get_audio_features(**inputs.to(self.device))  # type: ignore[operator]
+        return output.pooler_output.float()
+
+    def _tokenizer(self) -> Callable:
+        if self._loaded_tokenizer is None:  # with the first name: building needs no files
+            tokenizer = _from_files(_transformers().AutoTokenizer, self.source)
+            if tokenizer is None:
+                raise ValueError(
+                    f"'{self.source}' has no tokenizer; set MODEL.AUDIO_CLASSIFIER.WEIGHTS to a "
+                    "name on the model hub, or to a folder with all files of one"
+                )
+            self._loaded_tokenizer = tokenizer
+        return self._loaded_tokenizer
+
+    def _facts(self) -> tuple[object, ...]:
+        extractor = json.loads(self.extract.to_json_string())
+        return (
+            *super()._facts(),
+            SOUND_PROMPTS,
+            self.source,
+            _transformers().__version__,
+            extractor,
+        )
+
+    def _forget(self, *_: object) -> None:
+        super()._forget()
+        self._words: dict[str, Tensor] = {}
+        self._loaded_tokenizer: Callable | None = None
