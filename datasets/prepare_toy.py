@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the toy world: clips, split lists, videos, the CLIP stand-in and start weights.
+"""Write the toy world: clips, split lists, videos, start weights, stand-ins for CLIP and CLAP.
 
     python datasets/prepare_toy.py [--root DIR] [--train N --val N --test N] [--seed S]
 
@@ -18,7 +18,10 @@ from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
+from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.meta_arch import OVAVSS
+from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
+from ovavss_d2.toy.audio_classifier import train_toy_audio_classifier
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
 from ovavss_d2.toy.dataset import toy_root, write_toy
 from ovavss_d2.toy.scene import TOY_SIZE
@@ -26,7 +29,8 @@ from ovavss_d2.toy.start_weights import LOCALIZER_STEPS, train_start_weights
 from ovavss_d2.toy.videos import write_toy_videos
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
-CONFIG = Path(__file__).parent.parent / "configs" / "ovavss_toy.yaml"
+CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIG, ZERO_SHOT_CONFIG = CONFIGS / "ovavss_toy.yaml", CONFIGS / "zero_shot_toy.yaml"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +51,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         type=_positive,
         default=LOCALIZER_STEPS,
         help="training steps of the start weights",
+    )
+    parser.add_argument(
+        "--sound-steps",
+        type=_positive,
+        default=SOUND_STEPS,
+        help="training steps of the CLAP stand-in",
     )
     return parser.parse_args(arguments)
 
@@ -79,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = toy / "start" / "toy_start.pth"
     model = _silent_model(toy, args.seed)
     train_start_weights(start, model, seed=args.seed, steps=args.start_steps)
+    classifier = _audio_classifier(toy, model)
+    sounds = toy / "audio_classifier" / "toy_audio_classifier.pth"
+    train_toy_audio_classifier(sounds, classifier, seed=args.seed, steps=args.sound_steps)
     print(f"The toy world is in {toy}")
 
 
@@ -98,6 +111,13 @@ def _silent_model(toy: Path, seed: int) -> OVAVSS:
     model = build_model(load_config(CONFIG, [str(x) for pair in settings.items() for x in pair]))
     model.classifier.clip.model.load_state_dict(torch.load(f"{clip}.pt", weights_only=True))
     return model
+
+
+def _audio_classifier(toy: Path, model: OVAVSS) -> LogMelClassifier:
+    """The training-free toy configuration's audio classifier, with the model's CLIP stand-in."""
+    clip = f"{toy / 'clip' / 'toy_clip'}.json"
+    cfg = load_config(ZERO_SHOT_CONFIG, ["MODEL.CLIP.ARCHITECTURE", clip])
+    return LogMelClassifier(cfg, model.classifier.clip)
 
 
 if __name__ == "__main__":

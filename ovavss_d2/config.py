@@ -160,7 +160,7 @@ def _add_classifier_keys(cfg: CN) -> None:
     sound.SAMPLE_RATE = 48000
     sound.CONTEXT = 4.0
     # channels of the first convolution of LogMelClassifier
-    sound.WIDTH = 16
+    sound.WIDTH = 8
     # sounds that compete with each name and are never in the results
     sound.BACKGROUND_NAMES = list(BACKGROUND_SOUNDS)
 

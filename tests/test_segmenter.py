@@ -12,6 +12,8 @@ from ovavss_d2 import segmenter as module
 from ovavss_d2.data.augmentation import build_augmentation
 from ovavss_d2.data.folder import load_folder
 from ovavss_d2.data.mapper import AVSClipMapper
+from ovavss_d2.media.audio import read_audio
+from ovavss_d2.media.audio_pairing import AudioContext, context_at_times
 from ovavss_d2.media.source import open_source
 from ovavss_d2.segmenter import FrameResult, Segmenter
 from tests.helpers.clips import NAMES
@@ -197,3 +199,16 @@ def test_frames_of_several_seconds_are_segmented_at_most_once_a_second(build, tm
     slides = open_source(tmp_path, image_rate=0.5)
     for fps in (1.0, 30.0):
         assert [result.time for result in build()(slides, fps=fps)] == [0, 1, 2, 3]
+
+
+def test_an_audio_classifier_gets_the_context_that_the_evaluation_gives(build, tmp_path, wav):
+    segmenter = build(opts=["MODEL.AUDIO_CLASSIFIER.NAME", "CLAP"])
+    assert segmenter.context == AudioContext(48000, 4.0)
+    samples = np.random.default_rng(0).normal(0, 3000, 4 * 44100).astype(np.int16)
+    wav(tmp_path / "a.wav", samples, 44100)
+    frames = make_frames(4, 1)
+    list(segmenter(frames, audio=samples, sample_rate=44100))
+    whole = read_audio(tmp_path / "a.wav", 48000)
+    expected = context_at_times(whole, range(4), segmenter.context)
+    found = segmenter.model.clips[0]["audio_context"]
+    np.testing.assert_allclose(found, expected[: len(found)], atol=1e-5)

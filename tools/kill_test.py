@@ -63,6 +63,7 @@ def prepare_toy(world: Path, folder: Path) -> None:
     """Write the smallest toy world."""
     video = videos.ToyVideo(("red square", "blue star"), ((1, ("red square",)),))
     sizes = "--train 6 --val 1 --test 3 --size 36 48 --workers 1 --clip-steps 1 --start-steps 1"
+    sizes += " --sound-steps 1"
     with (
         mock.patch.object(videos, "VIDEOS", {"a": video, "b": video}),
         mock.patch.object(videos, "SIZE", (48, 64)),

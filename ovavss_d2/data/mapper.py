@@ -42,7 +42,8 @@ class AVSClipMapper:
 
     Returns a dict: "image" uint8 (T, 3, H, W) RGB; "audio" float32 (T, 16000), paired with the
     frames; "audio_valid" bool (T,); "audio_context" float32 (T, S) at test time, if the model has
-    an audio classifier (see `AudioContext`); "times" T seconds; "height", "width" of the original frames;
+    an audio classifier (see `AudioContext`); "times" T seconds; "height", "width" of the original
+    frames;
     "file_names"; "video_id"; "subset"; "names" that sound; "label_files" (or None) and at test time
     without them "annotations", the ground truth; "clip_seed" int, which depends on the video and
     its frames only. In training also "instances", T `Instances`

@@ -56,16 +56,19 @@ class CLAP(AudioClassifier):
     """CLAP (arXiv 2211.06687) in the form of `transformers`, with its own tokenizer."""
 
     @configurable
-    def __init__(self, *, model: nn.Module, source: str, rate: int, **settings: object) -> None:
+    def __init__(
+        self, *, model: nn.Module, source: str, rate: int, context: float, **settings: object
+    ) -> None:
         """
         Args:
             model: `transformers.ClapModel`.
             source: folder, or name on the model hub, of its tokenizer and feature extractor.
             rate: of the audio.
+            context: its length in seconds.
             settings: see `AudioClassifier`.
 
         Raises:
-            ValueError: the model takes another rate.
+            ValueError: the model takes another rate, or shorter audio.
         """
         super().__init__(
             model=model,
@@ -79,6 +82,11 @@ class CLAP(AudioClassifier):
                 f"MODEL.AUDIO_CLASSIFIER.SAMPLE_RATE is {rate}, expected "
                 f"{self.extract.sampling_rate} for '{source}'"
             )
+        if context * rate > self.extract.nb_max_samples:
+            raise ValueError(
+                f"MODEL.AUDIO_CLASSIFIER.CONTEXT is {context:g}, expected at most "
+                f"{self.extract.nb_max_samples / rate:g} seconds for '{source}'"
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> dict[str, object]:
@@ -87,8 +95,13 @@ class CLAP(AudioClassifier):
         # Without files: the architecture of laion/clap-htsat-unfused.
         config = _from_files(transformers.ClapConfig, keys.WEIGHTS) or transformers.ClapConfig()
         model = transformers.ClapModel(config)
-        settings = {"source": keys.WEIGHTS, "rate": keys.SAMPLE_RATE, **common_settings(cfg)}
-        return {"model": model, **settings}
+        return {
+            "model": model,
+            "source": keys.WEIGHTS,
+            "rate": keys.SAMPLE_RATE,
+            "context": keys.CONTEXT,
+            **common_settings(cfg),
+        }
 
     @property
     def scale(self) -> float:

@@ -1,7 +1,8 @@
 """The layouts of weight files: how the weights' names tell them apart, and how names are converted.
 
 Layouts: "own"; "released", checkpoints of the OV-AVSS authors; "COCO", Mask2Former's checkpoints;
-"AUDIO", "CLIP" and "AUDIO_CLASSIFIER" (CLAP), files of one part of the model under that part's own names.
+"AUDIO", "CLIP" and "AUDIO_CLASSIFIER" (CLAP), files of one part of the model under that part's own
+names.
 """
 
 import functools

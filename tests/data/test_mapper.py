@@ -219,3 +219,14 @@ def test_loaders_make_batches(cfg, datasets, workers):
     assert len(batch) == 3 and all("instances" in clip for clip in batch)
     videos = [clip["video_id"] for (clip,) in build_test_loader(cfg, "avsbench_derived_test_all")]
     assert sorted(videos) == ["test_base", "test_mixed", "test_novel"]
+
+
+def test_an_audio_classifier_gets_the_audio_around_the_frames_at_test_time(cfg, test, train):
+    cfg.MODEL.AUDIO_CLASSIFIER.NAME = "CLAP"
+    record = next(r for r in test if r["audio_file"])
+    clip = AVSClipMapper(cfg, is_train=False)(record)
+    assert clip["audio_context"].shape == (len(clip["times"]), 4 * 48000)
+    cfg.MODEL.AUDIO_CLASSIFIER.SAMPLE_RATE, cfg.MODEL.AUDIO_CLASSIFIER.CONTEXT = 16000, 1.0
+    second = AVSClipMapper(cfg, is_train=False)(record)
+    assert torch.equal(second["audio_context"], second["audio"])
+    assert "audio_context" not in train_clip(cfg, train["two"])

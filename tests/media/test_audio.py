@@ -52,15 +52,23 @@ def test_any_rate_becomes_16_khz(tmp_path, wav, rate):
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("seconds", [0.3, 2.6])
-def test_seconds_equal_the_whole_resampled_at_once(tmp_path, wav, rate, seconds):
+@pytest.mark.parametrize("target", [16000, 48000])
+def test_seconds_equal_the_whole_resampled_at_once(tmp_path, wav, rate, seconds, target):
     samples = np.random.default_rng(rate).normal(0, 4000, int(rate * seconds)).astype(np.int16)
     wav(tmp_path / "a.wav", samples, rate)
-    pieces = list(AudioTrack(str(tmp_path / "a.wav")).seconds())
-    assert {len(piece) for piece in pieces[:-1]} <= {16000}
-    whole = resample(samples / np.float32(32768), rate)
+    pieces = list(AudioTrack(str(tmp_path / "a.wav")).seconds(target))
+    assert {len(piece) for piece in pieces[:-1]} <= {target}
+    whole = resample(samples / np.float32(32768), rate, target)
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
     # Decoded by FFmpeg, as read by the wave module.
-    np.testing.assert_array_equal(np.concatenate(pieces), read_audio(tmp_path / "a.wav"))
+    read = read_audio(tmp_path / "a.wav", target)
+    np.testing.assert_array_equal(np.concatenate(pieces), read)
+
+
+def test_high_frequencies_survive_at_a_high_rate(tmp_path, wav):
+    wav(tmp_path / "a.wav", tone(44100, hertz=12000) * 16384, 44100)
+    high, low = (read_audio(tmp_path / "a.wav", rate) for rate in (48000, 16000))
+    assert np.abs(high).max() > 0.45 and np.abs(low[4000:-4000]).max() < 1e-3
 
 
 def test_duration_is_read_from_the_file(tmp_path, wav):

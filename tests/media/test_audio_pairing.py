@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ovavss_d2.media.audio_format import EXAMPLE_HOP, EXAMPLE_SAMPLES
-from ovavss_d2.media.audio_pairing import FrameAudio, audio_at_times
+from ovavss_d2.media.audio_pairing import AudioContext, FrameAudio, audio_at_times, context_at_times
 
 
 def test_a_click_is_in_the_second_of_its_frame():
@@ -46,3 +46,16 @@ def test_about_a_second_is_kept_in_memory():
     for time in range(3600):
         frame_audio.at(time)
     assert len(frame_audio._kept) <= 2 * 16000
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0, 0.5])
+def test_the_context_is_centered_on_the_second_of_its_frame(seconds):
+    rate = 1000
+    audio = np.arange(1, 10 * rate + 1, dtype=np.float32)
+    padded = np.concatenate([np.zeros(5 * rate, np.float32), audio, np.zeros(9 * rate, np.float32)])
+    times = [0, 2.5, 9, 12]
+    found = context_at_times(audio, times, AudioContext(rate, seconds))
+    for time, around in zip(times, found, strict=True):
+        middle = round((time + 0.5 + 5) * rate)
+        half = round(seconds * rate / 2)
+        np.testing.assert_array_equal(around, padded[middle - half : middle + half])

@@ -224,3 +224,75 @@ def test_audio_may_be_absent_shorter_or_longer_than_the_video(model, seconds):
     examples, valid = audio_at_times(audio, range(12), "released")
     assert examples.shape == (12, 16000)
     assert valid.sum() == min(12, int(16000 * seconds // (96 * 160)))
+
+
+class Ears(torch.nn.Module):
+    """An audio classifier that hears given names, (T, K) by the first sample of the context."""
+
+    background_names = ("silence",)
+
+    def __init__(self, heard):
+        super().__init__()
+        self.heard = heard
+
+    def name_probabilities(self, audio, names):
+        return self.heard[audio[:, 0].long()]
+
+
+@pytest.fixture
+def silent_model(cfg):
+    """A model without query audio that hears the first name in frame 1 and the others in 3."""
+    cfg.MODEL.FUSION.ENABLED = cfg.MODEL.MASK_FORMER.AUDIO_QUERIES = False
+    cfg.MODEL.AUDIO.ENCODER = "NoAudio"
+    cfg.MODEL.MASK_FORMER.NUM_CLASSES = 4
+    heard = torch.zeros(5, len(NAMES))
+    heard[1, 0], heard[3, 1:] = 1.0, 0.5
+    model = build_model(cfg).eval()
+    model.audio_classifier = Ears(heard)
+    return model
+
+
+def heard_clip(seed, frames=5, **settings):
+    return {**make_clip(seed, frames, **settings), "audio_context": torch.arange(5.0)[:, None]}
+
+
+def test_only_names_that_are_heard_are_painted_in_a_frame(silent_model):
+    (output,) = silent_model([heard_clip(3)])
+    found = [set(frame.unique().tolist()) - {0} for frame in output["label_map"]]
+    assert found[0] == found[2] == found[4] == set()
+    assert found[1] == {1} and found[3] and found[3] <= {2, 3}
+
+
+def test_a_window_in_which_no_name_is_heard_costs_nothing(silent_model, monkeypatch):
+    monkeypatch.setattr(silent_model, "_localize", None)
+    silent_model.audio_classifier.heard.zero_()
+    (output,) = silent_model([heard_clip(3)])
+    assert not output["label_map"].any() and output["segments"] == []
+
+
+def test_queries_that_cannot_be_painted_are_not_named(silent_model, monkeypatch):
+    named = []
+    name = silent_model.classifier.name_probabilities
+    monkeypatch.setattr(
+        silent_model.classifier,
+        "name_probabilities",
+        lambda **inputs: named.append(len(inputs["queries"])) or name(**inputs),
+    )
+    expected = silent_model([heard_clip(4)])[0]["label_map"]
+    silent_model.audio_classifier.heard *= 0.5
+    silent_model.postprocessor.threshold = 0.4
+    (output,) = silent_model([heard_clip(4)])
+    monkeypatch.setattr(
+        silent_model.postprocessor, "can_paint", lambda factors, *_: factors.amax(1) >= 0
+    )
+    (slow,) = silent_model([heard_clip(4)])
+    assert torch.equal(output["label_map"], slow["label_map"])
+    assert named[1] < named[2] and expected.any()
+
+
+def test_a_model_without_query_audio_ignores_the_sound_in_its_masks(silent_model):
+    clip, other = make_clip(7), make_clip(7)
+    other["audio"] = torch.randn(5, 16000)
+    found = [silent_model._localize(silent_model._normalize([x]), [x]) for x in (clip, other)]
+    assert torch.equal(found[0]["pred_masks"], found[1]["pred_masks"])
+    assert found[0]["pred_logits"].shape[-1] == 5

@@ -146,3 +146,44 @@ def test_queries_without_a_pixel_in_a_frame_with_sound_change_nothing(window):
     assert torch.equal(label_map, other_map)
     assert [s["score"] for s in segments] == [s["score"] for s in others]
     assert a_postprocessor("released").select_by_mask(*inputs).all()
+
+
+EXPONENTS = {"object_exponent": 0.5, "name_exponent": 2.0, "sound_exponents": (1.0, 0.5)}
+
+
+def with_exponents(**changes):
+    return PostProcessor(scoring="score", threshold=0.1, silence_rms=1e-4, **EXPONENTS, **changes)
+
+
+def test_each_frame_has_its_own_scores_if_names_are_heard(window):
+    process, heard = with_exponents(), torch.rand(FRAMES, len(NAMES))
+    factors = process.sound_factors(heard, torch.tensor([True, False, False]))
+    torch.testing.assert_close(factors[:, 0], heard[:, 0])
+    torch.testing.assert_close(factors[:, 1:], heard[:, 1:].sqrt())
+    label_map, segments = process(**window, factors=factors)
+    scores = window["objectness"].sqrt()[:, None] * window["name_probabilities"].square()
+    for t in range(FRAMES):
+        expected = reference_map(window, scores * factors[t], ALL_PAIRS, 0.1)
+        assert torch.equal(label_map[t], expected[t])
+    painted = sum(s["masks"] * s["label"] for s in segments)
+    assert torch.equal(painted.to(torch.int32), label_map) and label_map.any()
+    assert [s["score"] for s in segments] == sorted((s["score"] for s in segments), reverse=True)
+
+
+def test_names_that_are_heard_everywhere_change_nothing(window):
+    plain = a_postprocessor()(**window)
+    heard = a_postprocessor()(**window, factors=torch.ones(FRAMES, len(NAMES)))
+    assert torch.equal(plain[0], heard[0])
+    assert [s["name"] for s in plain[1]] == [s["name"] for s in heard[1]]
+
+
+def test_frames_and_queries_that_cannot_be_painted_are_known_before_their_names(window):
+    process, heard = with_exponents(), 0.4 * torch.rand(FRAMES, len(NAMES))
+    paintable = process.can_paint(heard, window["objectness"])
+    best = window["objectness"].sqrt()[:, None, None] * heard
+    assert torch.equal(paintable, (best > 0.1).any(-1))
+    assert 0 < paintable.sum() < paintable.numel()
+    everything = process(**window, factors=heard)[0]
+    keep = process.select_by_mask(window["mask_logits"], paintable)
+    assert torch.equal(process(**only(window, keep), factors=heard)[0], everything)
+    assert not everything[~process.can_paint(heard)].any()

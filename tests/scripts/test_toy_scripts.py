@@ -14,7 +14,7 @@ from ovavss_d2.vocabulary import TOY_BASE_IDS
 from tests.helpers.scripts import load_script
 
 COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
-STEPS = ["--clip-steps", "2", "--start-steps", "2"]
+STEPS = ["--clip-steps", "2", "--start-steps", "2", "--sound-steps", "2"]
 OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", *STEPS]
 
 

@@ -14,7 +14,13 @@ from ovavss_d2.modeling.audio_encoder import build_audio_encoder
 from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer, check_weight_files, load_weights
 from tests.helpers.full_size import save
 from tests.helpers.small import small_config
-from tests.helpers.small_weights import config_with, differing, make_model, released_state
+from tests.helpers.small_weights import (
+    config_with,
+    differing,
+    make_model,
+    released_state,
+    to_release,
+)
 
 
 @pytest.fixture
@@ -49,6 +55,27 @@ def test_training_starts_from_a_coco_pickle_and_inference_does_not(source, tmp_p
     assert model.classifier.choice == "ensemble"
     with pytest.raises(ValueError, match="missing"):
         load_weights(make_model(), config_with(path))
+
+
+SILENT = {"FUSION__ENABLED": False, "MASK_FORMER__AUDIO_QUERIES": False}
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["COCO", "own"])
+def test_a_model_without_query_audio_takes_the_class_layer_of_coco(tmp_path, own):
+    source = make_model(head=False, MASK_FORMER__NUM_CLASSES=80, **SILENT)
+    weights = source.state_dict()
+    state = {k: x for k, x in weights.items() if k.startswith(("backbone.", "sem_seg_head."))}
+    path = save(tmp_path / "coco.pth", {"model": state if own else to_release(state)})
+    model = make_model(head=False, MASK_FORMER__NUM_CLASSES=80, **SILENT)
+    model.audio_encoder = nn.Module()
+    load_weights(model, config_with(path))
+    assert not differing(model, source, "backbone.")
+    assert not differing(model, source, "sem_seg_head.")
+    other = make_model(**SILENT)
+    checkpointer = OVAVSSCheckpointer(other, cfg=config_with(), trainer=nn.Linear(1, 1))
+    checkpointer.resume_or_load(path, resume=False)  # for training
+    assert not differing(other, source, "sem_seg_head.predictor.mask_embed")
+    assert len(other.sem_seg_head.predictor.class_embed.bias) == 2
 
 
 def test_own_checkpoints_resume_without_the_files_of_parts(source, tmp_path):

@@ -1,0 +1,103 @@
+"""The toy world's CLAP stand-in: a small audio encoder in the text space of the CLIP stand-in.
+
+Like CLAP, it knows the names of all classes, including the novel ones, but no images. It is trained
+on mixtures of one-second sounds with captions of all that sounds; the text tower is not changed.
+
+Shapes: N seconds, K names, D size of an embedding, S samples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import trange
+
+from ovavss_d2.files import write_torch
+from ovavss_d2.media.audio_format import SAMPLE_RATE
+from ovavss_d2.modeling.audio_classifier import LogMelClassifier
+from ovavss_d2.modeling.text_classifier import class_vocabulary
+from ovavss_d2.toy.audio import draw_audio
+from ovavss_d2.vocabulary import TOY_NAMES
+
+STEPS, BATCH = 1000, 64
+LEARNING_RATE = 2e-3
+CLIPS, SECONDS = 300, 10
+SOURCES = (0.2, 0.35, 0.35, 0.1)  # probabilities of 0, 1, ... sources in a second
+FIRST_SCALE = 14.0  # of the cosines; at the end it is that of the classifier
+
+_STREAM = 96  # of random numbers, separate from the data set's
+_PREFIX = "audio_classifier.model."
+
+
+def train_toy_audio_classifier(
+    path: Path, classifier: LogMelClassifier, *, seed: int = 0, steps: int = STEPS
+) -> None:
+    """Train the encoder of a classifier, and write its weights.
+
+    Args:
+        path: the weight file; an existing one is kept.
+        classifier: with a trained CLIP stand-in.
+        seed: of sounds and batches.
+        steps: optimizer steps.
+    """
+    if path.exists():
+        return
+    rng = np.random.default_rng([seed, _STREAM])
+    sounds, audible = draw_mixtures(rng, min(CLIPS, steps * BATCH // SECONDS + 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _fit(classifier, sounds, audible, rng, steps)
+    state = classifier.model.state_dict()
+    write_torch(path, {"model": {_PREFIX + name: value for name, value in state.items()}})
+
+
+def draw_mixtures(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
+    """Draw seconds of random classes: (N, S), and bool (N, classes), those that sound."""
+    waveforms, truths = [], []
+    for _ in range(clips):
+        counts = rng.choice(len(SOURCES), SECONDS, p=SOURCES)
+        audible = [tuple(1 + rng.choice(len(TOY_NAMES), n, replace=False)) for n in counts]
+        waveforms.append(draw_audio(rng, [tuple(map(int, now)) for now in audible]))
+        truths += [[i in now for i in range(1, len(TOY_NAMES) + 1)] for now in audible]
+    sounds = np.concatenate(waveforms).reshape(-1, SAMPLE_RATE).astype(np.float32) / 32768
+    return torch.from_numpy(sounds), torch.tensor(truths)
+
+
+def _fit(
+    classifier: LogMelClassifier,
+    sounds: Tensor,
+    audible: Tensor,
+    rng: np.random.Generator,
+    steps: int,
+) -> None:
+    encoder = classifier.model.requires_grad_(True)
+    log_mel = torch.cat([encoder.log_mel(part) for part in sounds.split(500)])  # type: ignore[operator]
+    names = class_vocabulary(TOY_NAMES, classifier.background_names, ())
+    text = classifier.embed_text(names.words)
+    truths = audible.float()
+    optimizer = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1
+    )
+    with trange(steps, desc="toy audio classifier", unit="step") as progress:
+        for step in progress:
+            batch = torch.from_numpy(rng.integers(len(truths), size=BATCH))
+            scale = FIRST_SCALE * (classifier.scale / FIRST_SCALE) ** min(1, 2 * step / steps)
+            embeddings = F.normalize(encoder.encode(log_mel[batch]), dim=-1)  # type: ignore[operator]
+            logits = scale * embeddings @ text.t()
+            loss = _loss(logits, truths[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress.set_postfix(loss=f"{loss.item():.3f}")
+    encoder.requires_grad_(False)
+
+
+def _loss(logits: Tensor, truths: Tensor) -> Tensor:
+    """Binary cross-entropy of each name against the background names."""
+    names, background = logits.split([truths.shape[1], logits.shape[1] - truths.shape[1]], 1)
+    alone = names - background.logsumexp(1, keepdim=True)
+    return F.binary_cross_entropy_with_logits(alone, truths, reduction="sum") / len(truths)

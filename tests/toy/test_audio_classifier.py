@@ -1,0 +1,54 @@
+"""The CLAP stand-in: all classes, mixtures, reproducible from the seed."""
+
+import numpy as np
+import pytest
+import torch
+
+from ovavss_d2.modeling.audio_classifier import LogMelClassifier
+from ovavss_d2.toy.audio_classifier import SECONDS, draw_mixtures, train_toy_audio_classifier
+from ovavss_d2.vocabulary import BACKGROUND_SOUNDS, TOY_NAMES
+from ovavss_d2.weights.layouts import layout_of
+from tests.helpers.tiny_clip import tiny_clip
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    clip = tiny_clip(tmp_path)
+    torch.manual_seed(3)
+    return LogMelClassifier(clip=clip, width=4, background_names=BACKGROUND_SOUNDS)
+
+
+def test_mixtures_have_all_classes_and_silence():
+    sounds, audible = draw_mixtures(np.random.default_rng(0), 12)
+    assert sounds.shape == (12 * SECONDS, 16000) and audible.shape == (len(sounds), len(TOY_NAMES))
+    counts = audible.sum(1)
+    assert audible.any(0).all() and {0, 1, 2} <= set(counts.tolist())
+    assert sounds[counts == 0].abs().max() < 0.2 * sounds[counts == 1].abs().max()
+
+
+def test_the_same_seed_gives_the_same_weights_and_they_are_kept(classifier, tmp_path):
+    before = {name: x.clone() for name, x in classifier.model.state_dict().items()}
+    files = tmp_path / "a.pth", tmp_path / "b.pth"
+    for path in files:
+        classifier.model.load_state_dict(before)
+        train_toy_audio_classifier(path, classifier, steps=2)
+    first, second = (torch.load(path, weights_only=True)["model"] for path in files)
+    assert layout_of(first) == "own"
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    prefix = "audio_classifier.model."
+    assert any(not torch.equal(first[prefix + name], x) for name, x in before.items())
+    train_toy_audio_classifier(files[0], classifier, seed=1, steps=2)
+    assert torch.load(files[0], weights_only=True)["model"].keys() == first.keys()
+    assert not any(p.requires_grad for p in classifier.parameters())
+
+
+def test_training_lowers_the_error(classifier, tmp_path):
+    sounds, audible = draw_mixtures(np.random.default_rng(1), 3)
+
+    def error():
+        found = classifier.name_probabilities(sounds, TOY_NAMES)
+        return torch.nn.functional.binary_cross_entropy(found, audible.float()).item()
+
+    before = error()
+    train_toy_audio_classifier(tmp_path / "a.pth", classifier, steps=25)
+    assert error() < 0.5 * before
