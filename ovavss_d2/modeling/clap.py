@@ -38,8 +38,14 @@ def _from_files(kind: Any, source: str) -> Any:
     """`kind.from_pretrained` from a folder or the hub's cache, without a download; or None."""
     try:
         return kind.from_pretrained(source, local_files_only=True) if source else None
-    except OSError:  # no such file
+    except (OSError, ValueError):  # no such file; for a tokenizer the latter
         return None
+
+
+def architecture(source: str) -> Any:
+    """The `ClapConfig` of a model; without files, that of laion/clap-htsat-unfused."""
+    kind = _transformers().ClapConfig
+    return _from_files(kind, source) or kind()
 
 
 def _feature_extractor(source: str, fused: bool) -> Any:
@@ -91,10 +97,7 @@ class CLAP(AudioClassifier):
     @classmethod
     def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> dict[str, object]:
         keys = cfg.MODEL.AUDIO_CLASSIFIER
-        transformers = _transformers()
-        # Without files: the architecture of laion/clap-htsat-unfused.
-        config = _from_files(transformers.ClapConfig, keys.WEIGHTS) or transformers.ClapConfig()
-        model = transformers.ClapModel(config)
+        model = _transformers().ClapModel(architecture(keys.WEIGHTS))
         return {
             "model": model,
             "source": keys.WEIGHTS,

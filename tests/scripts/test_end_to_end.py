@@ -14,7 +14,10 @@ from ovavss_d2.weights.export import export_model
 from tests.helpers.stub_model import write_video
 from tests.helpers.tiny_world import CONFIG, ROOT, tiny_options
 
-PREPARE = "--train 10 --val 2 --test 3 --size 40 48 --workers 1 --clip-steps 2 --start-steps 2 --sound-steps 2"
+PREPARE = (
+    "--train 10 --val 2 --test 3 --size 40 48 --workers 1 "
+    "--clip-steps 2 --start-steps 2 --sound-steps 2"
+)
 
 
 @pytest.fixture(scope="module")
