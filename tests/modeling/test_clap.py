@@ -107,7 +107,7 @@ def test_code_in_a_weight_file_is_not_run(tmp_path):
 
 def test_without_files_the_architecture_is_that_of_the_usual_model():
     config = architecture("laion/clap-htsat-unfused")
-    assert (config.projection_dim, config.audio_config.depths) == (512, [2, 2, 6, 2])
+    assert (config.projection_dim, list(config.audio_config.depths)) == (512, [2, 2, 6, 2])
 
 
 def test_a_model_without_tokenizer_names_the_key(files, classifier, tmp_path, audio):
