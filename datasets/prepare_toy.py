@@ -103,6 +103,7 @@ def _silent_model(toy: Path, seed: int) -> OVAVSS:
         "MODEL.WEIGHTS": "",
         "MODEL.FUSION.ENABLED": False,
         "MODEL.MASK_FORMER.AUDIO_QUERIES": False,
+        "MODEL.MASK_FORMER.TIME_ENCODING": False,
         "MODEL.MASK_FORMER.NUM_CLASSES": len(TOY_BASE_IDS),
         "MODEL.AUDIO.FREEZE": False,
         "MODEL.CLIP.ARCHITECTURE": f"{clip}.json",

@@ -117,6 +117,8 @@ def _add_head_keys(cfg: CN) -> None:
     mask.DIM_FEEDFORWARD = 2048
     # whether queries attend to audio tokens
     mask.AUDIO_QUERIES = True
+    # positions include that of the frame in its clip; False for the weights of image models
+    mask.TIME_ENCODING = True
     # learned embeddings of audio tokens; they are interpolated for windows of other lengths
     mask.NUM_AUDIO_TOKENS = 5
     # classes of the object loss, beside "no object": 1 for "object", or those of a detector whose

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ovavss_d2.modeling.ops.attention import Attention
 from ovavss_d2.modeling.ops.mask_product import MaskProduct
 from ovavss_d2.modeling.pixel_decoder import AudioConditionedPixelDecoder
-from ovavss_d2.modeling.position_encoding import encoding_3d
+from ovavss_d2.modeling.position_encoding import encoding_2d, encoding_3d
 
 
 class CrossAttentionLayer(nn.Module):
@@ -103,6 +103,7 @@ class AudioConditionedMaskDecoder(nn.Module):
         num_audio_tokens: int,
         num_classes: int = 1,
         audio_queries: bool = True,
+        time_encoding: bool = True,
         checkpointing: bool = False,
     ):
         """
@@ -119,6 +120,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             num_audio_tokens: learned audio positions.
             num_classes: classes of the class layer, beside "no object".
             audio_queries: the queries attend to the audio tokens.
+            time_encoding: positions include that of the frame, unlike those of image models.
             checkpointing: gradient checkpointing of the layers.
         """
         super().__init__()
@@ -128,7 +130,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             return nn.ModuleList(kind(**sizes) for _ in range(num_layers))
 
         self.audio_queries, self.num_levels, self.dim = audio_queries, num_levels, dim
-        self.checkpointing = checkpointing
+        self.time_encoding, self.checkpointing = time_encoding, checkpointing
         self.transformer_self_attention_layers = layers(SelfAttentionLayer, **heads)
         self.transformer_cross_attention_layers = layers(CrossAttentionLayer, **heads)
         self.transformer_ffn_layers = layers(
@@ -167,6 +169,7 @@ class AudioConditionedMaskDecoder(nn.Module):
             "num_audio_tokens": keys.NUM_AUDIO_TOKENS,
             "num_classes": keys.NUM_CLASSES,
             "audio_queries": keys.AUDIO_QUERIES,
+            "time_encoding": keys.TIME_ENCODING,
             "checkpointing": cfg.MODEL.CHECKPOINTING,
         }
 
@@ -214,7 +217,10 @@ class AudioConditionedMaskDecoder(nn.Module):
         tokens = self.input_proj[level](maps).flatten(2).transpose(1, 2)  # (N, h * w, C)
         tokens = tokens.unflatten(0, (num_clips, -1)).flatten(1, 2) + self.level_embed.weight[level]
         frames = len(maps) // num_clips
-        position = encoding_3d(frames, height, width, self.dim, tokens.device)
+        if self.time_encoding:
+            position = encoding_3d(frames, height, width, self.dim, tokens.device)
+        else:
+            position = encoding_2d(height, width, self.dim, tokens.device).repeat(frames, 1)
         return tokens + position.to(tokens.dtype), tokens
 
     def _start(self, audio: Tensor, num_clips: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
