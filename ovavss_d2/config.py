@@ -166,6 +166,14 @@ def _add_classifier_keys(cfg: CN) -> None:
     # sounds that compete with each name and are never in the results
     sound.BACKGROUND_NAMES = list(BACKGROUND_SOUNDS)
 
+    silent = cfg.MODEL.SILENT_LOCALIZER = CN()
+    # a second localizer without audio, for the names that are not in the training vocabulary; it
+    # needs an audio classifier
+    silent.ENABLED = False
+    # Mask2Former's weights, and the size of their class layer
+    silent.WEIGHTS = ""
+    silent.NUM_CLASSES = 80
+
     classifier = cfg.MODEL.CLASSIFIER = CN()
     # what names masks: "crop" and "dense" (their pixels, by CLIP), "query" (the text head), or
     # "ensemble" (the text head and one of the first two)

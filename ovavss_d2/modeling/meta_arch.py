@@ -4,6 +4,7 @@ Shape letters: see `modeling/__init__.py`.
 """
 
 import logging
+import math
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -21,6 +22,7 @@ from ovavss_d2.modeling.criterion import BatchCounts, SetCriterion
 from ovavss_d2.modeling.mask_decoder import object_probability
 from ovavss_d2.modeling.ops.accelerate import accelerate
 from ovavss_d2.modeling.postprocess import PostProcessor
+from ovavss_d2.modeling.silent_localizer import SilentLocalizer
 from ovavss_d2.modeling.text_classifier import (
     OpenVocabularyClassifier,
     TextEmbeddingHead,
@@ -58,6 +60,7 @@ class OVAVSS(nn.Module):
         size_divisibility: int,
         window: int,
         audio_classifier: AudioClassifier | None = None,
+        silent_localizer: SilentLocalizer | None = None,
         mixed_on_cpu: bool = False,
     ):
         """
@@ -75,6 +78,8 @@ class OVAVSS(nn.Module):
             size_divisibility: frames are padded to a multiple of it.
             window: frames that are processed together at test time.
             audio_classifier: says which names are heard in each frame; None: all may be.
+            silent_localizer: finds the objects whose names are not in the training vocabulary, if
+                there is an audio classifier; None: `sem_seg_head` finds all.
             mixed_on_cpu: compute training losses under bfloat16 autocast on a CPU. (On a GPU the
                 trainer does that.)
         """
@@ -85,6 +90,7 @@ class OVAVSS(nn.Module):
         self.criterion = criterion
         self.classifier = classifier
         self.audio_classifier = audio_classifier
+        self.silent_localizer = silent_localizer
         self.postprocessor = postprocessor
         self.set_vocabulary(vocabulary)
         self.training_vocabulary = tuple(training_vocabulary)
@@ -110,6 +116,13 @@ class OVAVSS(nn.Module):
             "criterion": SetCriterion(cfg),
             "classifier": classifier,
         }
+        if cfg.MODEL.SILENT_LOCALIZER.ENABLED:
+            if not cfg.MODEL.AUDIO_CLASSIFIER.NAME:
+                raise ValueError(
+                    "MODEL.SILENT_LOCALIZER.ENABLED is True, but no MODEL.AUDIO_CLASSIFIER.NAME "
+                    "says which objects sound; set it to CLAP"
+                )
+            modules["silent_localizer"] = SilentLocalizer(cfg)
         if cfg.MODEL.ACCELERATE:
             accelerate(nn.ModuleDict(modules))
         return {
@@ -237,20 +250,65 @@ class OVAVSS(nn.Module):
         return {"label_map": torch.cat(maps), "names": self.vocabulary, "segments": segments}
 
     def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
-        """Label map (T, H, W) and painted pairs of one window.
-
-        What cannot be painted is removed early, which changes no result: windows that are silent or
-        in which no name is heard, queries with a low object probability, masks without a pixel in a
-        frame with sound.
-        """
+        """Label map (T, H, W) and painted pairs of one window."""
         size = (clip["height"], clip["width"])
         audio = clip["audio"].to(self.device)
         has_sound = self.postprocessor.has_sound(audio)
         factors = self._sound_factors(clip, has_sound)
-        if not (has_sound if factors is None else self.postprocessor.can_paint(factors)).any():
+        if self.silent_localizer is None:
+            found = self._find_objects(clip, has_sound, factors)
+        else:
+            assert factors is not None  # see `from_config`
+            trained = self._is_trained()
+            found = self._find_objects(clip, has_sound, factors, trained)
+            found += self._find_silently(clip, has_sound, factors, ~trained)
+        if not found:
             return torch.zeros(len(audio), *size, dtype=torch.int32, device=self.device), []
+        objectness, names, masks = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return self.postprocessor(
+            objectness=objectness,
+            name_probabilities=names,
+            mask_logits=masks,
+            audio=audio,
+            size=size,
+            names=self.vocabulary,
+            factors=factors,
+        )
+
+    def _find_objects(
+        self,
+        clip: dict,
+        has_sound: Tensor,
+        factors: Tensor | None,
+        allowed: Tensor | None = None,
+        silently: bool = False,
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Find the objects of a window that can be painted.
+
+        What cannot be painted is removed early, which changes no result: windows that are silent or
+        in which no name is heard, queries with a low object probability, masks without a pixel in a
+        frame with sound.
+
+        Args:
+            clip: the window.
+            has_sound: of each frame, bool (T,).
+            factors: of the scores (T, K), if there is an audio classifier.
+            allowed: names that they can have, bool (K,); None: all.
+            silently: whether the silent localizer finds them.
+
+        Returns:
+            Objectness (Q,), name probabilities (Q, K), mask logits (Q, T, h, w); or nothing.
+        """
+        if factors is not None and allowed is not None:
+            factors = factors * allowed
+        paintable = has_sound if factors is None else self.postprocessor.can_paint(factors)
+        if not paintable.any():
+            return []
         frames = self._normalize([clip])
-        outputs = self._localize(frames, [clip])
+        if silently:
+            outputs = self.silent_localizer(frames.tensor[0])
+        else:
+            outputs = self._localize(frames, [clip])
         objectness = object_probability(outputs["pred_logits"][0])
         queries = self.postprocessor.select_by_objectness(objectness).nonzero()[:, 0]
         height, width = frames.image_sizes[0]
@@ -261,40 +319,49 @@ class OVAVSS(nn.Module):
             align_corners=False,
         )
         if factors is not None:
-            has_sound = self.postprocessor.can_paint(factors, objectness[queries])
-        visible = self.postprocessor.select_by_mask(masks[..., :height, :width], has_sound)
+            paintable = self.postprocessor.can_paint(factors, objectness[queries])
+        visible = self.postprocessor.select_by_mask(masks[..., :height, :width], paintable)
         queries, masks = queries[visible], masks[visible]
         names = self.classifier.name_probabilities(
-            queries=outputs["pred_queries"][0, queries],
+            queries=None if silently else outputs["pred_queries"][0, queries],
             mask_logits=masks,
             frames=clip["image"].to(self.device),
             names=self.vocabulary,
             training_names=self.training_vocabulary,
         )
-        return self.postprocessor(
-            objectness=objectness[queries],
-            name_probabilities=names,
-            mask_logits=masks[..., :height, :width],
-            audio=audio,
-            size=size,
-            names=self.vocabulary,
-            factors=factors,
-        )
+        if allowed is not None:
+            names = names * allowed
+        return [(objectness[queries], names, masks[..., :height, :width])]
+
+    def _find_silently(
+        self, clip: dict, has_sound: Tensor, factors: Tensor, allowed: Tensor
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """`_find_objects` of each frame by itself; a mask is empty in the other frames."""
+        found = []
+        for t in range(len(factors)):
+            frame, now = _clip_of(clip, [t]), slice(t, t + 1)
+            after = len(factors) - t - 1
+            for *rest, masks in self._find_objects(
+                frame, has_sound[now], factors[now], allowed, silently=True
+            ):
+                masks = F.pad(masks, (0, 0, 0, 0, t, after), value=-math.inf)
+                found.append((*rest, masks))
+        return found
+
+    def _is_trained(self) -> Tensor:
+        """Which names of the vocabulary are in the training vocabulary: bool (K,)."""
+        known = class_vocabulary(self.vocabulary, (), self.training_vocabulary).trained
+        return torch.tensor(known, device=self.device)
 
     def _sound_factors(self, clip: dict, has_sound: Tensor) -> Tensor | None:
         """Factors (T, K) of the scores, zeros in silent frames; None without audio classifier."""
         if self.audio_classifier is None:
             return None
-        names, trained = self.vocabulary, self.training_vocabulary
-        background = self.audio_classifier.background_names
-        known = class_vocabulary(names, background, trained).trained[: len(names)]
-        factors = torch.zeros(len(has_sound), len(names), device=self.device)
+        factors = torch.zeros(len(has_sound), len(self.vocabulary), device=self.device)
         heard = self.audio_classifier.name_probabilities(
-            clip["audio_context"][has_sound.cpu()], names
+            clip["audio_context"][has_sound.cpu()], self.vocabulary
         )
-        factors[has_sound] = self.postprocessor.sound_factors(
-            heard, torch.tensor(known, device=self.device)
-        )
+        factors[has_sound] = self.postprocessor.sound_factors(heard, self._is_trained())
         return factors
 
 

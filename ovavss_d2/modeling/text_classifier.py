@@ -183,7 +183,7 @@ class OpenVocabularyClassifier(nn.Module):
     @torch.no_grad()
     def name_probabilities(
         self,
-        queries: Tensor,
+        queries: Tensor | None,
         mask_logits: Tensor,
         frames: Tensor,
         names: Sequence[str],
@@ -196,7 +196,7 @@ class OpenVocabularyClassifier(nn.Module):
         averaged (as with a mean embedding).
 
         Args:
-            queries: normalized queries of the mask decoder (Q, C).
+            queries: normalized queries of the mask decoder (Q, C); None: the pixels alone count.
             mask_logits: (Q, T, H, W), at the size of the padded frames.
             frames: uint8 (T, 3, H', W'), RGB, resized and not padded.
             names: K different names; synonyms of one class are joined by "|".
@@ -215,19 +215,21 @@ class OpenVocabularyClassifier(nn.Module):
         text = self.clip.encode_text(vocabulary.words)
 
         def by_queries() -> Tensor:
-            assert self.text_head is not None  # see `use`
+            assert self.text_head is not None and queries is not None  # see `use`
             return vocabulary.probabilities(self.text_head(queries, text).float())
 
         def by_pixels(classifier: str) -> Tensor:
             logits, visible = self.pixel_classifiers[classifier](mask_logits, frames, text)
             return vocabulary.probabilities(logits) * visible.unsqueeze(1)
 
-        if self.choice == "query":
+        if self.choice in PIXEL_CLASSIFIERS:
+            probabilities = by_pixels(self.choice)
+        elif queries is None:
+            probabilities = by_pixels(self.ensemble_with)
+        elif self.choice == "query":
             probabilities = by_queries()
-        elif self.choice == "ensemble":
+        else:
             trained = torch.tensor(vocabulary.trained, device=text.device)
             weights = torch.where(trained, self.weight_seen, self.weight_unseen)
             probabilities = ensemble(by_queries(), by_pixels(self.ensemble_with), weights)
-        else:
-            probabilities = by_pixels(self.choice)
         return probabilities[:, : len(names)]

@@ -21,6 +21,7 @@ from ovavss_d2.weights.files import is_finite, read_weights
 from ovavss_d2.weights.layouts import (
     CLASS_LAYER,
     CONSTANTS,
+    HOLDS,
     LAYOUTS,
     ORIGIN,
     PARTS,
@@ -43,7 +44,8 @@ RELEASED_SETTINGS = {
     "TEST.SCORING": "released",
     "TEST.SILENCE_RMS": 0.0,
 }
-MASK_MODULES = ("backbone.", "sem_seg_head.", "audio_encoder.")  # the masks depend on these
+# The masks depend on these.
+MASK_MODULES = ("backbone.", "sem_seg_head.", "audio_encoder.", "silent_localizer.")
 
 
 def check_weight_files(cfg: CfgNode) -> None:
@@ -211,9 +213,12 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         source = next((source for source in weight_sources(self.cfg) if source.key == key), None)
         if source is None or not any(name.startswith(part.prefix) for name in self._missing):
             return
-        state, _ = to_own_layout(read_weights(source.fetch())["model"])
+        content = read_weights(source.fetch())["model"]
+        state, _ = to_own_layout(content)
+        if part.key == "SILENT_LOCALIZER":
+            state = {name: x for name, x in state.items() if name.startswith(HOLDS["COCO"])}
         prefixed = {part.prefix + name.removeprefix(part.prefix): x for name, x in state.items()}
-        self._load_state(prefixed, source.value, part.key)
+        self._load_state(prefixed, source.value, layout_of(content))
 
     def _load_state(self, state: dict[str, Tensor], source: str, layout: str) -> None:
         """Copy the weights whose names the model has; a class layer of other classes is left out.

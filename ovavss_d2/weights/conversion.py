@@ -10,11 +10,18 @@ from torch import Tensor
 
 from ovavss_d2.files import atomic_path, write_torch
 from ovavss_d2.weights.files import read_weights
-from ovavss_d2.weights.layouts import LAYOUTS, ORIGIN, PARTS, layout_of, to_layout, to_own_layout
+from ovavss_d2.weights.layouts import (
+    LAYOUTS,
+    ORIGIN,
+    PART_PREFIXES,
+    layout_of,
+    to_layout,
+    to_own_layout,
+)
 
 # Key in a converted file: entries that the model does not use, under their original names.
 EXTRA = "extra"
-PART_LAYOUTS = tuple(part.key for part in PARTS)
+PART_LAYOUTS = tuple(PART_PREFIXES)
 
 
 def convert_file(source: str, target: str, layout: str) -> tuple[list[str], list[str]]:

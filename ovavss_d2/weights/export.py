@@ -100,6 +100,7 @@ def _referenced_parts(cfg: CfgNode, include_frozen: bool) -> dict[str, str]:
     frozen = {
         "CLIP": not include_frozen,
         "AUDIO": not include_frozen and cfg.MODEL.AUDIO.FREEZE,
+        "SILENT_LOCALIZER": False,
         "AUDIO_CLASSIFIER": cfg.MODEL.AUDIO_CLASSIFIER.NAME == "CLAP",  # it has other files, too
     }
     found = {}

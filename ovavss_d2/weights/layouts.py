@@ -70,15 +70,18 @@ class Part:
 
     key: str  # MODEL.<key>.WEIGHTS names the file; also the name of its layout
     prefix: str  # of its parameters in the model
-    example: str  # a parameter by which such a file is recognized
+    example: str = (
+        ""  # a parameter by which such a file is recognized, unless it is "COCO" or "own"
+    )
 
 
 PARTS = (
     Part("AUDIO", "audio_encoder.", "embeddings.0.weight"),
     Part("CLIP", "classifier.clip.model.", "text_projection"),
+    Part("SILENT_LOCALIZER", "silent_localizer."),
     Part("AUDIO_CLASSIFIER", "audio_classifier.model.", "audio_projection.linear1.weight"),
 )
-PART_PREFIXES = {part.key: part.prefix for part in PARTS}
+PART_PREFIXES = {part.key: part.prefix for part in PARTS if part.example}
 # Prefixes of this project's names whose weights a layout holds; "own" may hold any.
 HOLDS = {
     "own": (),

@@ -203,6 +203,8 @@ def weight_sources(cfg: CfgNode) -> list[WeightSource]:
         name = cfg.MODEL.AUDIO_CLASSIFIER.NAME
         if part.key == "AUDIO_CLASSIFIER" and not name:
             continue
+        if part.key == "SILENT_LOCALIZER" and not cfg.MODEL.SILENT_LOCALIZER.ENABLED:
+            continue
         clap = part.key == "AUDIO_CLASSIFIER" and name == "CLAP"
         key = f"MODEL.{part.key}.WEIGHTS"
         sources.append(WeightSource(cfg.MODEL[part.key].WEIGHTS, key, clip, clap))

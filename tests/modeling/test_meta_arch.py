@@ -296,3 +296,65 @@ def test_a_model_without_query_audio_ignores_the_sound_in_its_masks(silent_model
     found = [silent_model._localize(silent_model._normalize([x]), [x]) for x in (clip, other)]
     assert torch.equal(found[0]["pred_masks"], found[1]["pred_masks"])
     assert found[0]["pred_logits"].shape[-1] == 5
+
+
+@pytest.fixture
+def combined_model(cfg):
+    """A model with a silent localizer, trained on the first name; it hears all names."""
+    cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY = [NAMES[0]]
+    cfg.MODEL.AUDIO_CLASSIFIER.NAME = "LogMelClassifier"
+    cfg.MODEL.AUDIO_CLASSIFIER.SAMPLE_RATE, cfg.MODEL.AUDIO_CLASSIFIER.CONTEXT = 16000, 1.0
+    cfg.MODEL.SILENT_LOCALIZER.ENABLED, cfg.MODEL.SILENT_LOCALIZER.NUM_CLASSES = True, 4
+    model = build_model(cfg).eval()
+    model.audio_classifier = Ears(torch.ones(5, len(NAMES)))
+    return model
+
+
+def test_names_that_were_trained_come_from_the_first_localizer_alone(combined_model, monkeypatch):
+    model = combined_model
+    model.audio_classifier.heard[:, 1:] = 0
+    monkeypatch.setattr(model.silent_localizer, "forward", None)  # costs nothing
+    (output,) = model([heard_clip(3)])
+    model.silent_localizer = None
+    (alone,) = model([heard_clip(3)])
+    assert torch.equal(output["label_map"], alone["label_map"])
+    assert output["label_map"].unique().tolist() == [0, 1]
+
+
+def test_other_names_come_from_the_silent_localizer_alone_frame_by_frame(
+    combined_model, silent_model, monkeypatch
+):
+    combined_model.audio_classifier.heard[:, 0] = 0
+    monkeypatch.setattr(combined_model, "_localize", None)  # costs nothing
+    (output,) = combined_model([heard_clip(3)])
+    silent_model.window, silent_model.silent_localizer = 1, None
+    silent_model.sem_seg_head.predictor.time_encoding = False
+    silent_model.audio_classifier = combined_model.audio_classifier
+    silent_model.classifier = combined_model.classifier
+    silent_model.classifier.use("crop")
+    for part in ("backbone", "sem_seg_head"):
+        weights = getattr(combined_model.silent_localizer, part).state_dict()
+        getattr(silent_model, part).load_state_dict(weights)
+    (expected,) = silent_model([heard_clip(3)])
+    assert torch.equal(output["label_map"], expected["label_map"])
+    assert set(output["label_map"].unique().tolist()) - {0} <= {2, 3} and output["segments"]
+
+
+def test_both_localizers_compete_for_pixels(combined_model):
+    (output,) = combined_model([heard_clip(3)])
+    found = set(output["label_map"].unique().tolist())
+    assert 1 in found and found & {2, 3}
+    painted = sum(segment["masks"].sum() for segment in output["segments"])
+    assert painted == (output["label_map"] > 0).sum()
+
+
+def test_a_silent_localizer_is_never_trained(combined_model):
+    assert not combined_model.train().silent_localizer.training
+    assert not any(p.requires_grad for p in combined_model.silent_localizer.parameters())
+    assert sum(combined_model([make_clip(0)]).values()).requires_grad
+
+
+def test_a_silent_localizer_needs_an_audio_classifier(cfg):
+    cfg.MODEL.SILENT_LOCALIZER.ENABLED = True
+    with pytest.raises(ValueError, match=r"MODEL\.AUDIO_CLASSIFIER\.NAME"):
+        build_model(cfg)
