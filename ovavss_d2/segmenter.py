@@ -145,6 +145,11 @@ class Segmenter:
         return tuple(self.model.vocabulary)
 
     @property
+    def hears_names(self) -> bool:
+        """Whether an audio classifier says which names are heard."""
+        return self.context is not None
+
+    @property
     def threshold(self) -> float:
         """Objects with higher scores are painted."""
         return self.model.postprocessor.threshold
@@ -283,17 +288,26 @@ def _frame_results(
         (display_name(segment["name"]), segment["score"], segment["masks"][-count:].cpu().numpy())
         for segment in output["segments"]
     ]
+    names = tuple(map(display_name, output["names"]))
+    heard = output["heard"][-count:].tolist() if "heard" in output else [[]] * count
     for i, frame in enumerate(frames):
         yield FrameResult(
             index=first_index + i,
             time=frame.time,
             image=frame.image,
-            names=tuple(map(display_name, output["names"])),
+            names=names,
             label_map=label_maps[i],
             segments=tuple(
                 Segment(name, score, masks[i]) for name, score, masks in segments if masks[i].any()
             ),
+            heard=_probable(dict(zip(names, heard[i], strict=False))),
         )
+
+
+def _probable(heard: dict[str, float]) -> dict[str, float]:
+    """The names that are rather heard than not, best first."""
+    names = sorted(heard, key=heard.__getitem__, reverse=True)
+    return {name: heard[name] for name in names if heard[name] >= 0.5}
 
 
 def _checked_threshold(threshold: float) -> float:

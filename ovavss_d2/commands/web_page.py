@@ -124,10 +124,12 @@ class Page:
         return [video, names, threshold, fps]
 
     def _build_results(self) -> list[gr.components.Component]:
+        hears = self.segmenter.hears_names
         return [
             gr.Markdown("", elem_id="status"),
             gr.Video(show_label=False, interactive=False, elem_id="painted"),
-            gr.Dataframe(headers=COLUMNS, label="Sounding objects", elem_id="table"),
+            gr.Dataframe(headers=COLUMNS, label="Painted objects", elem_id="table"),
+            gr.Dataframe(headers=COLUMNS, label="Heard names", elem_id="heard", visible=hears),
             gr.Files(label="Downloads", elem_id="files"),
         ]
 
@@ -138,19 +140,20 @@ class Page:
         threshold: float,
         fps: float,
         progress: Callable[..., object] = gr.Progress(),  # noqa: B008
-    ) -> tuple[str, str | None, list[list[str]], list[str] | None]:
-        """Process a request: status or error, painted video, rows of the table, and files."""
+    ) -> tuple[str, str | None, list[list[str]], list[list[str]], list[str] | None]:
+        """Process a request: status or error, painted video, rows of the tables, and files."""
         self._delete_old_results()
         start = time.monotonic()
         try:
             written = self._write(video, names or "", threshold, fps, progress)
         except USER_ERRORS as error:
-            return f"**Error.** {self._public_message(error)}", None, [], None
+            return f"**Error.** {self._public_message(error)}", None, [], [], None
         seconds = time.monotonic() - start
         found = ", ".join(dict.fromkeys(span.name for span in written.spans)) or "nothing"
         status = f"**{found}** sounded. Processed in {seconds:.1f} s."
         files = [str(_zipped(path)) for path in written.paths.values()]
-        return status, str(written.paths["video"]), [_row(span) for span in written.spans], files
+        painted, heard = map(_row, written.spans), map(_row, written.heard)
+        return status, str(written.paths["video"]), list(painted), list(heard), files
 
     def _write(
         self,

@@ -1,9 +1,10 @@
-"""The segmenter's results: sounding objects of a frame, and when each name sounds.
+"""The segmenter's results: sounding objects of a frame, and when each name sounds or is heard.
 
 Shape letters: H W pixels of a frame.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class FrameResult:
     names: tuple[str, ...]  # the vocabulary, one name per class
     label_map: np.ndarray  # int32 (H, W): 0 is background, k the k-th name
     segments: tuple[Segment, ...]  # best first
+    # probabilities of the names that an audio classifier hears, those of at least 0.5; best first
+    heard: Mapping[str, float] = field(default_factory=dict)
 
     def scores(self) -> dict[str, float]:
         """The best score of each sounding name, best first."""
@@ -38,7 +41,7 @@ class FrameResult:
 
 @dataclass
 class Span:
-    """A name sounds from `start` to `end` (seconds) with this mean score."""
+    """A name sounds, or is heard, from `start` to `end` (seconds) with this mean score."""
 
     name: str
     start: float
@@ -47,7 +50,7 @@ class Span:
 
 
 class Timeline:
-    """The time spans in which each name sounds."""
+    """The time spans of each name."""
 
     def __init__(self, step: float):
         self.step = step  # seconds that a result is valid for
@@ -55,14 +58,13 @@ class Timeline:
         self.spans: list[Span] = []  # in the order of their starts
         self._open: dict[str, tuple[Span, int]] = {}  # with the number of results
 
-    def add(self, result: FrameResult) -> None:
-        """Add the next result."""
-        self.end = result.time + self.step
-        scores, previous = result.scores(), self._open
-        self._open = {}
+    def add(self, time: float, scores: Mapping[str, float]) -> None:
+        """Add the names and scores of the next result."""
+        self.end = time + self.step
+        previous, self._open = self._open, {}
         for name, score in scores.items():
             if name not in previous:
-                previous[name] = (Span(name, result.time, self.end, score), 0)
+                previous[name] = (Span(name, time, self.end, score), 0)
                 self.spans.append(previous[name][0])
             span, count = previous[name]
             span.score += (score - span.score) / (count + 1)

@@ -45,10 +45,11 @@ ProgressCallback = Callable[[float, float], None]  # seconds done, total seconds
 
 @dataclass(frozen=True)
 class WrittenResults:
-    """The paths of the requested outputs, and the time spans of each name."""
+    """The paths of the requested outputs, and when each name is painted and heard."""
 
     paths: dict[str, Path]
     spans: tuple[Span, ...]
+    heard: tuple[Span, ...] = ()  # by an audio classifier
 
 
 def output_paths(
@@ -147,14 +148,14 @@ def write_results(
                 move_all({new[o]: path for o, path in kept.items() if new[o].exists()}, old)
             raise
         move_all({new[output]: paths[output] for output in paths}, old)
-    return WrittenResults(paths, tuple(partial.timeline.spans))
+    return WrittenResults(paths, tuple(partial.timeline.spans), tuple(partial.heard.spans))
 
 
 class PartialOutputs:
     """The outputs of a video while they are being written."""
 
     def __init__(self, source: Source, paths: dict[str, Path], names: Sequence[str], fps: float):
-        self.timeline = Timeline(1 / fps)
+        self.timeline, self.heard = Timeline(1 / fps), Timeline(1 / fps)
         self._source = source
         self._paths = paths
         self._painter = Painter(tuple(map(display_name, names)))
@@ -186,7 +187,8 @@ class PartialOutputs:
             logger.warning("Not all of the partial results could be kept (%s).", error)
 
     def _add(self, result: FrameResult) -> None:
-        self.timeline.add(result)
+        self.timeline.add(result.time, result.scores())
+        self.heard.add(result.time, result.heard)
         for writer in self._writers:
             writer.add(result)
 

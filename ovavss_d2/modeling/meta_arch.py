@@ -163,7 +163,8 @@ class OVAVSS(nn.Module):
             In training a dict of weighted losses; else one dict per clip, with `label_map` (T, H,
             W) int32 at the clip's `height` and `width` (0: background, k: the k-th of `names`),
             `names`, and `segments`: the painted pairs of each window, best first, as returned by
-            `PostProcessor`, with `window`: (first, last + 1) index of their frames.
+            `PostProcessor`, with `window`: (first, last + 1) index of their frames. With an audio
+            classifier also `heard` (T, K), the probability that each name is heard.
         """
         if self.training:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed_on_cpu):
@@ -239,6 +240,8 @@ class OVAVSS(nn.Module):
     def _segment_video(self, video: dict) -> dict:
         """Segment a video window by window, and join the results."""
         maps, segments = [], []
+        heard = {} if self.audio_classifier is None else {"heard": self._heard_names(video)}
+        video = {**video, **heard}
         for new, indices in split_windows(range(len(video["image"])), self.window):
             label_map, painted = self._segment_window(_clip_of(video, indices))
             maps.append(label_map[-new:])
@@ -247,14 +250,30 @@ class OVAVSS(nn.Module):
                 masks = segment["masks"][-new:]
                 if masks.any():
                     segments.append({**segment, "window": frames, "masks": masks})
-        return {"label_map": torch.cat(maps), "names": self.vocabulary, "segments": segments}
+        return {
+            "label_map": torch.cat(maps),
+            "names": self.vocabulary,
+            "segments": segments,
+            **heard,
+        }
+
+    def _heard_names(self, video: dict) -> Tensor:
+        """Probability (T, K) that each name is heard, 0 in silent frames."""
+        assert self.audio_classifier is not None
+        heard = torch.zeros(len(video["audio"]), len(self.vocabulary), device=self.device)
+        has_sound = self.postprocessor.has_sound(video["audio"])
+        context = video["audio_context"][has_sound]
+        heard[has_sound] = self.audio_classifier.name_probabilities(context, self.vocabulary)
+        return heard
 
     def _segment_window(self, clip: dict) -> tuple[Tensor, list[dict]]:
         """Label map (T, H, W) and painted pairs of one window."""
         size = (clip["height"], clip["width"])
         audio = clip["audio"].to(self.device)
         has_sound = self.postprocessor.has_sound(audio)
-        factors = self._sound_factors(clip, has_sound)
+        factors = None
+        if self.audio_classifier is not None:
+            factors = self.postprocessor.sound_factors(clip["heard"], self._is_trained())
         if self.silent_localizer is None:
             found = self._find_objects(clip, has_sound, factors)
         else:
@@ -353,17 +372,6 @@ class OVAVSS(nn.Module):
         known = class_vocabulary(self.vocabulary, (), self.training_vocabulary).trained
         return torch.tensor(known, device=self.device)
 
-    def _sound_factors(self, clip: dict, has_sound: Tensor) -> Tensor | None:
-        """Factors (T, K) of the scores, zeros in silent frames; None without audio classifier."""
-        if self.audio_classifier is None:
-            return None
-        factors = torch.zeros(len(has_sound), len(self.vocabulary), device=self.device)
-        heard = self.audio_classifier.name_probabilities(
-            clip["audio_context"][has_sound.cpu()], self.vocabulary
-        )
-        factors[has_sound] = self.postprocessor.sound_factors(heard, self._is_trained())
-        return factors
-
 
 def _visible(clip: dict) -> Tensor:
     """Which objects of a training clip are visible in a labeled frame: bool (objects,)."""
@@ -374,7 +382,7 @@ def _visible(clip: dict) -> Tensor:
 def _clip_of(video: dict, indices: list[int]) -> dict:
     """The frames of a mapped video with these consecutive indices."""
     frames = slice(indices[0], indices[-1] + 1)
-    keys = ("image", "audio", "audio_valid", "audio_context")
+    keys = ("image", "audio", "audio_valid", "heard")
     return video | {key: video[key][frames] for key in keys if key in video}
 
 

@@ -64,7 +64,7 @@ def write_json(tmp_path, results=RESULTS):
     writer = YouTubeVISWriter(tmp_path / "a.json", video="a.mp4", names=NAMES, fps=2)
     timeline = Timeline(0.5)
     for result in results:
-        timeline.add(result)
+        timeline.add(result.time, result.scores())
         writer.add(result)
     writer.finish(timeline)
     return json.loads((tmp_path / "a.json").read_text())
@@ -103,7 +103,7 @@ def test_json_of_silence_and_of_no_frame_is_complete(tmp_path):
 def test_a_timeline_grows_with_changes_not_with_frames():
     timeline = Timeline(1.0)
     for i in range(1000):
-        timeline.add(make_result(i, 1.0, cat=0.5))
+        timeline.add(float(i), {"cat": 0.5})
     assert timeline.spans == [Span("cat", 0.0, 1000.0, 0.5)]
 
 
@@ -113,7 +113,7 @@ def test_a_contact_sheet_keeps_evenly_spaced_frames(tmp_path, count):
     for i in range(count):
         result = make_result(i % 4, 1.0, **({"cat": 0.5} if count > 1 else {}))
         result = replace(result, index=i, time=float(i))
-        timeline.add(result)
+        timeline.add(result.time, result.scores())
         sheet.add(result)
     times = [time for time, _ in sheet.kept]
     assert times[0] == 0 and len(times) <= MAX_FRAMES

@@ -18,6 +18,7 @@ import pytest
 
 from ovavss_d2 import segmenter as module
 from ovavss_d2.inference.request_guard import RequestGuard
+from ovavss_d2.media.audio_pairing import AudioContext
 from ovavss_d2.segmenter import Segmenter
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.stub_model import write_config, write_video
@@ -46,13 +47,21 @@ def ask(page, video, names="cat, dog", threshold=0.5, fps=1.0):
 
 
 def test_a_request_returns_a_video_a_table_and_files(page):
-    status, video, rows, files = ask(page, page.samples[0])
+    status, video, rows, heard, files = ask(page, page.samples[0])
     assert status.startswith("**cat, dog** sounded")
     assert Path(video).name == "sample.mp4"
-    assert rows[0] == ["cat", "0 s", "1 s", "0.90"] and len(rows) == 4
+    assert rows[0] == ["cat", "0 s", "1 s", "0.90"] and len(rows) == 4 and heard == []
     assert [Path(file).suffix for file in files] == [".mp4", ".jpg", ".zip", ".json"]
     assert ask(page, page.samples[0], "owl|bird")[2][0][0] == "owl"
     assert ask(page, page.samples[0], threshold=0.95)[2] == []
+
+
+def test_a_table_lists_the_names_that_are_heard(page):
+    page.segmenter.context = AudioContext(16000, 1.0)
+    assert ask(page, page.samples[0], threshold=0.95)[2:4] == (
+        [],
+        [["cat", "0 s", "1 s", "0.80"], ["cat", "2 s", "3 s", "0.80"]],
+    )
 
 
 def test_errors_are_sentences_without_folders_of_the_server(page, tmp_path):
@@ -74,7 +83,7 @@ def test_errors_are_sentences_without_folders_of_the_server(page, tmp_path):
         ((page.samples[0], "a", 1.0, math.nan), "Fps is nan"),
         ((page.samples[0], "a", None), "The threshold is None, expected 0 to 1"),
     ]:
-        status, video, rows, files = ask(page, *request)
+        status, video, rows, heard, files = ask(page, *request)
         assert sentence in status.replace("'", ""), status
         assert (video, rows, files) == (None, [], None)
         assert str(tmp_path) not in status and "\n" not in status
@@ -107,7 +116,7 @@ def test_limits_are_positive_numbers():
 
 
 def test_results_are_deleted_after_an_hour_and_at_the_end(page, monkeypatch):
-    _, video, _, _ = ask(page, page.samples[0])
+    _, video, *_ = ask(page, page.samples[0])
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3700)
     ask(page, None)
@@ -190,7 +199,7 @@ def test_files_of_a_visitor_are_in_the_folder_of_the_page(url, page):
 SERVE = """
 import types
 from ovavss_d2.commands import app
-stub = types.SimpleNamespace(names=("cat",), threshold=0.5)
+stub = types.SimpleNamespace(names=("cat",), threshold=0.5, hears_names=False)
 app.Segmenter = types.SimpleNamespace(from_config_file=lambda *_, **__: stub)
 app.run(["--config-file", "stub.yaml"])
 """
@@ -213,7 +222,7 @@ def test_a_killed_page_leaves_nothing_after_the_next_run(tmp_path, monkeypatch):
         assert server.wait(60) == code
         server.stderr.close()
         assert folder.exists() == (end == signal.SIGKILL)
-    stub = SimpleNamespace(names=("cat",), threshold=0.5)
+    stub = SimpleNamespace(names=("cat",), threshold=0.5, hears_names=False)
     page = app.Page(segmenter=stub, samples=[], limits=app.Limits())
     assert list(tmp_path.glob(".*")) == [page.folder.parent]
     page.close()
