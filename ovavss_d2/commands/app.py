@@ -1,11 +1,10 @@
 """A web page that paints and names the sounding objects of a video.
 
-    python demo/app.py --config-file configs/ovavss_toy.yaml --samples datasets/toy/videos/*.mp4 \\
-        --opts MODEL.WEIGHTS output/ovavss_toy/model_final.pth
+    python demo/app.py --samples VIDEO [VIDEO ...]
 
-It needs Gradio: `pip install -e ".[app]"`. Without --host it is reachable from this machine only
-(127.0.0.1). One video is processed at a time; other requests wait in a queue. Results are deleted
-after an hour. Ctrl-C stops the server.
+It needs Gradio: `pip install -e ".[app]"`. For --config-file see demo/demo.py. Without --host it is
+reachable from this machine only (127.0.0.1). One video is processed at a time; other requests wait
+in a queue. Results are deleted after an hour. Ctrl-C stops the server.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ovavss_d2.commands import config_parser
+from ovavss_d2.commands import TRAINING_FREE, config_parser, model_options
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.media.source import expand_inputs, open_source
@@ -23,7 +22,7 @@ from ovavss_d2.segmenter import Segmenter
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = config_parser(__doc__)
+    parser = config_parser(__doc__, TRAINING_FREE)
     parser.add_argument("--vocabulary", help="default names of the form; see demo/demo.py")
     parser.add_argument("--samples", nargs="*", default=[], help="videos to choose from")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind to (127.0.0.1)")
@@ -54,9 +53,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         open_source(sample)  # an unreadable sample is an error now
     if not torch.cuda.is_available():
         keep_freed_memory()  # of a window for the next
-    segmenter = Segmenter.from_config_file(
-        args.config_file, vocabulary=args.vocabulary, opts=args.opts
-    )
+    config_file, vocabulary = model_options(args)
+    segmenter = Segmenter.from_config_file(config_file, vocabulary=vocabulary, opts=args.opts)
     page = Page(segmenter=segmenter, samples=samples, limits=limits)
     try:
         blocks, url = launch(page, host=args.host, port=args.port)

@@ -1,7 +1,11 @@
 """Paint and name the sounding objects of videos.
 
-    python demo/demo.py --config-file configs/ovavss_toy.yaml --input VIDEO [VIDEO ...] \\
-        --output DIR --vocabulary "red circle,blue square" \\
+    python demo/demo.py --input VIDEO [VIDEO ...] --output DIR --vocabulary "dog,car|automobile"
+
+Without --config-file no training is needed: published weights are downloaded, and CLAP must be
+installed (`pip install -e ".[clap]"`). A model of your own:
+
+    python demo/demo.py --config-file configs/ovavss_toy.yaml --input VIDEO --output DIR \\
         --opts MODEL.WEIGHTS output/ovavss_toy/model_final.pth
 
 An input is a video, a folder of frames (with an audio file), or an image (with an audio file of the
@@ -20,7 +24,7 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
-from ovavss_d2.commands import config_parser
+from ovavss_d2.commands import TRAINING_FREE, config_parser, model_options
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import one_line_errors, reported_errors
 from ovavss_d2.inference.writing import OUTPUTS, check_names_differ, output_paths
@@ -30,7 +34,7 @@ from ovavss_d2.segmenter import Segmenter
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = config_parser(__doc__)
+    parser = config_parser(__doc__, TRAINING_FREE)
     parser.add_argument(
         "--input", required=True, nargs="+", help="videos, folders of frames, images, or patterns"
     )
@@ -38,7 +42,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--vocabulary",
         help="names separated by commas ('car|automobile' is one class); a file of names; or "
-        "'avsbench', 'toy' or 'everyday' (default: the config's, or those of its test data set)",
+        "'avsbench', 'toy' or 'everyday' (default: everyday; with --config-file, the config's, or "
+        "those of its test data set)",
     )
     parser.add_argument("--background", help="names or a file: recognized, but not painted")
     parser.add_argument("--threshold", type=float, help="minimum score, 0 to 1")
@@ -113,9 +118,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if sources:
         if not torch.cuda.is_available():
             keep_freed_memory()  # of a window for the next
+        config_file, vocabulary = model_options(args)
         segmenter = Segmenter.from_config_file(
-            args.config_file,
-            vocabulary=args.vocabulary,
+            config_file,
+            vocabulary=vocabulary,
             background=args.background,
             threshold=args.threshold,
             opts=args.opts,

@@ -23,13 +23,14 @@ from ovavss_d2.modeling.embedding_cache import fingerprint
 from ovavss_d2.vocabulary import SOUND_PROMPTS
 
 
-def _transformers() -> ModuleType:
+def load_transformers() -> ModuleType:
+    """The package; raises a ValueError if it is not installed."""
     try:
         import transformers
     except ImportError as error:
         raise ValueError(
             "MODEL.AUDIO_CLASSIFIER.NAME is 'CLAP', which needs the package transformers: "
-            "pip install 'ovavss_d2[clap]'"
+            "pip install -e '.[clap]'"
         ) from error
     return transformers
 
@@ -44,13 +45,13 @@ def _from_files(kind: Any, source: str) -> Any:
 
 def architecture(source: str) -> Any:
     """The `ClapConfig` of a model; without files, that of laion/clap-htsat-unfused."""
-    kind = _transformers().ClapConfig
+    kind = load_transformers().ClapConfig
     return _from_files(kind, source) or kind()
 
 
 def _feature_extractor(source: str, fused: bool) -> Any:
     """The feature extractor of a model; without files, that of laion's models."""
-    kind = _transformers().ClapFeatureExtractor
+    kind = load_transformers().ClapFeatureExtractor
     truncation = "fusion" if fused else "rand_trunc"
     return _from_files(kind, source) or kind(
         frequency_min=50, truncation=truncation, padding="repeatpad"
@@ -97,7 +98,7 @@ class CLAP(AudioClassifier):
     @classmethod
     def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> dict[str, object]:
         keys = cfg.MODEL.AUDIO_CLASSIFIER
-        model = _transformers().ClapModel(architecture(keys.WEIGHTS))
+        model = load_transformers().ClapModel(architecture(keys.WEIGHTS))
         return {
             "model": model,
             "source": keys.WEIGHTS,
@@ -137,7 +138,7 @@ class CLAP(AudioClassifier):
 
     def _tokenizer(self) -> Callable:
         if self._loaded_tokenizer is None:  # with the first name: building needs no files
-            tokenizer = _from_files(_transformers().AutoTokenizer, self.source)
+            tokenizer = _from_files(load_transformers().AutoTokenizer, self.source)
             if tokenizer is None:
                 raise ValueError(
                     f"'{self.source}' has no tokenizer; set MODEL.AUDIO_CLASSIFIER.WEIGHTS to a "
@@ -152,7 +153,7 @@ class CLAP(AudioClassifier):
             *super()._facts(),
             SOUND_PROMPTS,
             self.source,
-            _transformers().__version__,
+            load_transformers().__version__,
             extractor,
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ovavss_d2.config import keys_set_by, load_config
 from ovavss_d2.files import atomic_path, write_torch
+from ovavss_d2.modeling.clap import load_transformers
 from ovavss_d2.modeling.text_classifier import PIXEL_CLASSIFIERS
 from ovavss_d2.weights.download import is_address
 from ovavss_d2.weights.files import is_finite, read_weights
@@ -55,8 +56,11 @@ def check_weight_files(cfg: CfgNode) -> None:
 
     Raises:
         FileNotFoundError: a file is missing, and no name or address says where it is.
+        ValueError: a package is missing.
         OSError: a download failed.
     """
+    if cfg.MODEL.AUDIO_CLASSIFIER.NAME == "CLAP":
+        load_transformers()  # an error before any download
     sources = weight_sources(cfg)
     whole = [source for source in sources if source.key == "MODEL.WEIGHTS"]
     if whole and not whole[0].is_name():  # the content of published files is known

@@ -128,7 +128,7 @@ def test_a_longer_context_than_the_model_takes_is_refused(files):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"pip install 'ovavss_d2\[clap\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '.\[clap\]'"):
         build_audio_classifier(settings("x"), None)
 
 
