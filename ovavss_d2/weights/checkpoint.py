@@ -93,10 +93,16 @@ def load_inference_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode
     known = is_address(weights.value) or os.path.exists(weights.value)
     if known and _is_released(read_weights(weights.fetch(), mapped=True)):
         set_by_user = keys_set_by(config_file, opts)
-        for key, value in RELEASED_SETTINGS.items():
+        for key, value in _released_settings(cfg).items():
             if key not in set_by_user:
                 cfg.merge_from_list([key, value])
     return cfg
+
+
+def _released_settings(cfg: CfgNode) -> dict[str, Any]:
+    """`RELEASED_SETTINGS`, without the scoring if names are also heard: that needs objectness."""
+    heard = bool(cfg.MODEL.AUDIO_CLASSIFIER.NAME)
+    return {k: value for k, value in RELEASED_SETTINGS.items() if not heard or k != "TEST.SCORING"}
 
 
 def _is_released(content: dict[str, Any]) -> bool:
@@ -205,7 +211,7 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
 
     def _report_settings(self) -> None:
         settings = []
-        for key, released in RELEASED_SETTINGS.items():
+        for key, released in _released_settings(self.cfg).items():
             value = functools.reduce(getattr, key.split("."), self.cfg)
             settings.append(f"{key} {value}" + ("" if value == released else " (set by you)"))
         # A warning, because it is shown even where logging is not configured.
