@@ -21,9 +21,9 @@ from ovavss_d2.modeling.text_classifier import class_vocabulary
 from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.vocabulary import TOY_NAMES
 
-STEPS, BATCH = 1000, 64
-LEARNING_RATE = 2e-3
-CLIPS, SECONDS = 300, 10
+STEPS, BATCH = 2000, 64
+LEARNING_RATE = 4e-3
+CLIPS, SECONDS = 500, 10
 SOURCES = (0.2, 0.35, 0.35, 0.1)  # probabilities of 0, 1, ... sources in a second
 FIRST_SCALE = 14.0  # of the cosines; at the end it is that of the classifier
 
