@@ -17,6 +17,8 @@ def main(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any] | None:
     set_up(cfg, args)
     if args.eval_only:
         return evaluate(cfg)
+    if cfg.MODEL.AUDIO.ENCODER == "NoAudio":
+        raise ValueError("this config needs no training; add --eval-only to evaluate it")
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()

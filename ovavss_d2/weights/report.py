@@ -23,6 +23,7 @@ from ovavss_d2.weights.layouts import (
 from ovavss_d2.weights.published import by_file_name
 
 R50, SWIN = "configs/ovavss_R50.yaml", "configs/ovavss_swin.yaml"
+ZERO_SHOT_R50, ZERO_SHOT_SWIN = "configs/zero_shot_R50.yaml", "configs/zero_shot_swin.yaml"
 
 
 class Model(NamedTuple):
@@ -36,8 +37,8 @@ class Model(NamedTuple):
 
 
 MODELS = (
-    Model("COCO", "ResNet-50", 557, 44_076_497, R50),
-    Model("COCO", "Swin-B", 625, 106_904_201, SWIN),
+    Model("COCO", "ResNet-50", 557, 44_076_497, f"{R50} and {ZERO_SHOT_R50}"),
+    Model("COCO", "Swin-B", 625, 106_904_201, f"{SWIN} and {ZERO_SHOT_SWIN}"),
     Model("released", "ResNet-50, CLIP ViT-B/16", 966, 270_003_971, R50),
     Model("released", "Swin-B, CLIP ViT-L/14@336", 1178, 611_155_131, SWIN),
     Model("AUDIO", "VGGish", 18, 72_141_184, f"{R50} and {SWIN}"),

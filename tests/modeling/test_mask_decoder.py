@@ -99,6 +99,16 @@ def test_without_audio_queries_the_audio_has_no_effect_and_no_parameters():
     assert not [name for name in names if "audio" in name or "v2a" in name or "a2a" in name]
 
 
+def test_without_time_encoding_equal_frames_are_in_equal_places():
+    decoder = make_decoder(MASK_FORMER__TIME_ENCODING=False)
+    maps = torch.randn(1, 32, 3, 4).expand(2, -1, -1, -1)
+    first, second = decoder._memory(0, maps, num_clips=1)[0].unflatten(1, (2, -1)).unbind(1)
+    assert torch.equal(first, second)
+    decoder.time_encoding = True
+    first, second = decoder._memory(0, maps, num_clips=1)[0].unflatten(1, (2, -1)).unbind(1)
+    assert not torch.allclose(first, second)
+
+
 def test_audio_positions_of_another_length_are_interpolated():
     decoder = make_decoder()
     learned, nine = decoder.audio_query_embed.weight, decoder._audio_position(9)

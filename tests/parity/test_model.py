@@ -4,6 +4,7 @@ Each stage gets the results of our previous stage, so errors add up. R50 is acce
 plain PyTorch.
 """
 
+import copy
 import functools
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from ovavss_d2.config import load_config
 from ovavss_d2.modeling.audio_encoder import build_audio_encoder
 from ovavss_d2.modeling.backbone import TimmBackbone
 from ovavss_d2.modeling.mask_decoder import AudioConditionedMaskDecoder, AudioVisualHead
 from ovavss_d2.modeling.ops.accelerate import accelerate
-from tests.helpers import parity
+from ovavss_d2.weights.checkpoint import OVAVSSCheckpointer
+from ovavss_d2.weights.layouts import AUDIO_LAYERS
+from tests.helpers import full_size, parity
 
 MODELS = parity.oracle_files("ovavss_*_oracle_seed*.npz")
 CHANNELS = 8  # the oracle holds the first channels of each map
@@ -133,6 +137,37 @@ def test_two_clips_in_a_batch_give_the_numbers_of_one(path):
         )
     for clip in twice["pred_masks"]:
         assert parity.relative_error(clip, alone["pred_masks"][0].numpy()) < 1e-4
+
+
+@pytest.mark.parametrize("path", MODELS[:1], ids=lambda path: path.stem)
+def test_training_free_masks_equal_those_of_the_decoder_without_its_audio(path, tmp_path):
+    """The decoder is the one that the oracle proves, with its audio layers bypassed."""
+    state = parity.released_state(path, ["backbone.", "sem_seg_head."])
+    torch.manual_seed(0)
+    for name, size in {"weight": (81, 256), "bias": (81,)}.items():
+        state[f"sem_seg_head.predictor.class_embed.{name}"] = torch.randn(size)
+    coco = {name: x.numpy() for name, x in state.items() if not AUDIO_LAYERS.search(name)}
+    cfg = load_config("zero_shot_R50.yaml")
+    cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES = len(
+        state["sem_seg_head.predictor.query_feat.weight"]
+    )
+    silent = nn.Module()
+    silent.backbone = TimmBackbone(cfg, None)
+    silent.sem_seg_head = AudioVisualHead(cfg, silent.backbone.output_shape())
+    file = full_size.save(tmp_path / "coco.pkl", coco)
+    OVAVSSCheckpointer(silent, cfg=cfg, trainer=nn.Linear(1, 1)).load(file)
+    _, backbone, head = _network(path)
+    audio_head = copy.deepcopy(head)
+    audio_head.pixel_decoder.transformer.fusion = None
+    audio_head.predictor.audio_queries = audio_head.predictor.time_encoding = False
+    frame = parity.normalized_frames(cfg, parity.load_arrays(path)["frames"][:1])
+    with torch.no_grad():
+        expected = audio_head(backbone(frame), torch.randn(1, 128), num_clips=1)
+        found = silent.sem_seg_head(silent.backbone(frame), torch.zeros(1, 128), num_clips=1)
+    assert parity.relative_error(found["pred_masks"], expected["pred_masks"]) < parity.TOLERANCE
+    logits = found["pred_queries"] @ state["sem_seg_head.predictor.class_embed.weight"].T
+    logits += state["sem_seg_head.predictor.class_embed.bias"]
+    torch.testing.assert_close(found["pred_logits"], logits)
 
 
 def _shapes(path):

@@ -64,6 +64,36 @@ def test_mask2former_and_the_files_of_parts_fill_all_but_new_layers(tmp_path, ca
     )
 
 
+ZERO_SHOT = {"r50": "zero_shot_R50.yaml", "swinb": "zero_shot_swin.yaml"}
+COMBINED = {"r50": "combined_R50.yaml", "swinb": "combined_swin.yaml"}
+
+
+@pytest.mark.parametrize("size", ["r50", "swinb"])
+def test_mask2former_fills_the_whole_localizer_of_the_training_free_model(tmp_path, caplog, size):
+    path, clip = (full_size.write(tmp_path, kind, size) for kind in ("COCO", "CLIP"))
+    options = ["MODEL.WEIGHTS", path, "MODEL.CLIP.WEIGHTS", clip, "MODEL.AUDIO_CLASSIFIER.NAME", ""]
+    cfg = load_inference_config(ZERO_SHOT[size], options)
+    load_weights(build(cfg), cfg)
+    assert "keep their initial values" not in caplog.text
+    assert "but not in the model" not in caplog.text
+
+
+@pytest.mark.parametrize("size", ["r50", "swinb"])
+def test_mask2former_fills_the_silent_localizer_of_a_released_model(tmp_path, caplog, size):
+    path, silent = (full_size.write(tmp_path, kind, size) for kind in ("released", "COCO"))
+    options = ["MODEL.WEIGHTS", path, "MODEL.SILENT_LOCALIZER.WEIGHTS", silent]
+    cfg = load_inference_config(COMBINED[size], [*options, "MODEL.AUDIO_CLASSIFIER.WEIGHTS", ""])
+    model = build(cfg)
+    load_weights(model, cfg)
+    assert cfg.TEST.SCORING == "score" and cfg.MODEL.AUDIO.PAIRING == "released"
+    (stay,) = [line for line in caplog.messages if "keep their initial values" in line]
+    assert "silent_localizer" not in stay
+    assert "but not in the model" not in caplog.text
+    cfg = load_inference_config(COMBINED[size], [*options, "MODEL.SILENT_LOCALIZER.WEIGHTS", path])
+    with pytest.raises(ValueError, match="belongs to another model"):
+        load_weights(model, cfg)
+
+
 def test_every_number_of_a_released_checkpoint_is_where_it_belongs(tmp_path):
     cfg = config("r50", full_size.write(tmp_path, "released"))
     model = build(cfg, "cpu")

@@ -28,7 +28,7 @@ def vggish():
     ("kind", "size", "words"),
     [
         ("released", "r50", "ResNet-50, CLIP ViT-B/16, for configs/ovavss_R50.yaml"),
-        ("COCO", "r50", "ResNet-50, for configs/ovavss_R50.yaml"),
+        ("COCO", "r50", "ResNet-50, for configs/ovavss_R50.yaml and configs/zero_shot_R50"),
         ("AUDIO", "r50", "as MODEL.AUDIO.WEIGHTS"),
         ("CLIP", "r50", "ViT-B/16, for"),
         ("released", "swinb", "Swin-B"),
