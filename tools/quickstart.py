@@ -21,6 +21,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG = REPOSITORY / "configs" / "ovavss_toy.yaml"
+COMBINED = REPOSITORY / "configs" / "combined_toy.yaml"  # with names from sound
 IS_INSTALLED = "import importlib.metadata as m; m.version('ovavss_d2')"
 
 
@@ -84,7 +85,8 @@ def run_steps(args: argparse.Namespace) -> None:
     clip += ["MODEL.CLIP.WEIGHTS", toy / "clip" / "toy_clip.pt"]
     options = [*map(str, clip), *args.opts, "OUTPUT_DIR", str(trained)]
     train = [sys.executable, "train_net.py", "--config-file", str(CONFIG)]
-    if not start.exists():  # written last
+    sounds = toy / "audio_classifier" / "toy_audio_classifier.pth"
+    if not sounds.exists():  # written last
         prepare = ["datasets/prepare_toy.py", "--root", str(datasets), *shlex.split(args.prepare)]
         run("1/4 Generating the toy world", [sys.executable, *prepare], datasets)
     if not final.exists():
@@ -96,7 +98,9 @@ def run_steps(args: argparse.Namespace) -> None:
     videos = sorted((toy / "videos").glob("*.mp4"))
     remaining = [str(x) for x in videos if not (painted / f"{x.stem}.json").exists()]
     if remaining:
-        demo = ["demo/demo.py", "--config-file", str(CONFIG), "--output", str(painted)]
+        demo = ["demo/demo.py", "--config-file", str(COMBINED), "--output", str(painted)]
+        weights += ["MODEL.SILENT_LOCALIZER.WEIGHTS", str(start)]
+        weights += ["MODEL.AUDIO_CLASSIFIER.WEIGHTS", str(sounds)]
         demo += ["--input", *remaining, "--opts", *options, *weights]
         run("4/4 Painting videos", [sys.executable, *demo], datasets)
     print_results(results, painted)

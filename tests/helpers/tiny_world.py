@@ -23,20 +23,25 @@ def make_world(root):
     return root
 
 
-def tiny_options(root, **changes):
-    """KEY VALUE pairs that shrink the toy configuration, and `changes`."""
+TINY_MODEL = {
+    "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,
+    "MODEL.SEM_SEG_HEAD.MASK_DIM": 32,
+    "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
+    "MODEL.MASK_FORMER.HIDDEN_DIM": 32,
+    "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 4,
+    "MODEL.MASK_FORMER.DEC_LAYERS": 1,
+    "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 32,
+    "MODEL.AUDIO.WIDTH": 4,
+}
+
+
+def tiny_options(root, model=TINY_MODEL, **changes):
+    """KEY VALUE pairs that shrink the toy configuration: the model, the data, and `changes`."""
     keys = {
+        **model,
         "MODEL.WEIGHTS": "",
         "MODEL.CLIP.ARCHITECTURE": f"{root}/toy/clip/toy_clip.json",
         "MODEL.CLIP.WEIGHTS": f"{root}/toy/clip/toy_clip.pt",
-        "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,
-        "MODEL.SEM_SEG_HEAD.MASK_DIM": 32,
-        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
-        "MODEL.MASK_FORMER.HIDDEN_DIM": 32,
-        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 4,
-        "MODEL.MASK_FORMER.DEC_LAYERS": 1,
-        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 32,
-        "MODEL.AUDIO.WIDTH": 4,
         "INPUT.MIN_SIZE_TRAIN": (40,),
         "INPUT.MIN_SIZE_TEST": 40,
         "SOLVER.IMS_PER_BATCH": 2,

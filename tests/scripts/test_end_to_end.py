@@ -29,7 +29,14 @@ def quickstart(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, loud=[True, False], size=(40, 48))
     command = [sys.executable, "tools/quickstart.py", "--no-install", "--prepare", PREPARE]
-    command += ["--datasets", root, "--output", root / "output", "--opts", *tiny_options(root)]
+    command += [
+        "--datasets",
+        root,
+        "--output",
+        root / "output",
+        "--opts",
+        *tiny_options(root, model={}),
+    ]
 
     def call():
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -60,7 +67,7 @@ def run(world, monkeypatch, capsys):
 
     def call(script, *arguments, **changes):
         entry = importlib.import_module(script)
-        options = tiny_options(world, **changes)
+        options = tiny_options(world, model={}, **changes)
         options = ["--opts", *options] if script == "demo" else options
         try:
             entry.run([*map(str, arguments), *options])
@@ -98,6 +105,43 @@ def test_evaluation_alone_repeats_the_figures_of_training(run, world, trained, f
         json.loads((path / "inference" / "results.json").read_text()) for path in (trained, folder)
     )
     assert first["avsbench_ov"] == again["avsbench_ov"]
+
+
+def with_sound(world, trained, kind):
+    """The options of a configuration that takes names from sound."""
+    start = world / "toy" / "start" / "toy_start.pth"
+    sounds = world / "toy" / "audio_classifier" / "toy_audio_classifier.pth"
+    options = {"MODEL.AUDIO_CLASSIFIER.WEIGHTS": sounds, "MODEL.WEIGHTS": start}
+    if kind == "combined":
+        options |= {"MODEL.WEIGHTS": trained / "model_final.pth"}
+        options |= {"MODEL.SILENT_LOCALIZER.WEIGHTS": start}
+    return {**options, "TEST.SCORE_THRESHOLD": 0.0, "DATASETS.TEST": "('toy_ov_test_all',)"}
+
+
+@pytest.mark.parametrize("kind", ["zero_shot", "combined"])
+def test_names_from_sound_are_evaluated_and_exported(run, world, trained, kind):
+    options = with_sound(world, trained, kind) | {"OUTPUT_DIR": world / kind}
+    code, said = run("train_net", "--config-file", f"{kind}_toy.yaml", "--eval-only", **options)
+    assert code == 0, said
+    results = json.loads((world / kind / "inference" / "results.json").read_text())
+    model = export_model(
+        options["MODEL.WEIGHTS"], world / f"{kind}.model", config_file=world / kind / "config.yaml"
+    )
+    again = {
+        "MODEL.WEIGHTS": model,
+        "OUTPUT_DIR": world / f"{kind}_again",
+        "DATASETS.TEST": options["DATASETS.TEST"],
+    }
+    code, said = run("train_net", "--config-file", model, "--eval-only", **again)
+    assert code == 0, said
+    other = json.loads((world / f"{kind}_again" / "inference" / "results.json").read_text())
+    assert other["avsbench_ov"] == results["avsbench_ov"]
+
+
+def test_a_configuration_that_needs_no_training_says_so(run, world, trained):
+    options = with_sound(world, trained, "zero_shot")
+    code, said = run("train_net", "--config-file", "zero_shot_toy.yaml", **options)
+    assert code == 1 and "needs no training; add --eval-only" in said
 
 
 def test_mixed_precision_trains_on_a_cpu_near_the_single_one(run, world):

@@ -55,6 +55,7 @@ def test_one_command_writes_everything(root):
         "clip/toy_clip.json",
         "clip/toy_clip.pt",
         "start/toy_start.pth",
+        "audio_classifier/toy_audio_classifier.pth",
     } <= found
 
 

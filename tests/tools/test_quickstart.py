@@ -31,7 +31,8 @@ def quickstart(tmp_path, monkeypatch):
         if name == script.interrupted:
             raise KeyboardInterrupt
         if name == "prepare_toy":
-            touch(toy / "start/toy_start.pth", toy / "videos/a.mp4", toy / "videos/b.mp4")
+            touch(toy / "audio_classifier/toy_audio_classifier.pth")
+            touch(toy / "videos/a.mp4", toy / "videos/b.mp4")
         if name == "train_net":
             assert "--resume" in command
             touch(output / "ovavss_toy/model_final.pth")
