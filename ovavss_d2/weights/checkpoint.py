@@ -45,8 +45,8 @@ RELEASED_SETTINGS = {
     "TEST.SCORING": "released",
     "TEST.SILENCE_RMS": 0.0,
 }
-# The masks depend on these.
-MASK_MODULES = ("backbone.", "sem_seg_head.", "audio_encoder.", "silent_localizer.")
+MASK_MODULES = ("backbone.", "sem_seg_head.", "audio_encoder.")  # the masks depend on these
+REQUIRED_PARTS = ("SILENT_LOCALIZER", "AUDIO_CLASSIFIER")  # if the model has them
 
 
 def check_weight_files(cfg: CfgNode) -> None:
@@ -255,7 +255,14 @@ class OVAVSSCheckpointer(DetectionCheckpointer):
         logger.info("Loaded from '%s' (%s): %s", source, LAYOUTS[layout], count_by_module(matching))
 
     def _check_complete(self) -> None:
-        """Raise a ValueError if weights that masks depend on are not those of the files."""
+        """Raise a ValueError if weights that results depend on are not those of the files."""
+        for part in PARTS:
+            untrained = any(name.startswith(part.prefix) for name in self._missing)
+            if untrained and part.key in REQUIRED_PARTS:
+                raise ValueError(
+                    f"some weights of {part.prefix.split('.')[0]} are missing; set "
+                    f"MODEL.{part.key}.WEIGHTS to a file with all of them"
+                )
         missing = {name for name in self._missing if name.startswith(MASK_MODULES)}
         unused = {name for name in self._unused if name.startswith("sem_seg_head.")}
         mismatched = sorted(missing | unused)

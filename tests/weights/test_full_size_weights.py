@@ -84,6 +84,15 @@ def test_mask2former_fills_the_silent_localizer_of_a_released_model(tmp_path, ca
     options = ["MODEL.WEIGHTS", path, "MODEL.SILENT_LOCALIZER.WEIGHTS", silent]
     cfg = load_inference_config(COMBINED[size], [*options, "MODEL.AUDIO_CLASSIFIER.WEIGHTS", ""])
     model = build(cfg)
+    with pytest.raises(
+        ValueError, match=r"audio_classifier are .* MODEL\.AUDIO_CLASSIFIER\.WEIGHTS"
+    ):
+        load_weights(model, cfg)
+    caplog.clear()
+    clap = model.audio_classifier.model.state_dict()
+    clap = {name: torch.zeros(()).expand(x.shape) for name, x in clap.items()}
+    sounds = full_size.save(tmp_path / "clap.pth", clap)
+    cfg.merge_from_list(["MODEL.AUDIO_CLASSIFIER.WEIGHTS", sounds])
     load_weights(model, cfg)
     assert cfg.TEST.SCORING == "score" and cfg.MODEL.AUDIO.PAIRING == "released"
     (stay,) = [line for line in caplog.messages if "keep their initial values" in line]
