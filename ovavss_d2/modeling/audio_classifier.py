@@ -53,6 +53,8 @@ class AudioClassifier(nn.Module):
         cache: embeddings on disk, or None.
     """
 
+    _key: str | None  # of the embeddings in the cache
+
     def __init__(
         self,
         *,
@@ -158,7 +160,7 @@ class AudioClassifier(nn.Module):
 
     def _forget(self, *_: object) -> None:
         """Drop the key in the cache when weights are loaded."""
-        self._key: str | None = None
+        self._key = None
 
 
 @AUDIO_CLASSIFIER_REGISTRY.register()
@@ -173,7 +175,7 @@ class LogMelClassifier(AudioClassifier):
         dim = clip.embed_dim
         encoder = LogMelEncoder(width=width, output_dim=dim, freeze=True)
         super().__init__(model=encoder, embed_dim=dim, **settings)  # type: ignore[arg-type]
-        self.embed_text = clip.encode_text  # type: ignore[method-assign]  # not a part of this one
+        self._clip = (clip,)  # in a tuple, because it is not a part of this module
 
     @classmethod
     def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> dict[str, object]:
@@ -184,6 +186,10 @@ class LogMelClassifier(AudioClassifier):
                 f"{keys.SAMPLE_RATE}, expected 1 at {SAMPLE_RATE} for LogMelClassifier"
             )
         return {"clip": clip, "width": keys.WIDTH, **common_settings(cfg)}
+
+    def embed_text(self, words: Sequence[str]) -> Tensor:
+        """Unit vectors (K, D) of K words."""
+        return self._clip[0].encode_text(words)
 
     def _embed_sound(self, sound: Tensor) -> Tensor:
         encoder = self.model

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ovavss_d2.modeling.audio_classifier import (
@@ -62,9 +62,12 @@ def _feature_extractor(source: str, fused: bool) -> Any:
 class CLAP(AudioClassifier):
     """CLAP (arXiv 2211.06687) in the form of `transformers`, with its own tokenizer."""
 
+    _words: dict[str, Tensor]  # embeddings of words
+    _loaded_tokenizer: Callable | None
+
     @configurable
     def __init__(
-        self, *, model: nn.Module, source: str, rate: int, context: float, **settings: object
+        self, *, model: Any, source: str, rate: int, context: float, **settings: Any
     ) -> None:
         """
         Args:
@@ -77,11 +80,7 @@ class CLAP(AudioClassifier):
         Raises:
             ValueError: the model takes another rate, or shorter audio.
         """
-        super().__init__(
-            model=model,
-            embed_dim=model.config.projection_dim,  # type: ignore[arg-type]
-            **settings,  # type: ignore[arg-type]
-        )
+        super().__init__(model=model, embed_dim=model.config.projection_dim, **settings)
         self.source = source
         self.extract = _feature_extractor(source, model.config.audio_config.enable_fusion)
         if rate != self.extract.sampling_rate:
@@ -159,5 +158,5 @@ class CLAP(AudioClassifier):
 
     def _forget(self, *_: object) -> None:
         super()._forget()
-        self._words: dict[str, Tensor] = {}
-        self._loaded_tokenizer: Callable | None = None
+        self._words = {}
+        self._loaded_tokenizer = None

@@ -300,7 +300,7 @@ class OVAVSS(nn.Module):
         has_sound: Tensor,
         factors: Tensor | None,
         allowed: Tensor | None = None,
-        silently: bool = False,
+        silent_localizer: SilentLocalizer | None = None,
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Find the objects of a window that can be painted.
 
@@ -313,7 +313,7 @@ class OVAVSS(nn.Module):
             has_sound: of each frame, bool (T,).
             factors: of the scores (T, K), if there is an audio classifier.
             allowed: names that they can have, bool (K,); None: all.
-            silently: whether the silent localizer finds them.
+            silent_localizer: finds them instead of the localizer.
 
         Returns:
             Objectness (Q,), name probabilities (Q, K), mask logits (Q, T, h, w); or nothing.
@@ -324,10 +324,10 @@ class OVAVSS(nn.Module):
         if not paintable.any():
             return []
         frames = self._normalize([clip])
-        if silently:
-            outputs = self.silent_localizer(frames.tensor[0])
-        else:
+        if silent_localizer is None:
             outputs = self._localize(frames, [clip])
+        else:
+            outputs = silent_localizer(frames.tensor[0])
         objectness = object_probability(outputs["pred_logits"][0])
         queries = self.postprocessor.select_by_objectness(objectness).nonzero()[:, 0]
         height, width = frames.image_sizes[0]
@@ -342,7 +342,7 @@ class OVAVSS(nn.Module):
         visible = self.postprocessor.select_by_mask(masks[..., :height, :width], paintable)
         queries, masks = queries[visible], masks[visible]
         names = self.classifier.name_probabilities(
-            queries=None if silently else outputs["pred_queries"][0, queries],
+            queries=None if silent_localizer else outputs["pred_queries"][0, queries],
             mask_logits=masks,
             frames=clip["image"].to(self.device),
             names=self.vocabulary,
@@ -360,11 +360,11 @@ class OVAVSS(nn.Module):
         for t in range(len(factors)):
             frame, now = _clip_of(clip, [t]), slice(t, t + 1)
             after = len(factors) - t - 1
-            for *rest, masks in self._find_objects(
-                frame, has_sound[now], factors[now], allowed, silently=True
+            for objectness, names, masks in self._find_objects(
+                frame, has_sound[now], factors[now], allowed, self.silent_localizer
             ):
                 masks = F.pad(masks, (0, 0, 0, 0, t, after), value=-math.inf)
-                found.append((*rest, masks))
+                found.append((objectness, names, masks))
         return found
 
     def _is_trained(self) -> Tensor:

@@ -185,12 +185,11 @@ class PostProcessor:
                     masks[t] = mask[0]
                     painted[key] = max(score, best), masks
             label_map = torch.cat(maps)
-        segments = [
+        best_first = sorted(painted.items(), key=lambda item: item[1][0], reverse=True)
+        return label_map, [
             {"name": names[name], "label": name + 1, "score": score, "masks": masks}
-            for (_, name), (score, masks) in painted.items()
+            for (_, name), (score, masks) in best_first
         ]
-        segments.sort(key=lambda segment: segment["score"], reverse=True)
-        return label_map, segments
 
 
 def _paint(
