@@ -95,7 +95,7 @@ def test_vggish_has_the_sizes_of_its_checkpoint():
 
 
 def test_wrong_names_and_sizes_are_refused():
-    with pytest.raises(ValueError, match="LogMelEncoder, VGGish"):
+    with pytest.raises(ValueError, match="LogMelEncoder, NoAudio, VGGish"):
         build_audio_encoder(small_config(AUDIO__ENCODER="Wav2Vec"))
     with pytest.raises(ValueError, match="MODEL.AUDIO.DIM is 16"):
         build_audio_encoder(small_config(AUDIO__ENCODER="VGGish"))
