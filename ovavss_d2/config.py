@@ -153,8 +153,8 @@ def _add_classifier_keys(cfg: CN) -> None:
     clip.DENSE_COVER = True
 
     sound = cfg.MODEL.AUDIO_CLASSIFIER = CN()
-    # name in AUDIO_CLASSIFIER_REGISTRY: CLAP or LogMelClassifier; an object is painted in a frame
-    # only if its name is also heard there; empty: names come from the frames alone
+    # name in AUDIO_CLASSIFIER_REGISTRY: CLAP or LogMelClassifier; the probability that a name is
+    # heard around a frame is a factor of its scores there; empty: names come from sight alone
     sound.NAME = ""
     # a model of CLAP on the model hub or a folder in the same form, or a file of LogMelClassifier
     sound.WEIGHTS = ""
@@ -297,17 +297,18 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
 
 def _check_names(cfg: CN, opts: Sequence[str]) -> None:
     """Raise a ValueError if an exported model refers to a file that is not in its folder."""
-    for part, key in ("AUDIO", "WEIGHTS"), ("CLIP", "WEIGHTS"), ("CLIP", "ARCHITECTURE"):
+    parts = ("AUDIO", "WEIGHTS"), ("SILENT_LOCALIZER", "WEIGHTS")
+    for part, key in (*parts, ("CLIP", "WEIGHTS"), ("CLIP", "ARCHITECTURE")):
         name, value = f"MODEL.{part}.{key}", cfg.MODEL[part][key]
         if name not in opts[::2] and ("/" in value or os.path.exists(value)):
             raise ValueError(
                 f"the config of the exported model has {name} '{value}', expected a published name"
             )
-    clap = cfg.MODEL.AUDIO_CLASSIFIER.WEIGHTS
-    if clap and (not HUB_NAME.fullmatch(clap) or os.path.exists(clap)):
+    name, clap = "MODEL.AUDIO_CLASSIFIER.WEIGHTS", cfg.MODEL.AUDIO_CLASSIFIER.WEIGHTS
+    is_hub_name = HUB_NAME.fullmatch(clap) and not os.path.exists(clap)
+    if clap and name not in opts[::2] and not is_hub_name:
         raise ValueError(
-            f"the config of the exported model has MODEL.AUDIO_CLASSIFIER.WEIGHTS '{clap}', "
-            "expected a name on the model hub"
+            f"the config of the exported model has {name} '{clap}', expected a name on the hub"
         )
 
 

@@ -219,7 +219,7 @@ class Segmenter:
             progress: called with the seconds of video done and in total (0: unknown).
 
         Returns:
-            The paths written, and when each name sounds.
+            The paths written, and when each name is painted and heard.
 
         Raises:
             FileNotFoundError: the video does not exist.

@@ -28,5 +28,5 @@ def config_parser(description: str | None, default: str | None = None) -> argpar
 def model_options(args: argparse.Namespace) -> tuple[str, str | None]:
     """The config and the vocabulary of a demo; by default no training and everyday sounds."""
     if args.config_file is None:
-        return TRAINING_FREE, args.vocabulary or "everyday"
+        return TRAINING_FREE, "everyday" if args.vocabulary is None else args.vocabulary
     return args.config_file, args.vocabulary

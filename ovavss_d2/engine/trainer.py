@@ -36,6 +36,7 @@ from ovavss_d2.evaluation.saved_predictions import score_saved
 from ovavss_d2.exported import find_config
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_encoder import attach_cache
+from ovavss_d2.modeling.embedding_cache import EmbeddingCache
 from ovavss_d2.standalone import describe
 from ovavss_d2.weights.checkpoint import (
     OVAVSSCheckpointer,
@@ -70,6 +71,8 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
         model = build_model(cfg, super().build_model)
         attach_cache(model.audio_encoder, cfg)
+        if model.audio_classifier is not None and cfg.MODEL.EMBEDDING_CACHE:
+            model.audio_classifier.audio_cache = EmbeddingCache(cfg.MODEL.EMBEDDING_CACHE)
         return model
 
     @classmethod

@@ -16,6 +16,7 @@ from ovavss_d2.modeling.audio_encoder import LogMelEncoder
 from ovavss_d2.modeling.clip import MAX_LOGIT_SCALE, FrozenClip
 from ovavss_d2.modeling.embedding_cache import EmbeddingCache, fingerprint
 from ovavss_d2.modeling.text_classifier import class_vocabulary
+from ovavss_d2.vocabulary import name_key, synonyms_of
 
 AUDIO_CLASSIFIER_REGISTRY = Registry("AUDIO_CLASSIFIER")
 AUDIO_CLASSIFIER_REGISTRY.__doc__ = """
@@ -34,13 +35,34 @@ def build_audio_classifier(cfg: CfgNode, clip: FrozenClip) -> "AudioClassifier |
     Raises:
         ValueError: there is no classifier with this name, or a setting does not fit it.
     """
+    check_audio_classifier(cfg)
     name = cfg.MODEL.AUDIO_CLASSIFIER.NAME
-    if not name:
-        return None
-    if name not in AUDIO_CLASSIFIER_REGISTRY:
+    return AUDIO_CLASSIFIER_REGISTRY.get(name)(cfg, clip) if name else None
+
+
+def check_audio_classifier(cfg: CfgNode) -> None:
+    """Raise a ValueError if the settings for names from sound do not fit together."""
+    keys = cfg.MODEL.AUDIO_CLASSIFIER
+    if not keys.NAME:
+        if cfg.MODEL.SILENT_LOCALIZER.ENABLED:
+            raise ValueError(
+                "MODEL.SILENT_LOCALIZER.ENABLED is True, but no MODEL.AUDIO_CLASSIFIER.NAME says "
+                "which objects sound; set it to CLAP"
+            )
+        return
+    if keys.NAME not in AUDIO_CLASSIFIER_REGISTRY:
         known = ", ".join(sorted(key for key, _ in AUDIO_CLASSIFIER_REGISTRY))
-        raise ValueError(f"MODEL.AUDIO_CLASSIFIER.NAME is '{name}', expected one of: {known}")
-    return AUDIO_CLASSIFIER_REGISTRY.get(name)(cfg, clip)
+        raise ValueError(f"MODEL.AUDIO_CLASSIFIER.NAME is '{keys.NAME}', expected one of: {known}")
+    if not keys.BACKGROUND_NAMES:
+        raise ValueError(
+            "MODEL.AUDIO_CLASSIFIER.BACKGROUND_NAMES is empty; give sounds such as 'silence'"
+        )
+    if keys.CONTEXT <= 0:
+        raise ValueError(f"MODEL.AUDIO_CLASSIFIER.CONTEXT is {keys.CONTEXT:g}, expected above 0")
+    if cfg.TEST.SCORING == "released":
+        raise ValueError(
+            "TEST.SCORING is 'released', which has no objectness; names from sound need 'score'"
+        )
 
 
 class AudioClassifier(nn.Module):
@@ -50,9 +72,11 @@ class AudioClassifier(nn.Module):
 
     Attributes:
         model: the weights; frozen.
-        cache: embeddings on disk, or None.
+        cache: embeddings of words on disk, or None.
+        audio_cache: those of sounds, for evaluation.
     """
 
+    audio_cache: EmbeddingCache | None
     _key: str | None  # of the embeddings in the cache
 
     def __init__(
@@ -68,20 +92,14 @@ class AudioClassifier(nn.Module):
             model: with weights for audio, and possibly for text.
             embed_dim: D.
             background_names: sounds that compete with every name and are never in the results.
-            cache: embeddings on disk.
+            cache: embeddings of words on disk.
 
-        Raises:
-            ValueError: there are no background names.
         """
         super().__init__()
-        if not background_names:
-            raise ValueError(
-                "MODEL.AUDIO_CLASSIFIER.BACKGROUND_NAMES is empty; give sounds such as 'silence'"
-            )
         self.model = model.requires_grad_(False)
         self.embed_dim = embed_dim
         self.background_names = tuple(background_names)
-        self.cache = cache
+        self.cache, self.audio_cache = cache, None
         self._forget()
         self.model.register_load_state_dict_post_hook(self._forget)
         self.eval()
@@ -119,13 +137,26 @@ class AudioClassifier(nn.Module):
         Returns:
             float32 (T, K), each from 0 to 1 independently of the others.
         """
-        vocabulary = class_vocabulary(tuple(names), self.background_names, ())
+        vocabulary = class_vocabulary(tuple(names), (), ())
+        words = (*vocabulary.words, *self.background_names)
         with torch.autocast(self.device.type, enabled=False):
-            text = self.embed_text(vocabulary.words)
-            logits = self.scale * self.embed_audio(audio) @ text.t()
-        classes = vocabulary.class_logits(logits)
-        background = classes[:, len(names) :].logsumexp(-1, keepdim=True)
-        return (classes[:, : len(names)] - background).sigmoid()
+            logits = self.scale * self.embed_audio(audio) @ self.embed_text(words).t()
+        of_names, of_background = logits.split(
+            [len(vocabulary.words), len(self.background_names)], dim=1
+        )
+        others = torch.tensor(self._other_sounds(names), device=logits.device)  # (K, B)
+        background = of_background[:, None].where(others, -torch.inf).logsumexp(-1)
+        return (vocabulary.class_logits(of_names) - background).sigmoid()
+
+    def _other_sounds(self, names: Sequence[str]) -> list[list[bool]]:
+        """Which background names are not synonyms of each name; all, if none would be left."""
+        keys = [name_key(name) for name in self.background_names]
+        rows = []
+        for name in names:
+            own = set(map(name_key, synonyms_of(name)))
+            others = [key not in own for key in keys]
+            rows.append(others if any(others) else [True] * len(keys))
+        return rows
 
     def embed_audio(self, audio: Tensor) -> Tensor:
         """Unit vectors (T, D) of the audio (T, S).
@@ -133,26 +164,31 @@ class AudioClassifier(nn.Module):
         Sounds are embedded one by one, so that the cache does not depend on their order.
         """
         sounds = audio.float().cpu()
-        items = [fingerprint({"samples": sound}) for sound in sounds] if self.cache else []
+        items = [fingerprint({"samples": sound}) for sound in sounds] if self.audio_cache else []
 
         def compute(indices: list[int]) -> Tensor:
             return torch.cat([self._embed_sound(sounds[i : i + 1]) for i in indices])
 
-        return F.normalize(self._lookup("audio", items, len(sounds), compute), dim=-1)
+        embeddings = self._lookup(self.audio_cache, "audio", items, len(sounds), compute)
+        return F.normalize(embeddings, dim=-1)
 
     def _lookup(
-        self, kind: str, items: list[str], count: int, compute: Callable[[list[int]], Tensor]
+        self,
+        cache: EmbeddingCache | None,
+        kind: str,
+        items: list[str],
+        count: int,
+        compute: Callable[[list[int]], Tensor],
     ) -> Tensor:
         """Embeddings (N, D) from the cache, if there is one, and computed ones."""
         if not count:
             return torch.zeros(0, self.embed_dim, device=self.device)
-        if self.cache is None:
+        if cache is None:
             return compute(list(range(count)))
         if self._key is None:
             self._key = fingerprint(self.model.state_dict(), *self._facts(), self.device.type)
-        return self.cache.lookup(f"{self._key}-{kind}", items, self.embed_dim, compute).to(
-            self.device
-        )
+        key = f"{self._key}-{kind}"
+        return cache.lookup(key, items, self.embed_dim, compute).to(self.device)
 
     def _facts(self) -> tuple[object, ...]:
         """What embeddings depend on besides the weights."""

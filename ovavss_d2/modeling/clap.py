@@ -4,6 +4,7 @@ Its files are those of `save_pretrained`: a folder, or a name on the model hub.
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovavss_d2.errors import one_line
 from ovavss_d2.modeling.audio_classifier import (
     AUDIO_CLASSIFIER_REGISTRY,
     AudioClassifier,
@@ -22,9 +24,12 @@ from ovavss_d2.modeling.clip import FrozenClip
 from ovavss_d2.modeling.embedding_cache import fingerprint
 from ovavss_d2.vocabulary import SOUND_PROMPTS
 
+DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError)
+MAX_WORDS = 10_000  # whose embeddings are kept
+
 
 def load_transformers() -> ModuleType:
-    """The package; raises a ValueError if it is not installed."""
+    """The package; raises a ValueError if it is not installed, or too old."""
     try:
         import transformers
     except ImportError as error:
@@ -32,30 +37,61 @@ def load_transformers() -> ModuleType:
             "MODEL.AUDIO_CLASSIFIER.NAME is 'CLAP', which needs the package transformers: "
             "pip install -e '.[clap]'"
         ) from error
+    if int(transformers.__version__.split(".")[0]) < 5:
+        raise ValueError(
+            f"transformers is {transformers.__version__}, expected 5: pip install -e '.[clap]'"
+        )
     return transformers
 
 
-def _from_files(kind: Any, source: str) -> Any:
-    """`kind.from_pretrained` from a folder or the hub's cache, without a download; or None."""
-    try:
-        return kind.from_pretrained(source, local_files_only=True) if source else None
-    except (OSError, ValueError):  # no such file; for a tokenizer the latter
+def _from_files(kind: Any, source: str, file: str, **options: object) -> Any:
+    """`kind.from_pretrained` from a folder or the hub's cache, without a download.
+
+    None if there is no such file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import StrictDataclassError
+
+    folder = os.path.isdir(source)
+    path = os.path.join(source, file) if folder else source and try_to_load_from_cache(source, file)
+    if not isinstance(path, str) or not os.path.isfile(path):
         return None
+    try:
+        return kind.from_pretrained(source, local_files_only=True, **options)
+    except (*DAMAGED, StrictDataclassError) as error:
+        raise ValueError(f"'{path}' is damaged: {one_line(error)}") from error
 
 
 def architecture(source: str) -> Any:
     """The `ClapConfig` of a model; without files, that of laion/clap-htsat-unfused."""
     kind = load_transformers().ClapConfig
-    return _from_files(kind, source) or kind()
+    return _from_files(kind, source, "config.json") or kind()
 
 
 def _feature_extractor(source: str, fused: bool) -> Any:
     """The feature extractor of a model; without files, that of laion's models."""
     kind = load_transformers().ClapFeatureExtractor
     truncation = "fusion" if fused else "rand_trunc"
-    return _from_files(kind, source) or kind(
+    return _from_files(kind, source, "preprocessor_config.json") or kind(
         frequency_min=50, truncation=truncation, padding="repeatpad"
     )
+
+
+def load_tokenizer(source: str) -> Callable:
+    """The tokenizer of a model; a ValueError says that there is none, or that it is damaged."""
+    kind = load_transformers().AutoTokenizer
+    # No code of a folder is executed, and nobody is asked whether it may be.
+    options = {"trust_remote_code": False}
+    tokenizer = _from_files(kind, source, "tokenizer_config.json", **options)
+    if tokenizer is None:
+        raise ValueError(
+            f"'{source}' has no tokenizer; set MODEL.AUDIO_CLASSIFIER.WEIGHTS to a name on the "
+            "model hub, or to a folder with all files of one"
+        )
+    return tokenizer
 
 
 @AUDIO_CLASSIFIER_REGISTRY.register()
@@ -113,13 +149,16 @@ class CLAP(AudioClassifier):
     @torch.no_grad()
     def embed_text(self, words: Sequence[str]) -> Tensor:
         """Embed K words by the mean over the prompts: unit vectors (K, D)."""
+        if len(self._words) > MAX_WORDS:
+            self._words.clear()
         new = [word for word in dict.fromkeys(words) if word not in self._words]
         items = [fingerprint({}, word) for word in new]
 
         def compute(indices: list[int]) -> Tensor:
             return torch.cat([self._embed_word(new[i]) for i in indices])
 
-        self._words.update(zip(new, self._lookup("text", items, len(new), compute), strict=True))
+        embeddings = self._lookup(self.cache, "text", items, len(new), compute)
+        self._words.update(zip(new, embeddings, strict=True))
         return torch.stack([self._words[word] for word in words]).to(self.device)
 
     def _embed_word(self, word: str) -> Tensor:
@@ -137,13 +176,7 @@ class CLAP(AudioClassifier):
 
     def _tokenizer(self) -> Callable:
         if self._loaded_tokenizer is None:  # with the first name: building needs no files
-            tokenizer = _from_files(load_transformers().AutoTokenizer, self.source)
-            if tokenizer is None:
-                raise ValueError(
-                    f"'{self.source}' has no tokenizer; set MODEL.AUDIO_CLASSIFIER.WEIGHTS to a "
-                    "name on the model hub, or to a folder with all files of one"
-                )
-            self._loaded_tokenizer = tokenizer
+            self._loaded_tokenizer = load_tokenizer(self.source)
         return self._loaded_tokenizer
 
     def _facts(self) -> tuple[object, ...]:

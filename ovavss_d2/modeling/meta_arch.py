@@ -109,6 +109,7 @@ class OVAVSS(nn.Module):
         if cfg.MODEL.COMPILE:
             backbone.compile(dynamic=True)  # clips come in several sizes
         classifier = OpenVocabularyClassifier(cfg)
+        audio_classifier = build_audio_classifier(cfg, classifier.clip)
         modules: dict[str, nn.Module] = {
             "backbone": backbone,
             "audio_encoder": build_audio_encoder(cfg),
@@ -117,17 +118,12 @@ class OVAVSS(nn.Module):
             "classifier": classifier,
         }
         if cfg.MODEL.SILENT_LOCALIZER.ENABLED:
-            if not cfg.MODEL.AUDIO_CLASSIFIER.NAME:
-                raise ValueError(
-                    "MODEL.SILENT_LOCALIZER.ENABLED is True, but no MODEL.AUDIO_CLASSIFIER.NAME "
-                    "says which objects sound; set it to CLAP"
-                )
             modules["silent_localizer"] = SilentLocalizer(cfg)
         if cfg.MODEL.ACCELERATE:
             accelerate(nn.ModuleDict(modules))
         return {
             **modules,
-            "audio_classifier": build_audio_classifier(cfg, classifier.clip),
+            "audio_classifier": audio_classifier,
             "postprocessor": PostProcessor(cfg),
             "vocabulary": vocabulary_of(cfg),
             "training_vocabulary": training_vocabulary_of(cfg),
@@ -271,14 +267,13 @@ class OVAVSS(nn.Module):
         size = (clip["height"], clip["width"])
         audio = clip["audio"].to(self.device)
         has_sound = self.postprocessor.has_sound(audio)
-        factors = None
+        trained, factors = self._is_trained(), None
         if self.audio_classifier is not None:
-            factors = self.postprocessor.sound_factors(clip["heard"], self._is_trained())
+            factors = self.postprocessor.sound_factors(clip["heard"], trained)
         if self.silent_localizer is None:
             found = self._find_objects(clip, has_sound, factors)
         else:
             assert factors is not None  # see `from_config`
-            trained = self._is_trained()
             found = self._find_objects(clip, has_sound, factors, trained)
             found += self._find_silently(clip, has_sound, factors, ~trained)
         if not found:
@@ -320,7 +315,9 @@ class OVAVSS(nn.Module):
         """
         if factors is not None and allowed is not None:
             factors = factors * allowed
-        paintable = has_sound if factors is None else self.postprocessor.can_paint(factors)
+        paintable = has_sound
+        if factors is not None:
+            paintable = self.postprocessor.can_paint(factors) & has_sound
         if not paintable.any():
             return []
         frames = self._normalize([clip])
@@ -338,7 +335,7 @@ class OVAVSS(nn.Module):
             align_corners=False,
         )
         if factors is not None:
-            paintable = self.postprocessor.can_paint(factors, objectness[queries])
+            paintable = self.postprocessor.can_paint(factors, objectness[queries]) & has_sound
         visible = self.postprocessor.select_by_mask(masks[..., :height, :width], paintable)
         queries, masks = queries[visible], masks[visible]
         names = self.classifier.name_probabilities(

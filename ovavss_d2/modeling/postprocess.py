@@ -110,7 +110,7 @@ class PostProcessor:
         bool (Q, T).
         """
         highest = factors.amax(1)
-        if objectness is not None and self.scoring == "score":
+        if objectness is not None:
             highest = objectness[:, None] ** self.object_exponent * highest
         return highest > self.threshold
 
@@ -131,7 +131,8 @@ class PostProcessor:
 
         From objectness (Q,), name probabilities (Q, K), and the factors of a frame (K,).
         """
-        scores = name_probabilities**self.name_exponent
+        # A name that a query cannot have stays at 0, also with exponent 0.
+        scores = name_probabilities**self.name_exponent * (name_probabilities > 0)
         if self.scoring == "score":
             scores = objectness.unsqueeze(1) ** self.object_exponent * scores
         if factors is not None:
@@ -204,8 +205,10 @@ def _paint(
         if query in done:  # the pixels of this mask have a name already
             continue
         done.add(query)
-        # one query at a time, so that memory does not grow with their number
         logits = mask_logits[query].unsqueeze(0).float()
+        if not (logits > 0).any():  # a resized mask exceeds 0 only if this one does
+            continue
+        # one query at a time, so that memory does not grow with their number
         mask = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0] > 0
         mask &= (label_map == 0) & has_sound[:, None, None]
         if mask.any():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ovavss_d2.config import keys_set_by, load_config
 from ovavss_d2.files import atomic_path, write_torch
+from ovavss_d2.modeling.audio_classifier import check_audio_classifier
 from ovavss_d2.modeling.clap import load_transformers
 from ovavss_d2.modeling.text_classifier import PIXEL_CLASSIFIERS
 from ovavss_d2.weights.download import is_address
@@ -56,11 +57,12 @@ def check_weight_files(cfg: CfgNode) -> None:
 
     Raises:
         FileNotFoundError: a file is missing, and no name or address says where it is.
-        ValueError: a package is missing.
+        ValueError: a package is missing, or settings do not fit together.
         OSError: a download failed.
     """
+    check_audio_classifier(cfg)
     if cfg.MODEL.AUDIO_CLASSIFIER.NAME == "CLAP":
-        load_transformers()  # an error before any download
+        load_transformers()
     sources = weight_sources(cfg)
     whole = [source for source in sources if source.key == "MODEL.WEIGHTS"]
     if whole and not whole[0].is_name():  # the content of published files is known
@@ -71,6 +73,8 @@ def check_weight_files(cfg: CfgNode) -> None:
 def _is_in(source: WeightSource, whole: list[WeightSource]) -> bool:
     """Whether a part without a file is in the file of the whole model."""
     part = next((part for part in PARTS if source.key == f"MODEL.{part.key}.WEIGHTS"), None)
+    if source.transformers:  # its other files are needed in any case
+        return False
     if part is None or not whole or whole[0].is_name() or os.path.isfile(source.value):
         return False
     weights, _ = to_own_layout(read_weights(whole[0].fetch(), mapped=True)["model"])

@@ -110,9 +110,10 @@ def _referenced_parts(cfg: CfgNode, include_frozen: bool) -> dict[str, str]:
         if not frozen[part.key]:
             continue
         if not sources.get(key, WeightSource("", key)).is_name():
+            include = "" if part.key == "AUDIO_CLASSIFIER" else "include the frozen parts, or "
             raise ValueError(
-                f"{key} is '{cfg.MODEL[part.key].WEIGHTS}', which others do not have: include the "
-                "frozen parts, or set the key to a published name"
+                f"{key} is '{cfg.MODEL[part.key].WEIGHTS}', which others do not have: {include}set "
+                "the key to a published name"
             )
         found[part.prefix] = part.key
     return found

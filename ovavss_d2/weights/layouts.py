@@ -70,9 +70,8 @@ class Part:
 
     key: str  # MODEL.<key>.WEIGHTS names the file; also the name of its layout
     prefix: str  # of its parameters in the model
-    example: str = (
-        ""  # a parameter by which such a file is recognized, unless it is "COCO" or "own"
-    )
+    # a parameter that only such a file has; empty: the file has the layout "COCO" or "own"
+    example: str = ""
 
 
 PARTS = (

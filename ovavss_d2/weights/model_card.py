@@ -53,7 +53,7 @@ Without `vocabulary` it recognizes the {len(vocabulary["names"])} names listed b
 
 ## Vocabulary
 
-Trained on {len(vocabulary["base"])} names: {", ".join(vocabulary["base"])}.
+Training vocabulary, {len(vocabulary["base"])} names: {", ".join(vocabulary["base"])}.
 
 {len(vocabulary["novel"])} other names: {", ".join(vocabulary["novel"]) or "none"}.
 

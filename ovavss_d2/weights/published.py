@@ -90,6 +90,13 @@ OPENAI_CLIP = (
 )
 
 
+# Models of the hub with several files.
+HUB_MODELS = {
+    "laion/clap-htsat-unfused": "about 615 MB, license Apache-2.0",
+    "laion/larger_clap_general": "about 776 MB, license Apache-2.0",
+}
+
+
 def by_file_name(file: str) -> Published | None:
     """The published weights with this file name."""
     known = (*PUBLISHED.values(), *OPENAI_CLIP)

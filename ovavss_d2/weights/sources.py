@@ -18,7 +18,7 @@ from ovavss_d2.weights.download import (
     is_address,
 )
 from ovavss_d2.weights.layouts import PARTS
-from ovavss_d2.weights.published import PUBLISHED, by_file_name
+from ovavss_d2.weights.published import HUB_MODELS, PUBLISHED, by_file_name
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ class WeightSource:
             facts = f"about {published.megabytes} MB, license {published.license}, "
             return f"{self.key} {self.value}: {facts}{published.address}"
         if self.transformers and self.is_name():
-            return f"{self.key}: license and size at hf.co/{self.value}"
+            facts = HUB_MODELS.get(self.value, "license and size")
+            return f"{self.key}: {facts} at hf.co/{self.value}"
         if self._is_hub_file():
             repository = self._pretrained()["hf_hub"].strip("/")
             return f"{self.key} {self.clip} {self.value}: license and size at hf.co/{repository}"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ovavss_d2.modeling.audio_classifier import build_audio_classifier
+from ovavss_d2.modeling.embedding_cache import EmbeddingCache
 from tests.helpers.small import small_config
 from tests.helpers.tiny_clip import tiny_clip
 
@@ -48,9 +49,15 @@ def test_a_class_is_as_likely_as_its_most_likely_synonym(classifier, audio):
     torch.testing.assert_close(both, torch.maximum(*alone))
 
 
-def test_a_background_sound_can_be_a_name(classifier, audio):
-    assert "wind" in classifier.background_names
-    assert classifier.name_probabilities(audio, ("wind",)).shape == (3, 1)
+def test_background_sounds_as_names_compete_with_the_others_and_change_no_other_name(
+    classifier, audio
+):
+    alone = classifier.name_probabilities(audio, ("dog",))
+    everything = classifier.name_probabilities(audio, ("dog", *classifier.background_names))
+    torch.testing.assert_close(everything[:, :1], alone)
+    assert everything.max() < 1
+    classifier.background_names = ("wind",)
+    assert classifier.name_probabilities(audio, ("wind",)).unique().tolist() == [0.5]
 
 
 def test_embeddings_are_unit_vectors_and_no_frames_give_none(classifier, audio):
@@ -64,14 +71,15 @@ def test_cached_embeddings_equal_computed_ones_until_weights_are_loaded(tmp_path
     cfg.MODEL.EMBEDDING_CACHE = str(tmp_path)
     torch.manual_seed(1)
     first = build_audio_classifier(cfg, clip)
+    first.audio_cache = EmbeddingCache(tmp_path)
     computed = first.name_probabilities(audio, NAMES)
     again = first.name_probabilities(audio.flip(0), NAMES).flip(0)
     torch.testing.assert_close(again, computed)
-    assert (first.cache.misses, first.cache.hits) == (3, 3)
+    assert (first.audio_cache.misses, first.audio_cache.hits) == (3, 3)
     state = {name: torch.randn_like(x) for name, x in first.model.state_dict().items()}
     first.model.load_state_dict(state)
     assert not torch.equal(first.name_probabilities(audio, NAMES), computed)
-    assert first.cache.misses == 6
+    assert first.audio_cache.misses == 6
 
 
 def test_it_is_never_trained(classifier):
@@ -86,6 +94,7 @@ def test_it_is_never_trained(classifier):
         ({"NAME": "Ears"}, "'Ears', expected one of: CLAP, LogMelClassifier"),
         ({"BACKGROUND_NAMES": []}, "BACKGROUND_NAMES is empty"),
         ({"CONTEXT": 4.0}, "expected 1 at 16000"),
+        ({"CONTEXT": 0.0}, "CONTEXT is 0, expected above 0"),
         ({"SAMPLE_RATE": 48000}, "expected 1 at 16000"),
     ],
 )
@@ -96,3 +105,10 @@ def test_wrong_settings_are_refused(clip, changes, message):
 
 def test_without_a_name_there_is_none(clip):
     assert build_audio_classifier(settings(NAME=""), clip) is None
+
+
+def test_scores_without_objectness_are_refused(clip):
+    cfg = settings()
+    cfg.TEST.SCORING = "released"
+    with pytest.raises(ValueError, match="names from sound need 'score'"):
+        build_audio_classifier(cfg, clip)

@@ -9,7 +9,8 @@ import torch
 from detectron2.modeling import build_model
 
 from ovavss_d2.modeling.audio_classifier import build_audio_classifier
-from ovavss_d2.modeling.clap import architecture
+from ovavss_d2.modeling.clap import architecture, load_tokenizer
+from ovavss_d2.modeling.embedding_cache import EmbeddingCache
 from ovavss_d2.weights.checkpoint import check_weight_files, load_weights
 from tests.helpers.clips import model_config
 from tests.helpers.small import small_config
@@ -65,12 +66,12 @@ def test_cached_embeddings_of_names_and_sounds_equal_computed_ones(files, tmp_pa
     for _ in range(2):
         classifier = build_audio_classifier(cfg, None)
         classifier.model.load_state_dict(files[1].state_dict())
+        classifier.audio_cache = EmbeddingCache(tmp_path)
         found.append(classifier.name_probabilities(audio, NAMES))
     words = 4 + len(classifier.background_names)
-    assert torch.equal(*found) and (classifier.cache.misses, classifier.cache.hits) == (
-        0,
-        words + len(audio),
-    )
+    assert torch.equal(*found)
+    assert (classifier.cache.misses, classifier.cache.hits) == (0, words)
+    assert (classifier.audio_cache.misses, classifier.audio_cache.hits) == (0, len(audio))
 
 
 @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
@@ -136,3 +137,24 @@ def test_a_folder_without_weights_is_reported_before_anything_is_built(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({}))
     with pytest.raises(FileNotFoundError, match="model.safetensors or pytorch_model.bin"):
         check_weight_files(settings(tmp_path))
+
+
+def test_code_of_a_folder_is_never_executed(tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("open(__file__ + '.executed', 'w')\nclass T: pass\n")
+    (tmp_path / "config.json").write_text('{"model_type": "evil"}')
+    content = {"auto_map": {"AutoTokenizer": ["evil.T", None]}, "tokenizer_class": "T"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ValueError, match="tokenizer_config.json' is damaged") as error:
+        load_tokenizer(str(tmp_path))
+    assert "\n" not in str(error.value) and not list(tmp_path.glob("*executed"))
+
+
+@pytest.mark.parametrize(
+    "content", ["{bad", "[]", '{"projection_dim": "x"}', '{"audio_config": 5}']
+)
+def test_a_damaged_architecture_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="config.json' is damaged") as error:
+        architecture(str(tmp_path))
+    assert "\n" not in str(error.value)

@@ -170,6 +170,12 @@ def test_each_frame_has_its_own_scores_if_names_are_heard(window):
     assert [s["score"] for s in segments] == sorted((s["score"] for s in segments), reverse=True)
 
 
+def test_a_name_that_a_query_cannot_have_is_not_painted_with_exponent_0(window):
+    window["name_probabilities"][:, 1] = 0.0
+    process = PostProcessor(scoring="score", threshold=0.1, silence_rms=1e-4, name_exponent=0.0)
+    assert {segment["label"] for segment in process(**window)[1]} <= {1, 3}
+
+
 def test_names_that_are_heard_everywhere_change_nothing(window):
     plain = a_postprocessor()(**window)
     heard = a_postprocessor()(**window, factors=torch.ones(FRAMES, len(NAMES)))
