@@ -145,8 +145,8 @@ class Segmenter:
         return tuple(self.model.vocabulary)
 
     @property
-    def hears_names(self) -> bool:
-        """Whether an audio classifier says which names are heard."""
+    def has_audio_classifier(self) -> bool:
+        """Whether the model also takes names from sound."""
         return self.context is not None
 
     @property

@@ -124,12 +124,12 @@ class Page:
         return [video, names, threshold, fps]
 
     def _build_results(self) -> list[gr.components.Component]:
-        hears = self.segmenter.hears_names
+        has_heard = self.segmenter.has_audio_classifier
         return [
             gr.Markdown("", elem_id="status"),
             gr.Video(show_label=False, interactive=False, elem_id="painted"),
             gr.Dataframe(headers=COLUMNS, label="Painted objects", elem_id="table"),
-            gr.Dataframe(headers=COLUMNS, label="Heard names", elem_id="heard", visible=hears),
+            gr.Dataframe(headers=COLUMNS, label="Heard names", elem_id="heard", visible=has_heard),
             gr.Files(label="Downloads", elem_id="files"),
         ]
 

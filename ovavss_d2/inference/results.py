@@ -28,7 +28,8 @@ class FrameResult:
     names: tuple[str, ...]  # the vocabulary, one name per class
     label_map: np.ndarray  # int32 (H, W): 0 is background, k the k-th name
     segments: tuple[Segment, ...]  # best first
-    # probabilities of the names that an audio classifier hears, those of at least 0.5; best first
+    # names that are heard with a probability of at least 0.5, according to an audio classifier;
+    # best first
     heard: Mapping[str, float] = field(default_factory=dict)
 
     def scores(self) -> dict[str, float]:

@@ -14,13 +14,13 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovavss_d2.errors import one_line
+from ovavss_d2.errors import BUILD_ERRORS, one_line, shortened
 from ovavss_d2.modeling.audio_classifier import (
     AUDIO_CLASSIFIER_REGISTRY,
     AudioClassifier,
     common_settings,
 )
-from ovavss_d2.modeling.clip import FrozenClip
+from ovavss_d2.modeling.clip import FrozenClip, check_sizes
 from ovavss_d2.modeling.embedding_cache import fingerprint
 from ovavss_d2.vocabulary import SOUND_PROMPTS
 
@@ -68,7 +68,10 @@ def _from_files(kind: Any, source: str, file: str, **options: object) -> Any:
 def architecture(source: str) -> Any:
     """The `ClapConfig` of a model; without files, that of laion/clap-htsat-unfused."""
     kind = load_transformers().ClapConfig
-    return _from_files(kind, source, "config.json") or kind()
+    config = _from_files(kind, source, "config.json") or kind()
+    towers = config.text_config.to_dict(), config.audio_config.to_dict()
+    check_sizes(source, [*towers, {"embed_dim": config.projection_dim}])
+    return config
 
 
 def _feature_extractor(source: str, fused: bool) -> Any:
@@ -133,7 +136,12 @@ class CLAP(AudioClassifier):
     @classmethod
     def from_config(cls, cfg: CfgNode, clip: FrozenClip) -> dict[str, object]:
         keys = cfg.MODEL.AUDIO_CLASSIFIER
-        model = load_transformers().ClapModel(architecture(keys.WEIGHTS))
+        config = architecture(keys.WEIGHTS)
+        try:
+            model = load_transformers().ClapModel(config)
+        except BUILD_ERRORS as error:
+            reason = shortened(one_line(error))
+            raise ValueError(f"no CLAP can be built from '{keys.WEIGHTS}': {reason}") from error
         return {
             "model": model,
             "source": keys.WEIGHTS,

@@ -60,7 +60,7 @@ def architecture(name: str, weights: str = "") -> dict:
         raise ValueError(
             f"'{name}' lacks embed_dim, vision_cfg or text_cfg; expected an open_clip model config"
         )
-    _check_sizes(name, [*towers, {"embed_dim": config["embed_dim"]}])
+    check_sizes(name, [*towers, {"embed_dim": config["embed_dim"]}])
     if config.get("custom_text") or "hf_model_name" in config["text_cfg"]:
         raise ValueError(
             f"CLIP architecture '{name}' has a custom text tower, expected an OpenAI-style CLIP"
@@ -80,7 +80,7 @@ def architecture(name: str, weights: str = "") -> dict:
     return {"quick_gelu": quick_gelu, **config, "vision_cfg": vision}
 
 
-def _check_sizes(name: str, towers: list[Any]) -> None:
+def check_sizes(name: str, towers: list[Any]) -> None:
     """Raise a ValueError for sizes that no model has, and that would take memory or time."""
     for tower in towers:
         for key, value in tower.items():

@@ -133,9 +133,8 @@ class AudioConditionedMaskDecoder(nn.Module):
         self.time_encoding, self.checkpointing = time_encoding, checkpointing
         self.transformer_self_attention_layers = layers(SelfAttentionLayer, **heads)
         self.transformer_cross_attention_layers = layers(CrossAttentionLayer, **heads)
-        self.transformer_ffn_layers = layers(
-            FeedForwardLayer, dim=dim, feedforward_dim=feedforward_dim
-        )
+        sizes = {"dim": dim, "feedforward_dim": feedforward_dim}
+        self.transformer_ffn_layers = layers(FeedForwardLayer, **sizes)
         self.decoder_norm = nn.LayerNorm(dim)
         self.query_feat = nn.Embedding(num_queries, dim)
         self.query_embed = nn.Embedding(num_queries, dim)
@@ -148,10 +147,13 @@ class AudioConditionedMaskDecoder(nn.Module):
         self.mask_product = MaskProduct()
         if audio_queries:
             self.transformer_audio_cross_attention_layers = layers(CrossAttentionLayer, **heads)
-            self.audio_query_embed = nn.Embedding(num_audio_tokens, dim)
-            self.audio_proj = MLP(audio_dim, dim, dim)
-            self.v2a = CrossAttentionLayer(**heads)
-            self.a2a = SelfAttentionLayer(**heads)
+            self._add_audio_layers(audio_dim, num_audio_tokens, heads)
+
+    def _add_audio_layers(self, audio_dim: int, num_tokens: int, heads: dict[str, int]) -> None:
+        self.audio_query_embed = nn.Embedding(num_tokens, self.dim)
+        self.audio_proj = MLP(audio_dim, self.dim, self.dim)
+        self.v2a = CrossAttentionLayer(**heads)
+        self.a2a = SelfAttentionLayer(**heads)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:

@@ -8,16 +8,19 @@ import math
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import Metadata, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovavss_d2.config import first_data_set
 from ovavss_d2.modeling.audio_classifier import AudioClassifier, build_audio_classifier
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, build_audio_encoder
+from ovavss_d2.modeling.config_names import (
+    training_classes_of,
+    training_vocabulary_of,
+    vocabulary_of,
+)
 from ovavss_d2.modeling.criterion import BatchCounts, SetCriterion
 from ovavss_d2.modeling.mask_decoder import object_probability
 from ovavss_d2.modeling.ops.accelerate import accelerate
@@ -29,7 +32,7 @@ from ovavss_d2.modeling.text_classifier import (
     class_vocabulary,
 )
 from ovavss_d2.modeling.windows import split_windows
-from ovavss_d2.vocabulary import name_key, synonyms_of, unique_names
+from ovavss_d2.vocabulary import name_key, synonyms_of
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +130,7 @@ class OVAVSS(nn.Module):
             "postprocessor": PostProcessor(cfg),
             "vocabulary": vocabulary_of(cfg),
             "training_vocabulary": training_vocabulary_of(cfg),
-            "training_classes": _training_classes_of(cfg),
+            "training_classes": training_classes_of(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": backbone.size_divisibility,
@@ -381,39 +384,3 @@ def _clip_of(video: dict, indices: list[int]) -> dict:
     frames = slice(indices[0], indices[-1] + 1)
     keys = ("image", "audio", "audio_valid", "heard")
     return video | {key: video[key][frames] for key in keys if key in video}
-
-
-def vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
-    """Names to segment: the config's, or those of the first test set, or of the training set."""
-    if cfg.MODEL.CLASSIFIER.VOCABULARY:
-        return unique_names(cfg.MODEL.CLASSIFIER.VOCABULARY, "MODEL.CLASSIFIER.VOCABULARY")
-    return tuple(_metadata_of(cfg, "TEST" if cfg.DATASETS.TEST else "TRAIN").names)
-
-
-def training_vocabulary_of(cfg: CfgNode) -> tuple[str, ...]:
-    """Names to train on: the config's, or the base names of the first training set."""
-    if cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY:
-        key = "MODEL.CLASSIFIER.TRAINING_VOCABULARY"
-        return unique_names(cfg.MODEL.CLASSIFIER.TRAINING_VOCABULARY, key)
-    metadata = _metadata_of(cfg, "TRAIN")
-    return tuple(metadata.names[i - 1] for i in metadata.base_ids)
-
-
-def _training_classes_of(cfg: CfgNode) -> tuple[str, ...]:
-    """Classes of the first training set; a model that is only used needs none."""
-    if not cfg.DATASETS.TRAIN:
-        return training_vocabulary_of(cfg)
-    return tuple(_metadata_of(cfg, "TRAIN").names)
-
-
-def _metadata_of(cfg: CfgNode, part: str) -> Metadata:
-    """Metadata of the first data set in `DATASETS.TRAIN` or `DATASETS.TEST`.
-
-    Raises:
-        ValueError: there is none, or it is registered without names.
-    """
-    name = first_data_set(cfg, part)
-    metadata = MetadataCatalog.get(name)
-    if not hasattr(metadata, "names"):
-        raise ValueError(f"DATASETS.{part} has '{name}', which is registered without names")
-    return metadata

@@ -23,7 +23,7 @@ from ovavss_d2.exported import CLIP_FILE, CONFIG_FILE, EXPORT_VERSION, MODEL_FIL
 from ovavss_d2.files import hidden_folder, write_json
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.clip import architecture, color_statistics
-from ovavss_d2.modeling.meta_arch import training_vocabulary_of, vocabulary_of
+from ovavss_d2.modeling.config_names import training_vocabulary_of, vocabulary_of
 from ovavss_d2.weights.checkpoint import check_weight_files, load_inference_config, load_weights
 from ovavss_d2.weights.layouts import CONSTANTS, PARTS
 from ovavss_d2.weights.model_card import model_card

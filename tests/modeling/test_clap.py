@@ -133,6 +133,22 @@ def test_a_missing_package_is_named(monkeypatch):
         build_audio_classifier(settings("x"), None)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"projection_dim": -1},
+        {"text_config": {"num_hidden_layers": 10**9}},
+        {"audio_config": {"hidden_size": 10**7}},
+        {"audio_config": {"num_attention_heads": [7, 7, 7, 7]}},
+    ],
+)
+def test_sizes_that_no_model_has_are_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=str(tmp_path)) as error:
+        build_audio_classifier(settings(tmp_path), None)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
 def test_a_folder_without_weights_is_reported_before_anything_is_built(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({}))
     with pytest.raises(FileNotFoundError, match="model.safetensors or pytorch_model.bin"):

@@ -199,7 +199,7 @@ def test_files_of_a_visitor_are_in_the_folder_of_the_page(url, page):
 SERVE = """
 import types
 from ovavss_d2.commands import app
-stub = types.SimpleNamespace(names=("cat",), threshold=0.5, hears_names=False)
+stub = types.SimpleNamespace(names=("cat",), threshold=0.5, has_audio_classifier=False)
 app.Segmenter = types.SimpleNamespace(from_config_file=lambda *_, **__: stub)
 app.run(["--config-file", "stub.yaml"])
 """
@@ -222,7 +222,7 @@ def test_a_killed_page_leaves_nothing_after_the_next_run(tmp_path, monkeypatch):
         assert server.wait(60) == code
         server.stderr.close()
         assert folder.exists() == (end == signal.SIGKILL)
-    stub = SimpleNamespace(names=("cat",), threshold=0.5, hears_names=False)
+    stub = SimpleNamespace(names=("cat",), threshold=0.5, has_audio_classifier=False)
     page = app.Page(segmenter=stub, samples=[], limits=app.Limits())
     assert list(tmp_path.glob(".*")) == [page.folder.parent]
     page.close()
