@@ -40,7 +40,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["ovavss_d2*"]),
-    package_data={"": ["*.json", "*.yaml", "*.txt"]},
+    package_data={"": ["*.json", "*.yaml", "*.txt", "*.csv"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={
         "console_scripts": [

@@ -15,6 +15,8 @@ from itertools import chain
 
 import numpy as np
 
+from ovavss_d2.stamps.objects import OBJECTS, ids_of
+
 _AVSBENCH_TEXT = """
 accordion airplane axe baby bassoon bell bird boat boy bus car cat cello clarinet clipper clock
 dog donkey drum duck elephant emergency-car erhu flute frying-food girl goose guitar gun guzheng
@@ -43,6 +45,10 @@ _TOY_NOVEL_IDS = tuple(
     if (color - shape) % 3 == 0
 )
 TOY_BASE_IDS = tuple(i for i in range(1, len(TOY_NAMES) + 1) if i not in _TOY_NOVEL_IDS)
+
+# The first ids of the stamps data set's objects: those with a sound.
+STAMPS_NAMES = tuple(OBJECTS[i - 1].name for i in ids_of("base", "novel"))
+STAMPS_BASE_IDS = ids_of("base")
 
 # The prompts of ViLD (arXiv 2104.13921), single-template and scene forms.
 PROMPTS = (
@@ -77,7 +83,7 @@ BACKGROUND_SOUNDS = (
     "music in the background",
 )  # fmt: skip
 
-PRESETS = ("avsbench", "toy", "everyday")
+PRESETS = ("avsbench", "toy", "stamps", "everyday")
 SYNONYM_SEPARATOR = "|"
 MAX_NAME_LENGTH = 500  # characters; CLIP reads fewer
 _MAX_FILE_BYTES = 2**24
@@ -152,7 +158,7 @@ def parse_vocabulary(source: str | Iterable[str]) -> tuple[str, ...]:
     """Read names from a preset, a file or the text itself.
 
     Args:
-        source: "avsbench", "toy" or "everyday" (objects that make sounds); the path of a file;
+        source: one of `PRESETS` ("everyday" has objects that make sounds); the path of a file;
             text, see `parse_names`; or the names themselves. In a file, lines that start with "#"
             are comments. "car|automobile" is one class with two synonyms, called "car" in results.
 
@@ -257,7 +263,7 @@ def _preset(name: str) -> tuple[str, ...]:
     if name == "everyday":
         text = resources.files("ovavss_d2").joinpath("everyday_sounds.txt").read_text("utf-8")
         return unique_names(_split(_without_comments(text), name), name)
-    return {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES}[name]
+    return {"avsbench": AVSBENCH_NAMES, "toy": TOY_NAMES, "stamps": STAMPS_NAMES}[name]
 
 
 def _read_text(path: str, origin: str) -> str:

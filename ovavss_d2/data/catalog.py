@@ -5,6 +5,7 @@ They are in the folder that the environment variable DETECTRON2_DATASETS names (
 
     AVSBench-semantic/   AVSBench-closed/ (its own split)   AVSBench-derived/ (a split of ours)
     AVSBench-openvoc/ (AVSBench-OV as published)   toy/ (the toy world)
+    stamps/ (photographs and recorded sounds)
 """
 
 import os
@@ -24,6 +25,8 @@ from ovavss_d2.files import read_json
 from ovavss_d2.vocabulary import (
     AVSBENCH_BASE_IDS,
     AVSBENCH_NAMES,
+    STAMPS_BASE_IDS,
+    STAMPS_NAMES,
     TOY_BASE_IDS,
     TOY_NAMES,
     check_names,
@@ -225,7 +228,7 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
 
 _TRAIN_VIEWS: dict[str, str | None] = {"base": None}
 _TEST_VIEWS = {"all": None, "base": "base", "novel": "novel"}
-_TOY_VIEWS = {"all": None} | {view: view for view in ("base", "novel_silent", "novel_sounding")}
+_GENERATED_VIEWS = {"all": None} | {view: view for view in ("base", "novel_silent", "novel_sounding")}
 _DERIVED = Split(
     name="avsbench_derived",
     json_file="AVSBench-derived",
@@ -280,22 +283,26 @@ def _register_avsbench_semantic() -> None:
         _register(part, split, {"": None})
 
 
-def _register_toy() -> None:
+def _register_generated(
+    folder: str, names: tuple[str, ...], base_ids: tuple[int, ...], title: str
+) -> None:
+    """Register a data set of `toy/dataset.py`."""
     template = Split(
-        name="toy_ov",
-        json_file="toy/split_lists",
-        image_root="toy/AVSBench-semantic",
-        audio_root="toy/AVSBench-semantic",
-        names=TOY_NAMES,
-        base_ids=TOY_BASE_IDS,
-        protocol_name="Toy world (AVSBench-OV's protocol)",
-        origin="make the toy world with `python datasets/prepare_toy.py`",
-        views_file="toy/views.json",
+        name=f"{folder}_ov",
+        json_file=f"{folder}/split_lists",
+        image_root=f"{folder}/AVSBench-semantic",
+        audio_root=f"{folder}/AVSBench-semantic",
+        names=names,
+        base_ids=base_ids,
+        protocol_name=f"{title} (AVSBench-OV's protocol)",
+        origin=f"make it with `python datasets/prepare_{folder}.py`",
+        views_file=f"{folder}/views.json",
     )
-    _register_derived(template, _TOY_VIEWS)
+    _register_derived(template, _GENERATED_VIEWS)
 
 
 _register_avsbench_ov()
 _register_derived(_DERIVED, _TEST_VIEWS)
 _register_avsbench_semantic()
-_register_toy()
+_register_generated("toy", TOY_NAMES, TOY_BASE_IDS, "Toy world")
+_register_generated("stamps", STAMPS_NAMES, STAMPS_BASE_IDS, "Stamps")
