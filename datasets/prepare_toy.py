@@ -20,13 +20,14 @@ from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.meta_arch import OVAVSS
+from ovavss_d2.toy import videos
 from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
 from ovavss_d2.toy.audio_classifier import train_toy_audio_classifier
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
-from ovavss_d2.toy.dataset import toy_root, write_toy
+from ovavss_d2.toy.dataset import write_dataset
 from ovavss_d2.toy.scene import TOY_SIZE
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.toy.start_weights import LOCALIZER_STEPS, train_start_weights
-from ovavss_d2.toy.videos import write_toy_videos
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -77,14 +78,14 @@ def _positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write everything that does not exist yet."""
     args = parse_arguments(arguments)
-    toy = toy_root(args.root)
+    toy = Path(args.root) / TOY.folder
     counts = {split: getattr(args, split) for split in SPLITS}
-    semantic = write_toy(
-        args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
+    semantic = write_dataset(
+        TOY, args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
     )
     lists = derived_lists(toy / "split_lists", TOY_NAMES, TOY_BASE_IDS)
     print(write_lists(semantic, lists, TOY_NAMES, args.workers))
-    write_toy_videos(args.root, seed=args.seed)
+    videos.write_videos(TOY, args.root, videos.TOY_VIDEOS, videos.TOY_VIDEO_SIZE, seed=args.seed)
     train_toy_clip(toy / "clip", seed=args.seed, steps=args.clip_steps)
     start = toy / "start" / "toy_start.pth"
     model = _silent_model(toy, args.seed)

@@ -61,12 +61,12 @@ def train(world: Path, folder: Path) -> None:
 
 def prepare_toy(world: Path, folder: Path) -> None:
     """Write the smallest toy world."""
-    video = videos.ToyVideo(("red square", "blue star"), ((1, ("red square",)),))
+    video = videos.VideoPlan(("red square", "blue star"), ((1, ("red square",)),))
     sizes = "--train 6 --val 1 --test 3 --size 36 48 --workers 1 --clip-steps 1 --start-steps 1"
     sizes += " --sound-steps 1"
     with (
-        mock.patch.object(videos, "VIDEOS", {"a": video, "b": video}),
-        mock.patch.object(videos, "SIZE", (48, 64)),
+        mock.patch.object(videos, "TOY_VIDEOS", {"a": video, "b": video}),
+        mock.patch.object(videos, "TOY_VIDEO_SIZE", (48, 64)),
     ):
         load_script("datasets/prepare_toy.py").main(["--root", str(folder), *sizes.split()])
 

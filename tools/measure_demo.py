@@ -26,6 +26,7 @@ from ovavss_d2.media.video_writer import VideoWriter
 from ovavss_d2.segmenter import Segmenter
 from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.scene import draw_scene, render
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_NAMES
 
 SIZE = (96, 128)
@@ -37,7 +38,7 @@ def draw_clip(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw L frames, uint8 (L, H, W, 3), audio (S,) at 16 kHz, and true ids (L, H, W)."""
     rng = np.random.default_rng([seed, 7])
     ids = rng.choice(np.arange(1, len(TOY_NAMES) + 1), int(rng.integers(2, 5)), replace=False)
-    scene = draw_scene(rng, ids.tolist(), SIZE, CLIP_SECONDS)
+    scene = draw_scene(TOY, rng, ids.tolist(), SIZE, CLIP_SECONDS)
     frames, labels = render(scene, np.arange(CLIP_SECONDS * FRAME_RATE) / FRAME_RATE)
     sounding: list[tuple[int, ...]] = []  # second by second
     while len(sounding) < CLIP_SECONDS:
@@ -80,7 +81,7 @@ def measure_propagation(segmenter: Segmenter, clips: int) -> None:
 def write_minute(path: Path, rate: int) -> Path:
     """Write a toy video of one minute, with audio."""
     rng = np.random.default_rng(rate)
-    frames, _ = render(draw_scene(rng, [1, 12, 23], SIZE, 30), np.arange(60 * rate) / rate)
+    frames, _ = render(draw_scene(TOY, rng, [1, 12, 23], SIZE, 30), np.arange(60 * rate) / rate)
     schedule: list[tuple[int, ...]] = [(), (1,), (12, 23)]
     sounding = [schedule[second // 5 % 3] for second in range(60)]
     wav = path.with_suffix(".wav")

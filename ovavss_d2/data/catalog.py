@@ -228,7 +228,9 @@ def _view_filter(split: Split) -> Callable[[dict], bool]:
 
 _TRAIN_VIEWS: dict[str, str | None] = {"base": None}
 _TEST_VIEWS = {"all": None, "base": "base", "novel": "novel"}
-_GENERATED_VIEWS = {"all": None} | {view: view for view in ("base", "novel_silent", "novel_sounding")}
+_GENERATED_VIEWS = {"all": None} | {
+    view: view for view in ("base", "novel_silent", "novel_sounding")
+}
 _DERIVED = Split(
     name="avsbench_derived",
     json_file="AVSBench-derived",

@@ -1,1 +1,1 @@
-"""A demonstration data set of photographs and recorded sounds from the package "tuxpaint-stamps"."""
+"""A demonstration data set of the photographs and recorded sounds of "tuxpaint-stamps"."""

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.toy.scene import color_of, shape_of
+from ovavss_d2.toy.shapes import color_of, shape_of
 from ovavss_d2.vocabulary import TOY_COLORS, TOY_SHAPES
 
 PITCHES = dict(zip(TOY_COLORS, np.geomspace(300, 3000, len(TOY_COLORS)), strict=True))  # Hz
@@ -43,7 +43,7 @@ def draw_audio(
         int16 samples (len(audible) * SAMPLE_RATE,).
     """
     level = LOUDNESS * 10 ** (-rng.uniform(*NOISE_BELOW) / 20)
-    wave = level * _draw_noise(rng, len(audible) * SAMPLE_RATE)
+    wave = level * draw_noise(rng, len(audible) * SAMPLE_RATE)
     for second, class_ids in enumerate(audible):
         part = wave[second * SAMPLE_RATE : (second + 1) * SAMPLE_RATE]
         for class_id in class_ids:
@@ -104,8 +104,8 @@ def _draw_fade(rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.minimum(_TIME - onset, end - _TIME) / 0.015, 0, 1)
 
 
-def _draw_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """White noise plus some smoothed noise, with root mean square 1."""
+def draw_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Draw white noise plus some smoothed noise, with root mean square 1."""
     white = rng.standard_normal(samples)
     noise = white + rng.uniform(0, 0.6) * lfilter([1.0], [1.0, -0.9], white)
     return noise / np.sqrt(np.mean(noise**2))

@@ -21,7 +21,10 @@ from tqdm import trange
 
 from ovavss_d2.files import write_json, write_torch
 from ovavss_d2.toy.masks import background_masks, rough_masks
-from ovavss_d2.toy.scene import TOY_SIZE, color_of, draw_scene, render, shape_of
+from ovavss_d2.toy.scene import TOY_SIZE, draw_scene, render
+from ovavss_d2.toy.shapes import color_of, shape_of
+from ovavss_d2.toy.shapes_and_tones import TOY
+from ovavss_d2.toy.source import Source
 from ovavss_d2.vocabulary import (
     AVSBENCH_NAMES,
     BACKGROUND_NAMES,
@@ -62,13 +65,17 @@ class Scenes:
 
 
 def draw_scenes(
-    rng: np.random.Generator, count: int, class_ids: Sequence[int] = range(1, len(TOY_NAMES) + 1)
+    source: Source,
+    rng: np.random.Generator,
+    count: int,
+    class_ids: Sequence[int],
+    size: tuple[int, int] = TOY_SIZE,
 ) -> Scenes:
-    """Draw `count` scenes of 2 to 4 objects of the given classes."""
+    """Draw `count` still scenes of 2 to 4 objects of the given classes, silent ones included."""
     frames, ids, objects = [], [], []
     for number in range(count):
         classes = rng.choice(class_ids, rng.integers(2, 5), replace=False)
-        scene = draw_scene(rng, classes.tolist(), TOY_SIZE, seconds=4)
+        scene = draw_scene(source, rng, classes.tolist(), size, seconds=4)
         frame, visible = render(scene, rng.uniform(0, 4, 1))
         frames.append(frame[0])
         ids.append(visible[0])
@@ -117,7 +124,8 @@ def train_toy_clip(
         torch.manual_seed(seed)
         model = _build()
         rng = np.random.default_rng([seed, _STREAM])
-        _fit(model, draw_scenes(rng, min(scenes, steps * BATCH)), steps)
+        count = min(scenes, steps * BATCH)
+        _fit(model, draw_scenes(TOY, rng, count, range(1, len(TOY_NAMES) + 1)), steps)
     write_json(folder / "toy_clip.json", ARCHITECTURE)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     write_torch(folder / "toy_clip.pt", weights)

@@ -1,11 +1,11 @@
-"""The toy world: a small data set in AVSBench-semantic's format, made from a seed.
+"""Data sets in AVSBench-semantic's format that are made from a source and a seed.
 
-`<root>/toy/` has
+`<root>/<folder of the source>/` has
   AVSBench-semantic/{v1s,v1m,v2}/<uid>/{frames/%d.jpg,labels_rgb/%d.png,audio.wav}
   AVSBench-semantic/{metadata.csv,label2idx.json}
   visible/<uid>.npz   "ids": uint8 (L, H, W), class ids of all visible objects, sounding or not
   views.json          {uid of a test video: one of `schedule.VIEWS`}
-  toy.json            seed, size and version, so that two worlds are never mixed
+  <folder>.json       seed, size and version, so that two worlds are never mixed
 A clip depends on (seed, split, index) alone. Its folder is renamed when it is complete.
 """
 
@@ -22,22 +22,22 @@ from ovavss_d2.data.avsbench import FRAMES_OF_SUBSET, SPLITS
 from ovavss_d2.data.parallel import map_in_processes
 from ovavss_d2.files import atomic_folder, atomic_path, read_json, write_json
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.scene import TOY_SIZE, draw_scene, render
 from ovavss_d2.toy.schedule import VIEWS, Schedule, draw_schedule
-from ovavss_d2.vocabulary import TOY_NAMES, voc_palette
+from ovavss_d2.toy.source import Source
+from ovavss_d2.vocabulary import voc_palette
 
 JPEG_QUALITY = 92
-VERSION = 2  # of the drawing code
 
 _SUBSETS = ("v2", "v1m", "v2", "v1m", "v1s", "v1m", "v2", "v1m", "v2", "v1m")  # of every ten clips
 _METADATA_FIELDS = ("vid", "uid", "s_min", "s_sec", "a_obj", "split", "label")
 
 
 @dataclass(frozen=True)
-class ToyClip:
+class Clip:
     """The properties of a clip that do not have to be drawn."""
 
+    source: Source
     seed: int
     split: str
     index: int
@@ -70,7 +70,9 @@ class ToyClip:
 
     def schedule(self) -> Schedule:
         """The clip's schedule; if only one frame is labeled, an object sounds in it."""
-        schedule = draw_schedule(self.rng(0), self.view, self.seconds, solo=self.subset == "v1s")
+        schedule = draw_schedule(
+            self.source, self.rng(0), self.view, self.seconds, solo=self.subset == "v1s"
+        )
         if self.labeled == self.seconds:
             return schedule
         start = next(i for i, now in enumerate(schedule.sounding) if now)
@@ -83,18 +85,14 @@ class ToyClip:
     def metadata(self) -> dict[str, str | int]:
         """The clip's row of `metadata.csv`."""
         ids = sorted({i for now in self.schedule().sounding for i in now})
-        names = "_".join(TOY_NAMES[i - 1] for i in ids)
+        names = "_".join(self.source.names[i - 1] for i in ids)
         vid = f"{self.split}-{self.index:05d}"
         values = (vid, self.uid, 0, 0, names, self.split, self.subset)
         return dict(zip(_METADATA_FIELDS, values, strict=True))
 
 
-def toy_root(root: str | Path) -> Path:
-    """The toy world's folder in a folder of data sets."""
-    return Path(root) / "toy"
-
-
-def write_toy(
+def write_dataset(
+    source: Source,
     root: str | Path,
     counts: dict[str, int],
     *,
@@ -102,10 +100,11 @@ def write_toy(
     size: tuple[int, int] = TOY_SIZE,
     workers: int = 2,
 ) -> Path:
-    """Write the toy data set; clips that exist are kept, so an interrupted run resumes.
+    """Write a data set; clips that exist are kept, so an interrupted run resumes.
 
     Args:
-        root: folder of the data sets; `toy/` is made in it.
+        source: of its objects and sounds; it can be pickled.
+        root: folder of the data sets; the source's folder is made in it.
         counts: number of clips of each of `SPLITS`.
         seed: other seeds give other worlds.
         size: (H, W) of the frames.
@@ -115,44 +114,45 @@ def write_toy(
         The folder in AVSBench-semantic's format.
 
     Raises:
-        ValueError: the folder has a toy world of another seed or size.
+        ValueError: the folder has a data set of another seed or size.
     """
-    toy = toy_root(root)
-    _check_same_world(toy, seed, size)
-    clips = [ToyClip(seed, split, i) for split in SPLITS for i in range(counts[split])]
-    write = partial(write_clip, toy=toy, size=size)
-    rows = list(map_in_processes(write, clips, workers, "toy clips", "clip"))
-    semantic = toy / "AVSBench-semantic"
+    folder = Path(root) / source.folder
+    _check_same(source, folder, seed, size)
+    clips = [Clip(source, seed, split, i) for split in SPLITS for i in range(counts[split])]
+    write = partial(write_clip, folder=folder, size=size)
+    rows = list(map_in_processes(write, clips, workers, f"{source.folder} clips", "clip"))
+    semantic = folder / "AVSBench-semantic"
     with atomic_path(semantic / "metadata.csv") as path, open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, _METADATA_FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    ids = {"background": 0} | {name: i for i, name in enumerate(TOY_NAMES, start=1)}
+    ids = {"background": 0} | {name: i for i, name in enumerate(source.names, start=1)}
     write_json(semantic / "label2idx.json", ids)
-    write_json(toy / "views.json", {c.uid: c.view for c in clips if c.split == "test"})
+    write_json(folder / "views.json", {c.uid: c.view for c in clips if c.split == "test"})
     return semantic
 
 
-def write_clip(clip: ToyClip, *, toy: Path, size: tuple[int, int]) -> dict[str, str | int]:
-    """Write a clip unless its folder exists, and return its row of `metadata.csv`."""
+def write_clip(clip: Clip, *, folder: Path, size: tuple[int, int]) -> dict[str, str | int]:
+    """Write a clip to a data set unless it exists, and return its row of `metadata.csv`."""
     row = clip.metadata()
-    folder = toy / "AVSBench-semantic" / clip.subset / clip.uid
-    if folder.exists():
+    target = folder / "AVSBench-semantic" / clip.subset / clip.uid
+    if target.exists():
         return row
-    schedule = clip.schedule()
-    scene = draw_scene(clip.rng(1), schedule.visible, size, clip.seconds)
+    source, schedule = clip.source, clip.schedule()
+    scene = draw_scene(source, clip.rng(1), schedule.visible, size, clip.seconds)
     frames, ids = render(scene, np.arange(clip.seconds, dtype=float))
     truth = [np.where(np.isin(i, now), i, 0) for i, now in zip(ids, schedule.sounding, strict=True)]
-    with atomic_folder(folder) as draft:
+    palette = voc_palette(len(source.names) + 1)
+    with atomic_folder(target) as draft:
         (draft / "frames").mkdir()
         (draft / "labels_rgb").mkdir()
         for i, frame in enumerate(frames):
             _write_image(draft / "frames" / f"{i}.jpg", frame)
         for i, label in enumerate(truth[: clip.labeled]):
-            _write_image(draft / "labels_rgb" / f"{i}.png", voc_palette(len(TOY_NAMES) + 1)[label])
-        audio = draw_audio(clip.rng(2), schedule.audible())
+            _write_image(draft / "labels_rgb" / f"{i}.png", palette[label])
+        audio = source.draw_audio(clip.rng(2), schedule.audible())
         wavfile.write(draft / "audio.wav", SAMPLE_RATE, audio)
-        visible = toy / "visible" / f"{clip.uid}.npz"
+        visible = folder / "visible" / f"{clip.uid}.npz"
         visible.parent.mkdir(exist_ok=True)
         np.savez_compressed(visible, ids=ids)
     return row
@@ -164,13 +164,13 @@ def _write_image(path: Path, rgb: np.ndarray) -> None:
         raise OSError(f"could not write '{path}'; is the disk full?")
 
 
-def _check_same_world(toy: Path, seed: int, size: tuple[int, int]) -> None:
-    """Write `toy.json`, or raise an error if it describes another world."""
-    requested = {"version": VERSION, "seed": seed, "height": size[0], "width": size[1]}
-    path = toy / "toy.json"
+def _check_same(source: Source, folder: Path, seed: int, size: tuple[int, int]) -> None:
+    """Write `<folder>.json`, or raise an error if it describes another data set."""
+    requested = {"version": source.version, "seed": seed, "height": size[0], "width": size[1]}
+    path = folder / f"{source.folder}.json"
     if not path.exists():
         write_json(path, requested)
     existing = read_json(path, "remove the folder or give another --root")
     if existing != requested:
-        worlds = f"the toy world {existing}, not {requested}"
-        raise ValueError(f"'{toy}' has {worlds}; remove it or give another --root")
+        versions = f"the data set {existing}, not {requested}"
+        raise ValueError(f"'{folder}' has {versions}; remove it or give another --root")

@@ -1,24 +1,26 @@
-"""Schedules of the toy world: which objects of a clip are visible, and which sound, by second.
+"""Schedules of clips: which objects are visible, and which sound, by second.
 
 A quarter of the seconds are silent. In some others only an object outside the frame sounds. Many
-visible objects are look-alikes: they share the shape or the color of a sounding object, never both.
+visible objects are look-alikes: they share a feature of a sounding object (in the toy world the
+shape or the color, never both).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from ovavss_d2.toy.scene import color_of, shape_of
-from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES, novel_ids
+from ovavss_d2.toy.source import Source
+from ovavss_d2.vocabulary import novel_ids
 
-NOVEL_IDS = novel_ids(TOY_NAMES, TOY_BASE_IDS)
 VIEWS = ("base", "novel_silent", "novel_sounding")  # of the test split; the others have base only
 
 SILENT = 0.25  # share of the seconds without sound
 OFF_SCREEN = 0.12  # share of the seconds in which only something outside the frame sounds
 TWO_AT_ONCE = 0.6  # share of the other seconds, where two visible objects may sound
 LOOK_ALIKE = 0.8  # probability that another object is a look-alike of a sounding one
+NEVER_SOUNDS = 0.5  # probability that another visible object never sounds, if a source has such
 
 _OBJECTS = {2: 0.35, 3: 0.4, 4: 0.25}  # probabilities of the number of visible objects
 
@@ -37,43 +39,49 @@ class Schedule:
 
 
 def draw_schedule(
-    rng: np.random.Generator, view: str, seconds: int, solo: bool = False
+    source: Source, rng: np.random.Generator, view: str, seconds: int, solo: bool = False
 ) -> Schedule:
     """Draw the classes of a clip and when they sound.
 
     Args:
+        source: of the classes.
         rng: random numbers.
         view: one of `VIEWS`.
         seconds: length of the clip.
         solo: only one of the visible objects ever sounds.
     """
-    pool = tuple(sorted(TOY_BASE_IDS + NOVEL_IDS)) if view == "novel_sounding" else TOY_BASE_IDS
+    novel = novel_ids(source.names, source.base_ids)
+    pool = tuple(sorted(source.base_ids + novel)) if view == "novel_sounding" else source.base_ids
     count = int(rng.choice(list(_OBJECTS), p=list(_OBJECTS.values())))
     if view == "novel_silent":  # at least a sounding base, a silent base and a novel object
         count = max(count, 3)
     number = 1 if solo else _number_of_sounding(rng, view, count)
-    sources = _draw_sources(rng, view, pool, number)
+    first = int(rng.choice(novel if view == "novel_sounding" else source.base_ids))
+    sources = _draw_sources(source, rng, first, pool, number)
     visible = list(sources)
     if view == "novel_silent":
-        visible.append(_draw_other(rng, sources, visible, NOVEL_IDS))
+        visible.append(_draw_other(source, rng, sources, visible, novel))
     while len(visible) < count:
-        visible.append(_draw_other(rng, sources, visible, pool))
+        never = source.silent_ids and rng.random() < NEVER_SOUNDS
+        choices = source.silent_ids if never else pool
+        visible.append(_draw_other(source, rng, sources, visible, choices))
     sounding, off_screen = [], []
     turn = 0
     for state in _draw_states(rng, seconds):
         now: tuple[int, ...] = ()
         if state == "sounding":
-            now = _draw_sounding(rng, visible, sources, sources[turn % len(sources)])
+            now = _draw_sounding(source, rng, visible, sources, sources[turn % len(sources)])
             turn += 1
         sounding.append(now)
         outside = state == "off screen"
-        off_screen.append((_draw_other(rng, visible, visible, pool),) if outside else ())
+        off_screen.append((_draw_other(source, rng, visible, visible, pool),) if outside else ())
     return Schedule(tuple(visible), tuple(sounding), tuple(off_screen))
 
 
-def differ_in_both(one: int, other: int) -> bool:
-    """Whether two classes share neither shape nor color."""
-    return shape_of(one) != shape_of(other) and color_of(one) != color_of(other)
+def differ(source: Source, one: int, other: int) -> bool:
+    """Whether two classes share no feature."""
+    pairs = zip(source.features[one - 1], source.features[other - 1], strict=True)
+    return all(a != b for a, b in pairs)
 
 
 def _number_of_sounding(rng: np.random.Generator, view: str, count: int) -> int:
@@ -87,13 +95,12 @@ def _number_of_sounding(rng: np.random.Generator, view: str, count: int) -> int:
 
 
 def _draw_sources(
-    rng: np.random.Generator, view: str, pool: Sequence[int], count: int
+    source: Source, rng: np.random.Generator, first: int, pool: Sequence[int], count: int
 ) -> list[int]:
-    """`count` classes that may sound; the first two differ in both shape and color."""
-    first = int(rng.choice(NOVEL_IDS if view == "novel_sounding" else TOY_BASE_IDS))
+    """`first` and `count` - 1 others that may sound; the second one shares no feature with it."""
     sources = [first]
     if count > 1:
-        partners = [i for i in TOY_BASE_IDS if differ_in_both(i, first)]
+        partners = [i for i in source.base_ids if differ(source, i, first)]
         sources.append(int(rng.choice(partners)))
     while len(sources) < count:
         sources.append(int(rng.choice([i for i in pool if i not in sources])))
@@ -101,11 +108,15 @@ def _draw_sources(
 
 
 def _draw_other(
-    rng: np.random.Generator, models: Sequence[int], used: Sequence[int], pool: Sequence[int]
+    source: Source,
+    rng: np.random.Generator,
+    models: Sequence[int],
+    used: Sequence[int],
+    pool: Sequence[int],
 ) -> int:
     """A class of `pool` that is not used, mostly a look-alike of one of `models`."""
     free = [i for i in pool if i not in used]
-    alike = [i for i in free if any(not differ_in_both(i, model) for model in models)]
+    alike = [i for i in free if any(not differ(source, i, model) for model in models)]
     return int(rng.choice(alike if alike and rng.random() < LOOK_ALIKE else free))
 
 
@@ -123,17 +134,21 @@ def _round_at_random(rng: np.random.Generator, value: float) -> int:
 
 
 def _draw_sounding(
-    rng: np.random.Generator, visible: Sequence[int], sources: Sequence[int], first: int
+    source: Source,
+    rng: np.random.Generator,
+    visible: Sequence[int],
+    sources: Sequence[int],
+    first: int,
 ) -> tuple[int, ...]:
     """`first`, and sometimes a second class with which it is not ambiguous."""
-    partners = [i for i in sources if _distinguishable(first, i, visible)]
+    partners = [i for i in sources if _distinguishable(source, first, i, visible)]
     if partners and rng.random() < TWO_AT_ONCE:
         return (first, int(rng.choice(partners)))
     return (first,)
 
 
-def _distinguishable(one: int, other: int, visible: Sequence[int]) -> bool:
-    """Whether two classes share no attribute, and swapping theirs gives no visible class."""
-    swapped = {(shape_of(one), color_of(other)), (shape_of(other), color_of(one))}
-    attributes = {(shape_of(i), color_of(i)) for i in visible}
-    return differ_in_both(one, other) and not swapped & attributes
+def _distinguishable(source: Source, one: int, other: int, visible: Sequence[int]) -> bool:
+    """Whether two classes share no feature, and swapping theirs gives no visible class."""
+    pair = source.features[one - 1], source.features[other - 1]
+    swapped = set(product(*zip(*pair, strict=True))) - set(pair)
+    return differ(source, one, other) and not swapped & {source.features[i - 1] for i in visible}

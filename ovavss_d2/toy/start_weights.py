@@ -27,8 +27,9 @@ from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, NoAudio
 from ovavss_d2.toy.audio import PITCHES, draw_audio
 from ovavss_d2.toy.clip_model import Scenes, draw_scenes
-from ovavss_d2.toy.scene import color_of, shape_of
 from ovavss_d2.toy.schedule import draw_schedule
+from ovavss_d2.toy.shapes import color_of, shape_of
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def train_start_weights(
     rng = np.random.default_rng([seed, _STREAM])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        scenes = draw_scenes(rng, min(SCENES, steps * BACKBONE_BATCH), TOY_BASE_IDS)
+        scenes = draw_scenes(TOY, rng, min(SCENES, steps * BACKBONE_BATCH), TOY_BASE_IDS)
         _train_backbone(model, scenes, rng, min(steps, BACKBONE_STEPS))
         _train_localizer(model, scenes, rng, steps)
         _train_audio_encoder(model.audio_encoder, rng, min(steps, AUDIO_STEPS))
@@ -184,7 +185,7 @@ def _draw_sounds(
     """
     waveforms, truths = [], []
     for _ in range(clips):
-        audible = draw_schedule(rng, "base", AUDIO_SECONDS).audible()
+        audible = draw_schedule(TOY, rng, "base", AUDIO_SECONDS).audible()
         factor = PITCH_STEP ** -(0.5 + rng.integers(2)) if shift_pitch else 1.0
         waveforms.append(draw_audio(rng, audible, factor))
         for now in audible:

@@ -5,7 +5,8 @@ import os
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.engine.trainer import Trainer, argument_parser, read_config
 from ovavss_d2.toy.clip_model import train_toy_clip
-from ovavss_d2.toy.dataset import write_toy
+from ovavss_d2.toy.dataset import write_dataset
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 from tests.helpers.paths import REPOSITORY
 
@@ -16,7 +17,7 @@ CONFIG = os.path.join(ROOT, "configs", "ovavss_toy.yaml")
 def make_world(root):
     """Write data sets of a few clips and a barely trained CLIP stand-in to `root`."""
     counts = {"train": 10, "val": 2, "test": 3}
-    semantic = write_toy(root, counts, size=(40, 48), workers=1)
+    semantic = write_dataset(TOY, root, counts, size=(40, 48), workers=1)
     lists = derived_lists(root / "toy" / "split_lists", TOY_NAMES, TOY_BASE_IDS)
     write_lists(semantic, lists, TOY_NAMES)
     train_toy_clip(root / "toy" / "clip", steps=2, scenes=8)

@@ -6,6 +6,7 @@ import pytest
 from ovavss_d2.inference.mask_propagation import MaskPropagator, assign_results
 from ovavss_d2.inference.results import FrameResult
 from ovavss_d2.toy.scene import draw_scene, render
+from ovavss_d2.toy.shapes_and_tones import TOY
 
 RATE = 12
 
@@ -24,7 +25,9 @@ def test_masks_follow_toy_objects_for_a_second(size):
     rng = np.random.default_rng(3)
     propagated, unchanged = [], []
     for class_ids in ([1, 12, 23], [5, 16, 27]):
-        images, labels = render(draw_scene(rng, class_ids, size, 4), np.arange(2 * RATE) / RATE)
+        images, labels = render(
+            draw_scene(TOY, rng, class_ids, size, 4), np.arange(2 * RATE) / RATE
+        )
         propagator = MaskPropagator()
         for i, (image, truth) in enumerate(zip(images, labels, strict=True)):
             if i % RATE == 0:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ovavss_d2.media.video import open_video
-from ovavss_d2.toy.videos import VIDEOS
+from ovavss_d2.toy.videos import TOY_VIDEOS
 from ovavss_d2.weights.export import export_model
 from tests.helpers.stub_model import write_video
 from tests.helpers.tiny_world import CONFIG, ROOT, tiny_options
@@ -24,7 +24,7 @@ PREPARE = (
 def quickstart(tmp_path_factory):
     """Run the quick start with tiny settings: a call that returns its output."""
     root = tmp_path_factory.mktemp("quickstart")
-    for name in VIDEOS:  # existing videos are kept
+    for name in TOY_VIDEOS:  # existing videos are kept
         path = root / "toy" / "videos" / f"{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, loud=[True, False], size=(40, 48))
@@ -86,7 +86,7 @@ def test_the_quick_start_leaves_checkpoints_curves_results_and_painted_videos(qu
     assert list(trained.glob("events.out.tfevents*"))
     assert "Runtime:" in quickstart.first_output
     painted = [path.stem for path in (trained.parent / "demo").glob("*.mp4")]
-    assert sorted(painted) == sorted(VIDEOS)
+    assert sorted(painted) == sorted(TOY_VIDEOS)
     assert "==>" not in quickstart() and "test videos" in quickstart()  # nothing is left to do
 
 

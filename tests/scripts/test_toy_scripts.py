@@ -8,9 +8,9 @@ import torch
 
 from ovavss_d2.data.catalog import DatasetCatalog
 from ovavss_d2.toy import videos
-from ovavss_d2.toy.dataset import ToyClip
-from ovavss_d2.toy.schedule import NOVEL_IDS
-from ovavss_d2.vocabulary import TOY_BASE_IDS
+from ovavss_d2.toy.dataset import Clip
+from ovavss_d2.toy.shapes_and_tones import TOY
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES, novel_ids
 from tests.helpers.scripts import load_script
 
 COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
@@ -20,10 +20,10 @@ OPTIONS = [*COUNTS, "--size", "36", "48", "--workers", "1", *STEPS]
 
 def prepare(folder):
     """Run `prepare_toy.py`."""
-    video = videos.ToyVideo(("red square", "blue star"), ((1, ("red square",)),))
+    video = videos.VideoPlan(("red square", "blue star"), ((1, ("red square",)),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(videos, "VIDEOS", {"short": video})
-        patch.setattr(videos, "SIZE", (48, 64))
+        patch.setattr(videos, "TOY_VIDEOS", {"short": video})
+        patch.setattr(videos, "TOY_VIDEO_SIZE", (48, 64))
         load_script("datasets/prepare_toy.py").main(["--root", str(folder), *OPTIONS])
     return folder
 
@@ -95,14 +95,16 @@ def brute_force_reference(toy):
     """Base and novel mIoU in per cent, at the frames' own size."""
     hits, union = np.zeros(31), np.zeros(31)
     for uid in json.loads((toy / "views.json").read_text()):
-        clip = ToyClip(0, "test", int(uid[5:10]))
+        clip = Clip(TOY, 0, "test", int(uid[5:10]))
         with np.load(toy / "visible" / f"{uid}.npz") as file:
             for ids, now in zip(file["ids"], clip.schedule().sounding, strict=True):
                 for i in range(1, 31):
                     visible = (ids == i).sum()
                     union[i] += visible
                     hits[i] += visible * (i in now)
-    groups = ([i for i in ids if union[i]] for ids in (TOY_BASE_IDS, NOVEL_IDS))
+    groups = (
+        [i for i in ids if union[i]] for ids in (TOY_BASE_IDS, novel_ids(TOY_NAMES, TOY_BASE_IDS))
+    )
     return [100 * np.mean(hits[g] / union[g]) for g in groups]
 
 

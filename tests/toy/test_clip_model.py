@@ -9,12 +9,13 @@ from ovavss_d2.modeling.clip import FrozenClip, build_clip
 from ovavss_d2.modeling.text_classifier import CropClassifier
 from ovavss_d2.toy import clip_model
 from ovavss_d2.toy.masks import background_masks, rough_masks
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_NAMES
 
 
 @pytest.fixture(scope="module")
 def scenes():
-    return clip_model.draw_scenes(np.random.default_rng(0), 30)
+    return clip_model.draw_scenes(TOY, np.random.default_rng(0), 30, range(1, 31))
 
 
 def perfect_masks(scenes):

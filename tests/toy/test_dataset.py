@@ -13,9 +13,10 @@ from ovavss_d2.data.avsbench import SPLITS
 from ovavss_d2.data.label_maps import read_labels
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.toy.dataset import ToyClip, write_clip, write_toy
-from ovavss_d2.toy.schedule import NOVEL_IDS, VIEWS
-from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
+from ovavss_d2.toy.dataset import Clip, write_clip, write_dataset
+from ovavss_d2.toy.schedule import VIEWS
+from ovavss_d2.toy.shapes_and_tones import TOY
+from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES, novel_ids
 
 COUNTS = {"train": 10, "val": 5, "test": 6}
 SIZE = (36, 48)
@@ -25,12 +26,12 @@ SIZE = (36, 48)
 def toy(tmp_path_factory):
     """A small toy world, to be read only."""
     root = tmp_path_factory.mktemp("datasets")
-    write_toy(root, COUNTS, size=SIZE, workers=1)
+    write_dataset(TOY, root, COUNTS, size=SIZE, workers=1)
     return root / "toy"
 
 
 def clips():
-    return [ToyClip(0, split, i) for split in SPLITS for i in range(COUNTS[split])]
+    return [Clip(TOY, 0, split, i) for split in SPLITS for i in range(COUNTS[split])]
 
 
 def folder_of(toy, clip):
@@ -106,7 +107,7 @@ def test_a_silent_second_is_only_noise(toy):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(tmp_path):
     for name, seed in (("one", 3), ("two", 3), ("other", 4)):
-        write_clip(ToyClip(seed, "train", 1), toy=tmp_path / name, size=SIZE)
+        write_clip(Clip(TOY, seed, "train", 1), folder=tmp_path / name, size=SIZE)
     one, two, other = (bytes_below(tmp_path / name) for name in ("one", "two", "other"))
     assert one == two
     assert one.keys() == other.keys()
@@ -115,17 +116,17 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(tmp_path):
 
 def test_an_interrupted_run_resumes_and_keeps_finished_clips(tmp_path):
     counts = {"train": 2, "val": 1, "test": 1}
-    write_toy(tmp_path, counts, size=SIZE, workers=1)
+    write_dataset(TOY, tmp_path, counts, size=SIZE, workers=1)
     toy = tmp_path / "toy"
     whole = bytes_below(toy)
-    lost, kept = ToyClip(0, "train", 0), ToyClip(0, "train", 1)
+    lost, kept = Clip(TOY, 0, "train", 0), Clip(TOY, 0, "train", 1)
     hidden = folder_of(toy, lost).with_name(".0123456789abcdef.partial")
     folder_of(toy, lost).rename(hidden)
     (hidden / "stray").write_text("half-written")
     (toy / "AVSBench-semantic" / "metadata.csv").unlink()
     mark = folder_of(toy, kept) / "mark"
     mark.write_text("not written anew")
-    write_toy(tmp_path, counts, size=SIZE, workers=2)  # other processes, as in another run
+    write_dataset(TOY, tmp_path, counts, size=SIZE, workers=2)  # other processes, as in another run
     assert mark.exists()
     mark.unlink()
     assert bytes_below(toy) == whole
@@ -133,12 +134,12 @@ def test_an_interrupted_run_resumes_and_keeps_finished_clips(tmp_path):
 
 def test_two_worlds_are_never_mixed(toy):
     with pytest.raises(ValueError, match="'seed': 0.*'seed': 1.*remove it or give another --root"):
-        write_toy(toy.parent, COUNTS, seed=1, size=SIZE)
+        write_dataset(TOY, toy.parent, COUNTS, seed=1, size=SIZE)
 
 
 @functools.cache
 def schedules(split, count=600):
-    return [(clip, clip.schedule()) for clip in (ToyClip(5, split, i) for i in range(count))]
+    return [(clip, clip.schedule()) for clip in (Clip(TOY, 5, split, i) for i in range(count))]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -158,7 +159,7 @@ def test_every_base_class_is_sounding_and_silent_in_training():
 
 
 def test_the_three_views_differ_in_novel_classes():
-    base, novel = set(TOY_BASE_IDS), set(NOVEL_IDS)
+    base, novel = set(TOY_BASE_IDS), set(novel_ids(TOY_NAMES, TOY_BASE_IDS))
     for clip, schedule in schedules("test"):
         visible, audible = set(schedule.visible), {i for now in schedule.audible() for i in now}
         if clip.view == "base":

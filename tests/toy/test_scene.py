@@ -7,7 +7,9 @@ import pytest
 
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy.audio import FORMANTS, PITCHES, draw_audio, draw_second
-from ovavss_d2.toy.scene import color_of, draw_scene, render, shape_of
+from ovavss_d2.toy.scene import draw_scene, render
+from ovavss_d2.toy.shapes import color_of, shape_of
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_NAMES
 
 
@@ -15,7 +17,7 @@ def scenes(count, size=(72, 96)):
     rng = np.random.default_rng(1)
     for number in range(count):
         classes = list(rng.choice(30, 2 + number % 3, replace=False) + 1)
-        yield classes, draw_scene(rng, classes, size, seconds=10)
+        yield classes, draw_scene(TOY, rng, classes, size, seconds=10)
 
 
 def test_shape_and_color_of_a_class_are_its_name():

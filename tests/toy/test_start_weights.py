@@ -11,7 +11,8 @@ from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.toy import start_weights
 from ovavss_d2.toy.audio import PITCHES
 from ovavss_d2.toy.clip_model import draw_scenes
-from ovavss_d2.toy.scene import color_of, shape_of
+from ovavss_d2.toy.shapes import color_of, shape_of
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 
@@ -137,7 +138,7 @@ def test_cell_losses_are_zero_for_the_correct_shape_and_color():
 
 
 def test_shifted_hues_are_halfway_between_those_of_the_classes():
-    scenes = draw_scenes(np.random.default_rng(0), 24, TOY_BASE_IDS)
+    scenes = draw_scenes(TOY, np.random.default_rng(0), 24, TOY_BASE_IDS)
     shifted = start_weights._shift_hues(scenes.frames, np.random.default_rng(0))
     found = set()
     for frame, ids in zip(shifted, scenes.ids, strict=True):
