@@ -14,13 +14,13 @@ import torch
 
 from ovavss_d2.config import load_config
 from ovavss_d2.data.avsbench import SPLITS
-from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.toy import videos
+from ovavss_d2.toy.arguments import data_parser, positive
 from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
 from ovavss_d2.toy.audio_classifier import train_toy_audio_classifier
 from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
@@ -36,42 +36,24 @@ CONFIG, ZERO_SHOT_CONFIG = CONFIGS / "ovavss_toy.yaml", CONFIGS / "zero_shot_toy
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default=datasets_root(), help="default: DETECTRON2_DATASETS")
-    parser.add_argument("--train", type=_count, default=3200, help="training clips")
-    parser.add_argument("--val", type=_count, default=60, help="validation clips")
-    parser.add_argument("--test", type=_count, default=720, help="test clips, a third per view")
-    parser.add_argument("--size", type=_positive, nargs=2, default=TOY_SIZE, metavar=("H", "W"))
-    parser.add_argument("--seed", type=_count, default=0)
-    parser.add_argument("--workers", type=_positive, default=2, help="processes")
+    title = __doc__.splitlines()[0]
+    parser = data_parser(title, train=3200, val=60, test=720, size=TOY_SIZE)
     parser.add_argument(
-        "--clip-steps", type=_positive, default=STEPS, help="training steps of the CLIP stand-in"
+        "--clip-steps", type=positive, default=STEPS, help="training steps of the CLIP stand-in"
     )
     parser.add_argument(
         "--start-steps",
-        type=_positive,
+        type=positive,
         default=LOCALIZER_STEPS,
         help="training steps of the start weights",
     )
     parser.add_argument(
         "--sound-steps",
-        type=_positive,
+        type=positive,
         default=SOUND_STEPS,
         help="training steps of the CLAP stand-in",
     )
     return parser.parse_args(arguments)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _count(text) == 0:
-        raise argparse.ArgumentTypeError("got 0, expected at least 1")
-    return int(text)
 
 
 @one_line_errors()

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Print the no-sound reference of the toy world: all visible objects, sounding or not.
+"""Print the no-sound reference of a generated data set: all visible objects, sounding or not.
 
-Masks and names are the true ones, so this bounds the results of a model without audio.
+Masks and names are the true ones, so this bounds the results of a model without audio. Objects that
+never sound have no name, and are left out.
 
 Usage: python tools/no_sound_reference.py [--dataset toy_ov_test_all ...] [--root ROOT]
 """
@@ -14,10 +15,9 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from ovavss_d2.data.catalog import DatasetCatalog, datasets_root
+from ovavss_d2.data.catalog import DatasetCatalog, MetadataCatalog, datasets_root
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
-from ovavss_d2.vocabulary import TOY_NAMES
 
 TEST_SETS = [f"toy_ov_test_{view}" for view in ("all", "base", "novel_silent", "novel_sounding")]
 
@@ -25,19 +25,26 @@ TEST_SETS = [f"toy_ov_test_{view}" for view in ("all", "base", "novel_silent", "
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", nargs="+", default=TEST_SETS, help="registered toy data sets")
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        default=TEST_SETS,
+        help="registered data sets that prepare_toy.py or prepare_stamps.py made",
+    )
     parser.add_argument("--root", help="folder of the data sets (default: DETECTRON2_DATASETS)")
     return parser.parse_args()
 
 
 def reference(dataset: str) -> dict[str, float]:
     """Figures in percent, by the AVSBench-OV protocol, on a registered data set."""
-    visible = Path(datasets_root()) / "toy" / "visible"
+    visible = Path(datasets_root()) / dataset.split("_")[0] / "visible"
+    names = MetadataCatalog.get(dataset).names
     evaluator = AVSSEvaluator(dataset)
     for record in DatasetCatalog.get(dataset):
         with np.load(visible / f"{record['video_id']}.npz") as file:
-            labels = torch.from_numpy(file["ids"].astype(np.int32))
-        evaluator.process([record], [{"label_map": labels, "names": TOY_NAMES}])
+            ids = file["ids"].astype(np.int32)
+        labels = torch.from_numpy(np.where(ids > len(names), 0, ids))
+        evaluator.process([record], [{"label_map": labels, "names": names}])
     results = evaluator.evaluate()
     assert results is not None  # there is one process
     return results["avsbench_ov"]

@@ -62,9 +62,10 @@ def draw_schedule(
     if view == "novel_silent":
         visible.append(_draw_other(source, rng, sources, visible, novel))
     while len(visible) < count:
-        never = source.silent_ids and rng.random() < NEVER_SOUNDS
-        choices = source.silent_ids if never else pool
-        visible.append(_draw_other(source, rng, sources, visible, choices))
+        if source.silent_ids and rng.random() < NEVER_SOUNDS:
+            visible.append(int(rng.choice([i for i in source.silent_ids if i not in visible])))
+        else:
+            visible.append(_draw_other(source, rng, sources, visible, pool))
     sounding, off_screen = [], []
     turn = 0
     for state in _draw_states(rng, seconds):

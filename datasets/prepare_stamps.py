@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Write the stamps data set: clips of photographs and recorded sounds, split lists, demo videos.
+
+    python datasets/prepare_stamps.py [--package FILE_OR_FOLDER] [--root DIR] [--train N ...]
+
+The photographs and sounds are those of the package "tuxpaint-stamps", which is downloaded with APT
+where that exists. An interrupted run resumes. See datasets/README.md.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ovavss_d2.data.avsbench import SPLITS
+from ovavss_d2.data.split_lists import derived_lists, write_lists
+from ovavss_d2.errors import one_line_errors
+from ovavss_d2.stamps import videos
+from ovavss_d2.stamps.package import LICENSES, unpack
+from ovavss_d2.stamps.source import STAMPS_SIZE, Stamps
+from ovavss_d2.toy.arguments import data_parser
+from ovavss_d2.toy.dataset import write_dataset
+from ovavss_d2.toy.videos import write_videos
+
+
+@one_line_errors()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write everything that does not exist yet."""
+    title = __doc__.splitlines()[0]
+    parser = data_parser(title, train=2400, val=60, test=720, size=STAMPS_SIZE)
+    parser.add_argument(
+        "--package", help="a .deb, the upstream archive or an unpacked folder (default: download)"
+    )
+    args = parser.parse_args(arguments)
+    folder = Path(args.root) / "stamps"
+    source = Stamps(unpack(args.package, folder / "package"))
+    shutil.copytree(source.package / LICENSES, folder / LICENSES, dirs_exist_ok=True)
+    counts = {split: getattr(args, split) for split in SPLITS}
+    semantic = write_dataset(
+        source, args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
+    )
+    lists = derived_lists(folder / "split_lists", source.names, source.base_ids)
+    print(write_lists(semantic, lists, source.names, args.workers))
+    write_videos(source, args.root, videos.STAMPS_VIDEOS, videos.STAMPS_VIDEO_SIZE, seed=args.seed)
+    print(f"The stamps data set is in {folder}")
+
+
+if __name__ == "__main__":
+    main()
