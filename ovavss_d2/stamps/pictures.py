@@ -88,8 +88,10 @@ def draw_photographic_background(
     image = cv2.resize(part, (side, side), interpolation=cv2.INTER_CUBIC)
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.005, 0.02) * height)
     image = image[(side - height) // 2 :][:height, (side - width) // 2 :][:, :width]
-    image = rng.uniform(0.4, 0.8) * (image - image.mean((0, 1))) + image.mean((0, 1))
-    return np.clip(image + 0.5 * (texture - texture.mean((0, 1))), 0, 255).astype(np.float32)
+    gray = image.mean(2, keepdims=True)
+    image = gray + rng.uniform(0.2, 0.6) * (image - gray)
+    image = rng.uniform(0.5, 0.9) * (image - image.mean((0, 1))) + image.mean((0, 1))
+    return np.clip(image + 0.3 * (texture - texture.mean((0, 1))), 0, 255).astype(np.float32)
 
 
 @lru_cache(maxsize=300)

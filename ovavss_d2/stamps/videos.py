@@ -9,18 +9,18 @@ STAMPS_VIDEOS = {
         ("tiger", "zebra", "donkey"), ((3, ("donkey",)), (2, ()), (3, ("tiger",)), (2, ("zebra",)))
     ),
     "duet": VideoPlan(
-        ("cello", "trumpet", "guitar classical", "teapot"),
+        ("teapot", "guitar classical", "cello", "trumpet"),
         ((2, ("cello",)), (3, ("cello", "trumpet")), (2, ()), (3, ("trumpet",))),
     ),
     "off_screen": VideoPlan(
-        ("duck", "pigeon", "truck"), ((3, ("duck",)), (2, ("cuckoo",)), (2, ()), (3, ("duck",)))
+        ("truck", "pigeon", "duck"), ((3, ("duck",)), (2, ("cuckoo",)), (2, ()), (3, ("duck",)))
     ),
     # rooster, elephant, fire truck and drum kit are novel
     "novel": VideoPlan(
-        ("rooster", "hen", "sedan"), ((3, ("rooster",)), (2, ()), (2, ("hen",)), (3, ("rooster",)))
+        ("sedan", "rooster", "hen"), ((3, ("rooster",)), (2, ()), (2, ("hen",)), (3, ("rooster",)))
     ),
     "novel_duet": VideoPlan(
-        ("elephant", "fire truck", "basketball", "drum kit"),
+        ("basketball", "elephant", "fire truck", "drum kit"),
         ((3, ("elephant",)), (3, ("elephant", "drum kit")), (2, ()), (2, ("fire truck",))),
     ),
 }
