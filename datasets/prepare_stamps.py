@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(arguments)
     folder = Path(args.root) / "stamps"
-    source = Stamps(unpack(args.package, folder / "package"))
+    source = Stamps(package=unpack(args.package, folder / "package"))
     shutil.copytree(source.package / LICENSES, folder / LICENSES, dirs_exist_ok=True)
     counts = {split: getattr(args, split) for split in SPLITS}
     semantic = write_dataset(

@@ -22,8 +22,8 @@ from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.toy import videos
 from ovavss_d2.toy.arguments import data_parser, positive
 from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
-from ovavss_d2.toy.audio_classifier import train_toy_audio_classifier
-from ovavss_d2.toy.clip_model import STEPS, train_toy_clip
+from ovavss_d2.toy.audio_classifier import train_audio_classifier
+from ovavss_d2.toy.clip_model import STEPS, train_clip
 from ovavss_d2.toy.dataset import write_dataset
 from ovavss_d2.toy.scene import TOY_SIZE
 from ovavss_d2.toy.shapes_and_tones import TOY
@@ -68,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lists = derived_lists(toy / "split_lists", TOY_NAMES, TOY_BASE_IDS)
     print(write_lists(semantic, lists, TOY_NAMES, args.workers))
     videos.write_videos(TOY, args.root, videos.TOY_VIDEOS, videos.TOY_VIDEO_SIZE, seed=args.seed)
-    train_toy_clip(toy / "clip", seed=args.seed, steps=args.clip_steps)
+    train_clip(toy / "clip", TOY, seed=args.seed, steps=args.clip_steps)
     start = toy / "start" / "toy_start.pth"
     model = _silent_model(toy, args.seed)
     train_start_weights(start, model, seed=args.seed, steps=args.start_steps)
     classifier = _audio_classifier(toy, model)
     sounds = toy / "audio_classifier" / "toy_audio_classifier.pth"
-    train_toy_audio_classifier(sounds, classifier, seed=args.seed, steps=args.sound_steps)
+    train_audio_classifier(sounds, TOY, classifier, seed=args.seed, steps=args.sound_steps)
     print(f"The toy world is in {toy}")
 
 

@@ -142,9 +142,12 @@ def ids_of_labels(names: tuple[str, ...], dataset_names: tuple[str, ...]) -> np.
 
     Returns:
         int64 (1 + len(names),); 0 for a name that the data set does not have. Of synonyms ("a|b"),
-        the first one that it has is used. Names are compared by `name_key`.
+        the first one that it has, also as a synonym, is used. Names are compared by `name_key`.
     """
-    indices = {name_key(name): i for i, name in enumerate(dataset_names, start=1)}
+    indices: dict[str, int] = {}
+    for i, name in enumerate(dataset_names, start=1):
+        for word in synonyms_of(name):
+            indices.setdefault(name_key(word), i)
     keys = (map(name_key, synonyms_of(name)) for name in names)
     found = ((indices[key] for key in words if key in indices) for words in keys)
     return np.array([0, *(next(ids, 0) for ids in found)], np.int64)

@@ -54,7 +54,7 @@ def class_vocabulary(
     background = {name_key(name): name for name in reversed(background_names)}
     classes = [*names, *(name for key, name in reversed(background.items()) if key not in named)]
     synonyms = [synonyms_of(name) for name in classes]
-    trained = {name_key(name) for name in training_names}
+    trained = {name_key(word) for name in training_names for word in synonyms_of(name)}
     return ClassVocabulary(
         words=tuple(word for words in synonyms for word in words),
         counts=tuple(len(words) for words in synonyms),

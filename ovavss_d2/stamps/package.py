@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from ovavss_d2.files import atomic_folder, hidden_folder
 from ovavss_d2.stamps.objects import OBJECTS
@@ -130,7 +130,7 @@ def _path_of(name: str, needed: set[str]) -> str | None:
     return f"{LICENSES}/{last}" if is_license else None
 
 
-def _members(package: Path) -> Iterator[tuple[str, int, BinaryIO]]:
+def _members(package: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Yield the name, size and content of each file of a package."""
     if package.is_dir():
         for path in sorted(package.rglob("*")):
@@ -141,13 +141,13 @@ def _members(package: Path) -> Iterator[tuple[str, int, BinaryIO]]:
         with zipfile.ZipFile(package) as archive:
             for info in archive.infolist():
                 with archive.open(info) as member:
-                    yield info.filename, info.file_size, member  # type: ignore[misc]
+                    yield info.filename, info.file_size, member
     else:
-        with _open_tar(package) as archive:
-            for info in archive:
-                content = archive.extractfile(info) if info.isfile() else None
+        with _open_tar(package) as tar:
+            for entry in tar:
+                content = tar.extractfile(entry) if entry.isfile() else None
                 if content is not None:
-                    yield info.name, info.size, content  # type: ignore[misc]
+                    yield entry.name, entry.size, content
 
 
 @contextmanager

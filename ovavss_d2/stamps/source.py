@@ -9,14 +9,14 @@ import numpy as np
 from ovavss_d2.stamps.objects import OBJECTS, ids_of
 from ovavss_d2.stamps.pictures import Stamp, draw_photographic_background, draw_stamp
 from ovavss_d2.stamps.sounds import mix_audio
-from ovavss_d2.toy.source import Layout, Trajectory
+from ovavss_d2.toy.source import Layout, Source, Trajectory
 from ovavss_d2.vocabulary import STAMPS_BASE_IDS, STAMPS_NAMES, display_name
 
 STAMPS_SIZE = 128, 192  # (H, W) of the data set's frames
 
 
-@dataclass(frozen=True)
-class Stamps:
+@dataclass(frozen=True, kw_only=True)
+class Stamps(Source):
     """See `Source`. Two classes are alike if their pictures are in the same folder.
 
     Attributes:
@@ -30,6 +30,7 @@ class Stamps:
     base_ids: tuple[int, ...] = STAMPS_BASE_IDS
     silent_ids: tuple[int, ...] = ids_of("silent")
     features: tuple[tuple[str, ...], ...] = tuple((item.group,) for item in OBJECTS)
+    captions: tuple[tuple[str, ...], ...] = tuple((name,) for name in STAMPS_NAMES)
     layout: Layout = Layout(
         radius={2: (0.18, 0.36), 3: (0.17, 0.31), 4: (0.16, 0.27)},
         amplitude=0.25,

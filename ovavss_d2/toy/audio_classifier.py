@@ -1,4 +1,4 @@
-"""The toy world's CLAP stand-in: a small audio encoder in the text space of the CLIP stand-in.
+"""The CLAP stand-in of generated data sets: an audio encoder in the CLIP stand-in's text space.
 
 Like CLAP, it knows the names of all classes, including the novel ones, but no images. It is trained
 on mixtures of one-second sounds with captions of all that sounds; the text tower is not changed.
@@ -6,6 +6,7 @@ on mixtures of one-second sounds with captions of all that sounds; the text towe
 Shapes: N seconds, K names, D size of an embedding, S samples.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,7 @@ from ovavss_d2.files import write_torch
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.text_classifier import class_vocabulary
-from ovavss_d2.toy.audio import draw_audio
-from ovavss_d2.vocabulary import TOY_NAMES
+from ovavss_d2.toy.source import Source
 
 STEPS, BATCH = 2000, 64
 LEARNING_RATE = 4e-3
@@ -31,13 +31,14 @@ _STREAM = 96  # of random numbers, separate from the data set's
 _PREFIX = "audio_classifier.model."
 
 
-def train_toy_audio_classifier(
-    path: Path, classifier: LogMelClassifier, *, seed: int = 0, steps: int = STEPS
+def train_audio_classifier(
+    path: Path, source: Source, classifier: LogMelClassifier, *, seed: int = 0, steps: int = STEPS
 ) -> None:
     """Train the encoder of a classifier, and write its weights.
 
     Args:
         path: the weight file; an existing one is kept.
+        source: of the sounds.
         classifier: with a trained CLIP stand-in.
         seed: of sounds and batches.
         steps: optimizer steps.
@@ -45,28 +46,30 @@ def train_toy_audio_classifier(
     if path.exists():
         return
     rng = np.random.default_rng([seed, _STREAM])
-    sounds, audible = draw_mixtures(rng, min(CLIPS, steps * BATCH // SECONDS + 1))
+    sounds, audible = draw_mixtures(source, rng, min(CLIPS, steps * BATCH // SECONDS + 1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _fit(classifier, sounds, audible, rng, steps)
+        _fit(classifier, source.names, sounds, audible, rng, steps)
     state = classifier.model.state_dict()
     write_torch(path, {"model": {_PREFIX + name: value for name, value in state.items()}})
 
 
-def draw_mixtures(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
+def draw_mixtures(source: Source, rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
     """Draw seconds of random classes: (N, S), and bool (N, classes), those that sound."""
+    number = len(source.names)
     waveforms, truths = [], []
     for _ in range(clips):
         counts = rng.choice(len(SOURCES), SECONDS, p=SOURCES)
-        audible = [tuple(1 + rng.choice(len(TOY_NAMES), n, replace=False)) for n in counts]
-        waveforms.append(draw_audio(rng, [tuple(map(int, now)) for now in audible]))
-        truths += [[i in now for i in range(1, len(TOY_NAMES) + 1)] for now in audible]
+        audible = [tuple(1 + rng.choice(number, n, replace=False)) for n in counts]
+        waveforms.append(source.draw_audio(rng, [tuple(map(int, now)) for now in audible]))
+        truths += [[i in now for i in range(1, number + 1)] for now in audible]
     sounds = np.concatenate(waveforms).reshape(-1, SAMPLE_RATE).astype(np.float32) / 32768
     return torch.from_numpy(sounds), torch.tensor(truths)
 
 
 def _fit(
     classifier: LogMelClassifier,
+    names: Sequence[str],
     sounds: Tensor,
     audible: Tensor,
     rng: np.random.Generator,
@@ -74,19 +77,19 @@ def _fit(
 ) -> None:
     encoder = classifier.model.requires_grad_(True)
     log_mel = torch.cat([encoder.log_mel(part) for part in sounds.split(500)])  # type: ignore[operator]
-    names = class_vocabulary(TOY_NAMES, classifier.background_names, ())
-    text = classifier.embed_text(names.words)
+    vocabulary = class_vocabulary(names, classifier.background_names, ())
+    text = classifier.embed_text(vocabulary.words)
     truths = audible.float()
     optimizer = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1
     )
-    with trange(steps, desc="toy audio classifier", unit="step") as progress:
+    with trange(steps, desc="audio classifier", unit="step") as progress:
         for step in progress:
             batch = torch.from_numpy(rng.integers(len(truths), size=BATCH))
             scale = FIRST_SCALE * (classifier.scale / FIRST_SCALE) ** min(1, 2 * step / steps)
             embeddings = F.normalize(encoder.encode(log_mel[batch]), dim=-1)  # type: ignore[operator]
-            logits = scale * embeddings @ text.t()
+            logits = vocabulary.class_logits(scale * embeddings @ text.t())
             loss = _loss(logits, truths[batch])
             optimizer.zero_grad()
             loss.backward()

@@ -1,4 +1,4 @@
-"""The toy world's CLIP stand-in: a small open_clip model, trained on captioned crops.
+"""The CLIP stand-in of generated data sets: a small open_clip model, trained on captioned crops.
 
 Like CLIP, it knows the names of all classes, including the novel ones, but no audio. It is trained
 on crops of separate scenes with imperfect masks, and is used by the same code as CLIP.
@@ -22,17 +22,8 @@ from tqdm import trange
 from ovavss_d2.files import write_json, write_torch
 from ovavss_d2.toy.masks import background_masks, rough_masks
 from ovavss_d2.toy.scene import TOY_SIZE, draw_scene, render
-from ovavss_d2.toy.shapes import color_of, shape_of
-from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.toy.source import Source
-from ovavss_d2.vocabulary import (
-    AVSBENCH_NAMES,
-    BACKGROUND_NAMES,
-    PROMPTS,
-    TOY_COLORS,
-    TOY_NAMES,
-    TOY_SHAPES,
-)
+from ovavss_d2.vocabulary import AVSBENCH_NAMES, BACKGROUND_NAMES, PROMPTS, synonyms_of
 
 ARCHITECTURE: dict = {
     "embed_dim": 64,
@@ -50,9 +41,25 @@ DISTRACTORS = 16  # names per step that fit no crop
 TOKEN_STD = 0.3  # of the initial token embeddings
 
 _STREAM = 99  # of random numbers, separate from the data set's
-_KNOWN = (*TOY_NAMES, *TOY_SHAPES, *TOY_COLORS)
 _MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
 _STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+
+
+class Captions:
+    """The captions of a source, in groups: the names, and other descriptions.
+
+    Attributes:
+        words: of all groups, one group after the other.
+        sizes: number of words of each group.
+        truths: (1 + classes, words), 1 for the captions of a class; without an object none is.
+    """
+
+    def __init__(self, source: Source) -> None:
+        groups = [tuple(dict.fromkeys(group)) for group in zip(*source.captions, strict=True)]
+        self.words = [word for group in groups for word in group]
+        self.sizes = [len(group) for group in groups]
+        rows = [[float(word in words) for word in self.words] for words in source.captions]
+        self.truths = torch.tensor([[0.0] * len(self.words), *rows])
 
 
 @dataclass(frozen=True)
@@ -107,28 +114,40 @@ def crop_squares(frames: Tensor, masks: Tensor, unmasked: Tensor) -> Tensor:
     return crops[:, :3] * torch.where(unmasked[:, None, None, None], 1.0, crops[:, 3:])
 
 
-def train_toy_clip(
-    folder: Path, *, seed: int = 0, steps: int = STEPS, scenes: int = SCENES
+def train_clip(
+    folder: Path,
+    source: Source,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    scenes: int = SCENES,
+    size: tuple[int, int] = TOY_SIZE,
 ) -> None:
-    """Train the stand-in; write `toy_clip.json` (open_clip's format) and `toy_clip.pt` (weights).
+    """Train the stand-in on all classes of a source.
+
+    It writes `<folder of the source>_clip.json` (open_clip's format) and `..._clip.pt` (weights).
 
     Args:
         folder: for both files; existing weights are kept.
+        source: of the scenes; its silent objects are background.
         seed: of scenes, crops and initial weights.
         steps: optimizer steps.
         scenes: number of scenes, at most one per crop.
+        size: (H, W) of the scenes.
     """
-    if (folder / "toy_clip.pt").exists():
+    path = folder / f"{source.folder}_clip.pt"
+    if path.exists():
         return
+    class_ids = range(1, len(source.features) + 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _build()
         rng = np.random.default_rng([seed, _STREAM])
-        count = min(scenes, steps * BATCH)
-        _fit(model, draw_scenes(TOY, rng, count, range(1, len(TOY_NAMES) + 1)), steps)
-    write_json(folder / "toy_clip.json", ARCHITECTURE)
+        drawn = draw_scenes(source, rng, min(scenes, steps * BATCH), class_ids, size)
+        _fit(model, drawn, Captions(source), steps)
+    write_json(path.with_suffix(".json"), ARCHITECTURE)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
-    write_torch(folder / "toy_clip.pt", weights)
+    write_torch(path, weights)
 
 
 def _build() -> open_clip.CLIP:
@@ -141,7 +160,7 @@ def _build() -> open_clip.CLIP:
     return model
 
 
-def _fit(model: open_clip.CLIP, scenes: Scenes, steps: int) -> None:
+def _fit(model: open_clip.CLIP, scenes: Scenes, captions: Captions, steps: int) -> None:
     length = ARCHITECTURE["text_cfg"]["context_length"]
     tokenizer = open_clip.SimpleTokenizer(context_length=length)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05, fused=True)
@@ -149,14 +168,15 @@ def _fit(model: open_clip.CLIP, scenes: Scenes, steps: int) -> None:
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.15
     )
     model.to(memory_format=torch.channels_last).train()  # a third faster on the CPU
-    with trange(steps, desc="toy CLIP", unit="step") as progress:
+    with trange(steps, desc="CLIP stand-in", unit="step") as progress:
         for step in progress:
             images, classes = draw_crops(scenes, BATCH)
-            texts = [*_KNOWN, *BACKGROUND_NAMES, *_draw_distractors()]
+            classes = classes.masked_fill(classes >= len(captions.truths), 0)  # silent objects
+            texts = [*captions.words, *BACKGROUND_NAMES, *_draw_distractors()]
             text = F.normalize(model.encode_text(tokenizer(_draw_captions(texts))), dim=-1)
             image = F.normalize(model.encode_image(images), dim=-1)
             scale = FIRST_SCALE * (LAST_SCALE / FIRST_SCALE) ** min(1, 2 * step / steps)
-            loss = contrastive_loss(scale * image @ text.t(), classes)
+            loss = contrastive_loss(scale * image @ text.t(), classes, captions)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -183,20 +203,22 @@ def draw_crops(scenes: Scenes, count: int) -> tuple[Tensor, Tensor]:
     return (crops - _MEAN) / _STD, classes.masked_fill(empty, 0)
 
 
-def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
+def contrastive_loss(logits: Tensor, classes: Tensor, captions: Captions) -> Tensor:
     """Pull crops to their captions.
 
-    The sum of: cross-entropy of each crop's name, shape and color, against the others and the
-    background names; cross-entropy of each name over the crops; and two binary terms: a correct
-    name scores above the background names, and without it these score above all other names.
+    The sum of: cross-entropy of each crop's caption of each group (in the toy world name, shape and
+    color), against the others of the group and the background names; cross-entropy of each name
+    over the crops; and two binary terms: a correct name scores above the background names, and
+    without it these score above all other names.
 
     Args:
-        logits: (N, K) of toy names, shapes, colors, background names, distractors.
+        logits: (N, K) of the captions, background names, distractors.
         classes: (N,) ids, 0 for background.
+        captions: of all classes.
     """
-    sizes = [len(TOY_NAMES), len(TOY_SHAPES), len(TOY_COLORS), len(BACKGROUND_NAMES)]
+    sizes = [*captions.sizes, len(BACKGROUND_NAMES)]
     *groups, background, distractors = logits.split([*sizes, logits.shape[1] - sum(sizes)], 1)
-    truths = _TRUTHS[classes].split(sizes[:3], 1)
+    truths = captions.truths[classes].split(captions.sizes, 1)
     empty = (classes == 0).float()[:, None].expand_as(background) / background.shape[1]
     loss = logits.new_zeros(())
     for group, truth in zip(groups, truths, strict=True):
@@ -210,21 +232,16 @@ def contrastive_loss(logits: Tensor, classes: Tensor) -> Tensor:
     return loss + F.softplus(-alone[right]).mean() + F.softplus(wrong).mean()
 
 
-def _truths() -> Tensor:
-    """Correct names of each class: (1 + classes, names + shapes + colors), 0 or 1."""
-    rows = [[0.0] * len(_KNOWN)]
-    for i, name in enumerate(TOY_NAMES, start=1):
-        rows.append([float(word in (name, shape_of(i), color_of(i))) for word in _KNOWN])
-    return torch.tensor(rows)
-
-
-_TRUTHS = _truths()
-
-
 def _draw_distractors() -> list[str]:
     return [AVSBENCH_NAMES[i] for i in torch.randperm(len(AVSBENCH_NAMES))[:DISTRACTORS]]
 
 
 def _draw_captions(names: list[str]) -> list[str]:
     choice = torch.randint(len(PROMPTS), (len(names),))
-    return [PROMPTS[i].format(name) for i, name in zip(choice, names, strict=True)]
+    return [PROMPTS[i].format(_draw_word(name)) for i, name in zip(choice, names, strict=True)]
+
+
+def _draw_word(name: str) -> str:
+    """One of a name's synonyms."""
+    words = synonyms_of(name)
+    return words[int(torch.randint(len(words), ()))] if len(words) > 1 else words[0]

@@ -7,12 +7,12 @@ import numpy as np
 
 from ovavss_d2.toy.audio import draw_audio
 from ovavss_d2.toy.shapes import Shape, color_of, draw_shape, draw_texture, shape_of
-from ovavss_d2.toy.source import Layout, Trajectory
+from ovavss_d2.toy.source import Layout, Source, Trajectory
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
 
 
-@dataclass(frozen=True)
-class ShapesAndTones:
+@dataclass(frozen=True, kw_only=True)
+class ShapesAndTones(Source):
     """See `Source`. Two classes are alike if they share the shape or the color."""
 
     folder: str = "toy"
@@ -22,6 +22,9 @@ class ShapesAndTones:
     silent_ids: tuple[int, ...] = ()
     features: tuple[tuple[str, ...], ...] = tuple(
         (shape_of(i), color_of(i)) for i in range(1, len(TOY_NAMES) + 1)
+    )
+    captions: tuple[tuple[str, ...], ...] = tuple(
+        (name, shape_of(i), color_of(i)) for i, name in enumerate(TOY_NAMES, start=1)
     )
     layout: Layout = Layout(
         radius={2: (13 / 72, 21 / 72), 3: (12 / 72, 18 / 72), 4: (12 / 72, 15 / 72)},

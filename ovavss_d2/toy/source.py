@@ -4,6 +4,7 @@ The toy world's source draws shapes and tones (`shapes_and_tones.py`), the stamp
 photographs and recorded sounds (`stamps/source.py`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -67,16 +68,18 @@ class SceneObject(Protocol):
         """Draw it on a canvas (H, W, 3) float32; return the share (H, W) it has of each pixel."""
 
 
-class Source(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
     """Objects and sounds. Class ids count from 1; the first ones have names and sounds.
 
     Attributes:
         folder: of its data set.
         version: of the drawing code.
-        names: of the classes that can sound.
+        names: of the classes that can sound, with synonyms as in `parse_vocabulary`.
         base_ids: those for training; the others of `names` are novel.
         silent_ids: of objects that never sound, after those of `names`.
         features: of each class; two classes are alike if they share one of them.
+        captions: of each of `names`: it and its other descriptions, the same number for all.
         layout: how objects are placed.
     """
 
@@ -86,19 +89,24 @@ class Source(Protocol):
     base_ids: tuple[int, ...]
     silent_ids: tuple[int, ...]
     features: tuple[tuple[str, ...], ...]
+    captions: tuple[tuple[str, ...], ...]
     layout: Layout
 
+    @abstractmethod
     def id_of(self, name: str) -> int:
         """The class of a name, or of a silent object's description."""
 
+    @abstractmethod
     def draw_object(
         self, rng: np.random.Generator, class_id: int, radius: float, trajectory: Trajectory
     ) -> SceneObject:
         """Draw an object's random appearance."""
 
+    @abstractmethod
     def draw_background(self, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         """Draw a background (H, W, 3) float32, 0..255."""
 
+    @abstractmethod
     def draw_audio(
         self, rng: np.random.Generator, audible: Sequence[tuple[int, ...]]
     ) -> np.ndarray:

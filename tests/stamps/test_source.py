@@ -20,7 +20,7 @@ SIZE = (64, 96)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return Stamps(write_package(tmp_path_factory.mktemp("package")) / STAMPS)
+    return Stamps(package=write_package(tmp_path_factory.mktemp("package")) / STAMPS)
 
 
 def clips(source, split, count):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
-from ovavss_d2.toy.audio_classifier import SECONDS, draw_mixtures, train_toy_audio_classifier
+from ovavss_d2.toy.audio_classifier import SECONDS, draw_mixtures, train_audio_classifier
+from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import BACKGROUND_SOUNDS, TOY_NAMES
 from ovavss_d2.weights.layouts import layout_of
 from tests.helpers.tiny_clip import tiny_clip
@@ -19,7 +20,7 @@ def classifier(tmp_path):
 
 
 def test_mixtures_have_all_classes_and_silence():
-    sounds, audible = draw_mixtures(np.random.default_rng(0), 12)
+    sounds, audible = draw_mixtures(TOY, np.random.default_rng(0), 12)
     assert sounds.shape == (12 * SECONDS, 16000) and audible.shape == (len(sounds), len(TOY_NAMES))
     counts = audible.sum(1)
     assert audible.any(0).all() and {0, 1, 2} <= set(counts.tolist())
@@ -31,24 +32,24 @@ def test_the_same_seed_gives_the_same_weights_and_they_are_kept(classifier, tmp_
     files = tmp_path / "a.pth", tmp_path / "b.pth"
     for path in files:
         classifier.model.load_state_dict(before)
-        train_toy_audio_classifier(path, classifier, steps=2)
+        train_audio_classifier(path, TOY, classifier, steps=2)
     first, second = (torch.load(path, weights_only=True)["model"] for path in files)
     assert layout_of(first) == "own"
     assert all(torch.equal(first[name], second[name]) for name in first)
     prefix = "audio_classifier.model."
     assert any(not torch.equal(first[prefix + name], x) for name, x in before.items())
-    train_toy_audio_classifier(files[0], classifier, seed=1, steps=2)
+    train_audio_classifier(files[0], TOY, classifier, seed=1, steps=2)
     assert torch.load(files[0], weights_only=True)["model"].keys() == first.keys()
     assert not any(p.requires_grad for p in classifier.parameters())
 
 
 def test_training_lowers_the_error(classifier, tmp_path):
-    sounds, audible = draw_mixtures(np.random.default_rng(1), 3)
+    sounds, audible = draw_mixtures(TOY, np.random.default_rng(1), 3)
 
     def error():
         found = classifier.name_probabilities(sounds, TOY_NAMES)
         return torch.nn.functional.binary_cross_entropy(found, audible.float()).item()
 
     before = error()
-    train_toy_audio_classifier(tmp_path / "a.pth", classifier, steps=25)
+    train_audio_classifier(tmp_path / "a.pth", TOY, classifier, steps=25)
     assert error() < 0.5 * before

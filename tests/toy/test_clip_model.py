@@ -77,14 +77,15 @@ def logits_for(classes, score=8.0):
 
 def test_the_loss_is_smaller_for_correct_captions():
     classes = torch.tensor([1, 17, 0, 30])
-    right = clip_model.contrastive_loss(logits_for([1, 17, 0, 30]), classes)
+    captions = clip_model.Captions(TOY)
+    right = clip_model.contrastive_loss(logits_for([1, 17, 0, 30]), classes, captions)
     for wrong in ([2, 17, 0, 30], [1, 17, 4, 30], [0, 17, 0, 30]):
-        assert clip_model.contrastive_loss(logits_for(wrong), classes) > right + 1
+        assert clip_model.contrastive_loss(logits_for(wrong), classes, captions) > right + 1
     assert right < 4
 
 
 def test_files_load_through_our_code_and_open_clips_factory_and_are_kept(tmp_path):
-    clip_model.train_toy_clip(tmp_path, steps=2, scenes=6)
+    clip_model.train_clip(tmp_path, TOY, steps=2, scenes=6)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["toy_clip.json", "toy_clip.pt"]
     weights = torch.load(tmp_path / "toy_clip.pt", weights_only=True)
     assert weights["logit_scale"].exp().item() == pytest.approx(100, rel=1e-4)
@@ -99,5 +100,5 @@ def test_files_load_through_our_code_and_open_clips_factory_and_are_kept(tmp_pat
     assert all(torch.equal(model.state_dict()[key], value) for key, value in weights.items())
 
     (tmp_path / "toy_clip.pt").write_text("existing")
-    clip_model.train_toy_clip(tmp_path, steps=2, scenes=4)
+    clip_model.train_clip(tmp_path, TOY, steps=2, scenes=4)
     assert (tmp_path / "toy_clip.pt").read_text() == "existing"
