@@ -211,9 +211,11 @@ class OVAVSS(nn.Module):
         return self.sem_seg_head(features, audio, num_clips=len(clips))
 
     def _add_name_logits(self, text_head: TextEmbeddingHead, outputs: dict) -> None:
-        text = self.classifier.clip.encode_text(self.training_vocabulary)
+        vocabulary = class_vocabulary(self.training_vocabulary, (), ())
+        text = self.classifier.clip.encode_text(vocabulary.words)
         for prediction in (outputs, *outputs["aux_outputs"]):
-            prediction["pred_names"] = text_head(prediction["pred_queries"], text)
+            logits = text_head(prediction["pred_queries"], text)
+            prediction["pred_names"] = vocabulary.class_logits(logits)
 
     def _targets(self, clip: dict, padded_size: tuple[int, int]) -> dict[str, Tensor]:
         """Objects visible in a labeled frame.

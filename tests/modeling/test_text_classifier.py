@@ -196,3 +196,4 @@ def test_synonyms_share_their_class_with_training_and_background_names():
     vocabulary = class_vocabulary(("cat|dog", "bird"), ("dog", "sky"), ("dog",))
     assert vocabulary == (("cat", "dog", "bird", "sky"), (2, 1, 1), (True, False, False))
     assert vocabulary == class_vocabulary(("cat|dog", "bird"), ("Dog", "sky", "Sky"), ("DOG",))
+    assert vocabulary == class_vocabulary(("cat|dog", "bird"), ("dog", "sky"), ("horse|Dog",))
