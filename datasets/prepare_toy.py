@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train_clip(toy / "clip", TOY, seed=args.seed, steps=args.clip_steps)
     start = toy / "start" / "toy_start.pth"
     model = _silent_model(toy, args.seed)
-    train_start_weights(start, model, seed=args.seed, steps=args.start_steps)
+    train_start_weights(start, TOY, model, seed=args.seed, steps=args.start_steps)
     classifier = _audio_classifier(toy, model)
     sounds = toy / "audio_classifier" / "toy_audio_classifier.pth"
     train_audio_classifier(sounds, TOY, classifier, seed=args.seed, steps=args.sound_steps)

@@ -28,7 +28,10 @@ _STEP = SAMPLE_RATE // 50  # samples for which a level is measured
 
 
 def mix_audio(
-    rng: np.random.Generator, audible: Sequence[tuple[int, ...]], path_of: Callable[[int], Path]
+    rng: np.random.Generator,
+    audible: Sequence[tuple[int, ...]],
+    path_of: Callable[[int], Path],
+    speed: float = 1.0,
 ) -> np.ndarray:
     """Draw the audio of a clip.
 
@@ -36,6 +39,7 @@ def mix_audio(
         rng: random numbers.
         audible: for each second, the class ids of all sources; an empty tuple is silence.
         path_of: the recording of a class.
+        speed: factor of all speeds and pitches.
 
     Returns:
         int16 samples (len(audible) * SAMPLE_RATE,).
@@ -44,7 +48,7 @@ def mix_audio(
     wave = level * draw_noise(rng, len(audible) * SAMPLE_RATE)
     for class_id, start, seconds in periods(audible):
         part = wave[start * SAMPLE_RATE : (start + seconds) * SAMPLE_RATE]
-        part += draw_sound(rng, read_recording(path_of(class_id)), len(part))
+        part += draw_sound(rng, read_recording(path_of(class_id)), len(part), speed)
     wave *= min(1.0, PEAK / np.abs(wave).max(initial=1e-9))
     return np.round(wave * 32767).astype(np.int16)
 
@@ -60,9 +64,11 @@ def periods(audible: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int, int]
             second += seconds
 
 
-def draw_sound(rng: np.random.Generator, recording: np.ndarray, samples: int) -> np.ndarray:
+def draw_sound(
+    rng: np.random.Generator, recording: np.ndarray, samples: int, speed: float = 1.0
+) -> np.ndarray:
     """Draw `samples` of a recording from `read_recording`."""
-    speed = 1 + rng.uniform(-SPEED, SPEED)
+    speed *= 1 + rng.uniform(-SPEED, SPEED)
     pause = np.zeros(int(rng.uniform(0.2, 1) * PAUSE * SAMPLE_RATE))
     loop = np.concatenate([recording, pause])
     positions = rng.uniform(0, len(loop)) + speed * np.arange(samples)

@@ -29,7 +29,7 @@ class Stamps(Source):
     names: tuple[str, ...] = STAMPS_NAMES
     base_ids: tuple[int, ...] = STAMPS_BASE_IDS
     silent_ids: tuple[int, ...] = ids_of("silent")
-    features: tuple[tuple[str, ...], ...] = tuple((item.group,) for item in OBJECTS)
+    features: tuple[tuple[str, ...], ...] = tuple((item.group, item.picture) for item in OBJECTS)
     captions: tuple[tuple[str, ...], ...] = tuple((name,) for name in STAMPS_NAMES)
     layout: Layout = Layout(
         radius={2: (0.18, 0.36), 3: (0.17, 0.31), 4: (0.16, 0.27)},
@@ -54,10 +54,13 @@ class Stamps(Source):
         return draw_photographic_background(rng, path, size)
 
     def draw_audio(
-        self, rng: np.random.Generator, audible: Sequence[tuple[int, ...]]
+        self,
+        rng: np.random.Generator,
+        audible: Sequence[tuple[int, ...]],
+        pitch_factor: float = 1.0,
     ) -> np.ndarray:
         """See `Source`."""
-        return mix_audio(rng, audible, lambda i: self.package / OBJECTS[i - 1].sound)
+        return mix_audio(rng, audible, lambda i: self.package / OBJECTS[i - 1].sound, pitch_factor)
 
     def _picture(self, class_id: int) -> Path:
         return self.package / OBJECTS[class_id - 1].picture

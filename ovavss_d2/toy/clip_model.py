@@ -55,7 +55,7 @@ class Captions:
     """
 
     def __init__(self, source: Source) -> None:
-        groups = [tuple(dict.fromkeys(group)) for group in zip(*source.captions, strict=True)]
+        groups = list(map(dict.fromkeys, zip(*source.captions, strict=True)))
         self.words = [word for group in groups for word in group]
         self.sizes = [len(group) for group in groups]
         rows = [[float(word in words) for word in self.words] for words in source.captions]

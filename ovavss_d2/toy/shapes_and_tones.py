@@ -48,10 +48,13 @@ class ShapesAndTones(Source):
         return draw_texture(rng, size)
 
     def draw_audio(
-        self, rng: np.random.Generator, audible: Sequence[tuple[int, ...]]
+        self,
+        rng: np.random.Generator,
+        audible: Sequence[tuple[int, ...]],
+        pitch_factor: float = 1.0,
     ) -> np.ndarray:
         """See `Source`."""
-        return draw_audio(rng, audible)
+        return draw_audio(rng, audible, pitch_factor)
 
 
 TOY = ShapesAndTones()

@@ -78,7 +78,7 @@ class Source(ABC):
         names: of the classes that can sound, with synonyms as in `parse_vocabulary`.
         base_ids: those for training; the others of `names` are novel.
         silent_ids: of objects that never sound, after those of `names`.
-        features: of each class; two classes are alike if they share one of them.
+        features: of each class, the same number for all; two classes are alike if they share one.
         captions: of each of `names`: it and its other descriptions, the same number for all.
         layout: how objects are placed.
     """
@@ -108,6 +108,12 @@ class Source(ABC):
 
     @abstractmethod
     def draw_audio(
-        self, rng: np.random.Generator, audible: Sequence[tuple[int, ...]]
+        self,
+        rng: np.random.Generator,
+        audible: Sequence[tuple[int, ...]],
+        pitch_factor: float = 1.0,
     ) -> np.ndarray:
-        """Draw the int16 samples of a clip from the class ids of each second's sounds."""
+        """Draw the int16 samples of a clip from the class ids of each second's sounds.
+
+        `pitch_factor` is a factor of all pitches.
+        """

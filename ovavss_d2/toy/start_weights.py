@@ -1,8 +1,10 @@
-"""Pretraining for the toy world, in the role of ImageNet, COCO and VGGish.
+"""Pretraining on a source's base classes, in the role of ImageNet, COCO and VGGish.
 
-The backbone learns the shape and color at each cell of its feature maps, then the localizer learns
-to segment and name all visible objects, both on still images. The audio encoder learns timbre and
-pitch without images. All use base classes alone, and none learns which visible objects sound.
+The backbone learns the features (in the toy world shape and color) at each cell of its feature
+maps, then the localizer learns to segment and name all visible objects, both on still images. The
+audio encoder learns the captions (in the toy world timbre and pitch) without images. Images have
+base classes and objects that never sound, audio base classes alone; none learns which visible
+objects sound.
 
 As ImageNet and AudioSet cover more than a data set's classes, backbone and audio encoder also see
 the base classes in hues and pitches halfway between those of the classes.
@@ -25,12 +27,12 @@ from tqdm import trange
 from ovavss_d2.files import write_torch
 from ovavss_d2.media.audio_format import SAMPLE_RATE
 from ovavss_d2.modeling.audio_encoder import AudioEncoder, NoAudio
-from ovavss_d2.toy.audio import PITCHES, draw_audio
-from ovavss_d2.toy.clip_model import Scenes, draw_scenes
+from ovavss_d2.toy.audio import PITCHES
+from ovavss_d2.toy.clip_model import Captions, Scenes, draw_scenes
+from ovavss_d2.toy.scene import TOY_SIZE
 from ovavss_d2.toy.schedule import draw_schedule
-from ovavss_d2.toy.shapes import color_of, shape_of
-from ovavss_d2.toy.shapes_and_tones import TOY
-from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
+from ovavss_d2.toy.source import Source
+from ovavss_d2.vocabulary import TOY_COLORS, novel_ids
 
 if TYPE_CHECKING:
     from ovavss_d2.modeling.meta_arch import OVAVSS
@@ -43,44 +45,71 @@ AUDIO_CLIPS, AUDIO_SECONDS = 250, 10  # and as many clips at other pitches
 AUDIO_STEPS, AUDIO_BATCH, AUDIO_RATE = 250, 64, 2e-3
 MAX_GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 0.05
-NUM_SHAPES, NUM_COLORS = len(TOY_SHAPES) + 1, len(TOY_COLORS) + 1  # with background (0)
 HUE_STEP = 180 // len(TOY_COLORS)  # between two colors, in OpenCV's units
 PITCH_STEP = PITCHES[TOY_COLORS[1]] / PITCHES[TOY_COLORS[0]]
 _SAVED = ("backbone.", "sem_seg_head.", "classifier.text_head.", "audio_encoder.")
 _STREAM = 97  # of random numbers, separate from the data set's
 
 
+class Features:
+    """The features of a source's classes, as indices.
+
+    Attributes:
+        table: int64 (1 + classes, features), from 1; 0 without an object.
+        sizes: for each feature, the number of its values and of 0.
+    """
+
+    def __init__(self, source: Source) -> None:
+        values = [dict.fromkeys(values) for values in zip(*source.features, strict=True)]
+        index = [{value: i for i, value in enumerate(column, 1)} for column in values]
+        rows = [[k[v] for k, v in zip(index, row, strict=True)] for row in source.features]
+        self.table = torch.tensor([[0] * len(index), *rows])
+        self.sizes = [len(column) + 1 for column in index]
+
+
 def train_start_weights(
-    path: Path, model: "OVAVSS", *, seed: int = 0, steps: int = LOCALIZER_STEPS
+    path: Path,
+    source: Source,
+    model: "OVAVSS",
+    *,
+    seed: int = 0,
+    steps: int = LOCALIZER_STEPS,
+    size: tuple[int, int] = TOY_SIZE,
 ) -> None:
     """Train a model without audio, and its audio encoder without images; write their weights.
 
     Args:
         path: the checkpoint; an existing file is kept.
-        model: the meta-architecture without fusion and audio queries, with the weights of CLIP.
+        source: of images and sounds.
+        model: the meta-architecture without fusion and audio queries, with the weights of CLIP. If
+            the source has objects that never sound, its class layer has one class, "object".
         seed: of scenes, audio, batches and the initial weights of temporary layers.
         steps: optimizer steps of the localizer, and upper bound of the others.
+        size: (H, W) of the images.
     """
     if path.exists():
         return
     rng = np.random.default_rng([seed, _STREAM])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        scenes = draw_scenes(TOY, rng, min(SCENES, steps * BACKBONE_BATCH), TOY_BASE_IDS)
-        _train_backbone(model, scenes, rng, min(steps, BACKBONE_STEPS))
-        _train_localizer(model, scenes, rng, steps)
-        _train_audio_encoder(model.audio_encoder, rng, min(steps, AUDIO_STEPS))
+        class_ids = (*source.base_ids, *source.silent_ids)
+        scenes = draw_scenes(source, rng, min(SCENES, steps * BACKBONE_BATCH), class_ids, size)
+        _train_backbone(model, scenes, Features(source), rng, min(steps, BACKBONE_STEPS))
+        _train_localizer(model, scenes, _labels(source), rng, steps)
+        _train_audio_encoder(model.audio_encoder, source, rng, min(steps, AUDIO_STEPS))
     state = model.state_dict()
     saved = [key for key in state if key.startswith(_SAVED)]
     write_torch(path, {"model": {key: state[key] for key in saved}})
 
 
-def _train_backbone(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, steps: int) -> None:
+def _train_backbone(
+    model: "OVAVSS", scenes: Scenes, features: Features, rng: np.random.Generator, steps: int
+) -> None:
     backbone, ids = model.backbone, scenes.ids.long()
     shifted = _shift_hues(scenes.frames, rng)
     heads = nn.ModuleDict()
     for name, shape in backbone.output_shape().items():
-        heads[name] = nn.Conv2d(shape.channels, NUM_SHAPES + NUM_COLORS, 1)
+        heads[name] = nn.Conv2d(shape.channels, sum(features.sizes), 1)
 
     def loss() -> Tensor:
         own = torch.randint(len(ids), (BACKBONE_BATCH,))
@@ -88,8 +117,11 @@ def _train_backbone(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, s
         frames = torch.cat([scenes.frames[own], shifted[other]])
         maps = backbone((frames - model.pixel_mean) / model.pixel_std)
         logits = [h(maps[name]).split([BACKBONE_BATCH, SHIFTED_BATCH]) for name, h in heads.items()]
-        losses = [sum(cell_losses(a, ids[own])) + cell_losses(b, ids[other])[0] for a, b in logits]
-        return sum(losses, start=torch.zeros(()))
+        total = torch.zeros(())
+        for a, b in logits:
+            first = cell_losses(b, ids[other], features)[0]  # in the toy world the shape
+            total = total + (sum(cell_losses(a, ids[own], features)) + first)
+        return total
 
     backbone.train()
     parameters = [*backbone.parameters(), *heads.parameters()]
@@ -107,28 +139,44 @@ def _shift_hues(frames: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.stack(shifted)).permute(0, 3, 1, 2).contiguous()
 
 
-def cell_losses(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the shapes, and of the colors, of all cells.
+def cell_losses(logits: Tensor, ids: Tensor, features: Features) -> list[Tensor]:
+    """Cross-entropy of each feature of all cells.
 
     Args:
-        logits: (N, NUM_SHAPES + NUM_COLORS, h, w).
+        logits: (N, total of `features.sizes`, h, w).
         ids: class ids (N, H, W).
+        features: of the classes.
     """
     cells = F.interpolate(ids[:, None].float(), logits.shape[-2:], mode="nearest")[:, 0].long()
-    shapes = torch.where(cells > 0, (cells - 1) % len(TOY_SHAPES) + 1, 0)
-    colors = torch.where(cells > 0, (cells - 1) // len(TOY_SHAPES) + 1, 0)
-    of_shapes, of_colors = logits.split([NUM_SHAPES, NUM_COLORS], 1)
-    return F.cross_entropy(of_shapes, shapes), F.cross_entropy(of_colors, colors)
+    truths = features.table[cells].unbind(-1)
+    parts = logits.split(features.sizes, 1)
+    return [F.cross_entropy(part, truth) for part, truth in zip(parts, truths, strict=True)]
 
 
-def _train_localizer(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, steps: int) -> None:
+def _labels(source: Source) -> Tensor:
+    """Label of each class id (1 + classes,) for the localizer.
+
+    Objects that never sound have no name: they get a novel name's label, which is not trained on.
+    """
+    labels = torch.arange(len(source.features) + 1) - 1
+    if source.silent_ids:
+        novel = novel_ids(source.names, source.base_ids)
+        labels[list(source.silent_ids)] = novel[0] - 1
+    return labels
+
+
+def _train_localizer(
+    model: "OVAVSS", scenes: Scenes, labels: Tensor, rng: np.random.Generator, steps: int
+) -> None:
     classes: list[list[int]] = [[] for _ in scenes.frames]
     for index, class_id in scenes.objects.tolist():
         classes[index].append(class_id)
 
     def loss() -> Tensor:
         chosen = rng.integers(len(classes), size=LOCALIZER_BATCH)
-        return sum(model([_image_clip(scenes, i, classes[i], rng) for i in chosen]).values())
+        return sum(
+            model([_image_clip(scenes, i, classes[i], labels, rng) for i in chosen]).values()
+        )
 
     encoder = model.audio_encoder
     model.audio_encoder = NoAudio(output_dim=encoder.output_dim)  # temporary
@@ -137,14 +185,16 @@ def _train_localizer(model: "OVAVSS", scenes: Scenes, rng: np.random.Generator, 
     model.audio_encoder = encoder
 
 
-def _image_clip(scenes: Scenes, index: int, classes: list[int], rng: np.random.Generator) -> dict:
+def _image_clip(
+    scenes: Scenes, index: int, classes: list[int], labels: Tensor, rng: np.random.Generator
+) -> dict:
     """A scene, flipped at random, as a silent clip of one frame in `AVSClipMapper`'s format."""
     image = scenes.frames[index]
     masks = scenes.ids[index] == torch.tensor(classes)[:, None, None]
     if rng.random() < 0.5:
         image, masks = image.flip(-1), masks.flip(-1)
     instances = Instances(tuple(image.shape[-2:]))
-    instances.gt_classes = torch.tensor(classes) - 1
+    instances.gt_classes = labels[classes]
     instances.gt_ids = torch.arange(len(classes))
     instances.gt_masks = BitMasks(masks)
     return {
@@ -157,14 +207,17 @@ def _image_clip(scenes: Scenes, index: int, classes: list[int], rng: np.random.G
     }
 
 
-def _train_audio_encoder(encoder: AudioEncoder, rng: np.random.Generator, steps: int) -> None:
+def _train_audio_encoder(
+    encoder: AudioEncoder, source: Source, rng: np.random.Generator, steps: int
+) -> None:
     clips = min(AUDIO_CLIPS, steps * AUDIO_BATCH // AUDIO_SECONDS)
-    sounds, truths = _draw_sounds(rng, clips)
-    others, other_truths = _draw_sounds(rng, clips, shift_pitch=True)
+    captions = Captions(source)
+    sounds, truths = _draw_sounds(source, captions, rng, clips)
+    others, other_truths = _draw_sounds(source, captions, rng, clips, shift_pitch=True)
     log_mel = encoder.log_mel(torch.cat([sounds, others]))
     truths = torch.cat([truths, other_truths])
     weights = torch.ones_like(truths)
-    weights[len(sounds) :, len(TOY_SHAPES) :] = 0  # shifted pitches belong to no color
+    weights[len(sounds) :, _audio_sizes(captions)[0] :] = 0  # shifted pitches belong to no color
     head = nn.Linear(encoder.output_dim, truths.shape[1])
 
     def loss() -> Tensor:
@@ -176,23 +229,32 @@ def _train_audio_encoder(encoder: AudioEncoder, rng: np.random.Generator, steps:
     _optimize(parameters, loss, steps, AUDIO_RATE, "start weights: audio encoder")
 
 
-def _draw_sounds(
-    rng: np.random.Generator, clips: int, shift_pitch: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Draw the seconds of training clips: (N, S), and (N, shapes + colors), 1 for those that sound.
+def _audio_sizes(captions: Captions) -> list[int]:
+    """Sizes of the captions' groups that the audio encoder learns: not the names, if it can be."""
+    return captions.sizes[1:] or captions.sizes
 
-    `shift_pitch` lowers all pitches of a clip by 0.5 or 1.5 steps between two colors.
+
+def _draw_sounds(
+    source: Source,
+    captions: Captions,
+    rng: np.random.Generator,
+    clips: int,
+    shift_pitch: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Draw the seconds of training clips: (N, S), and (N, captions), 1 for those that sound.
+
+    `shift_pitch` lowers all pitches of a clip, in the toy world by 0.5 or 1.5 steps between two
+    colors.
     """
+    first = len(captions.words) - sum(_audio_sizes(captions))
     waveforms, truths = [], []
     for _ in range(clips):
-        audible = draw_schedule(TOY, rng, "base", AUDIO_SECONDS).audible()
+        audible = draw_schedule(source, rng, "base", AUDIO_SECONDS).audible()
         factor = PITCH_STEP ** -(0.5 + rng.integers(2)) if shift_pitch else 1.0
-        waveforms.append(draw_audio(rng, audible, factor))
-        for now in audible:
-            words = {word for i in now for word in (shape_of(i), color_of(i))}
-            truths.append([float(word in words) for word in (*TOY_SHAPES, *TOY_COLORS)])
+        waveforms.append(source.draw_audio(rng, audible, factor))
+        truths += [captions.truths[[0, *now], first:].amax(0) for now in audible]
     sounds = np.concatenate(waveforms).reshape(-1, SAMPLE_RATE).astype(np.float32) / 32768
-    return torch.from_numpy(sounds), torch.tensor(truths)
+    return torch.from_numpy(sounds), torch.stack(truths)
 
 
 def _optimize(

@@ -8,11 +8,12 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from ovavss_d2.media.audio_format import SAMPLE_RATE
-from ovavss_d2.toy import start_weights
+from ovavss_d2.toy import shapes_and_tones, start_weights
 from ovavss_d2.toy.audio import PITCHES
-from ovavss_d2.toy.clip_model import draw_scenes
+from ovavss_d2.toy.clip_model import Captions, draw_scenes
 from ovavss_d2.toy.shapes import color_of, shape_of
 from ovavss_d2.toy.shapes_and_tones import TOY
+from ovavss_d2.toy.start_weights import Features
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 
@@ -69,7 +70,7 @@ class Model(nn.Module):
 def train(path):
     torch.manual_seed(0)
     model = Model()
-    start_weights.train_start_weights(path, model, steps=2)
+    start_weights.train_start_weights(path, TOY, model, steps=2)
     return model
 
 
@@ -111,7 +112,9 @@ def test_no_novel_class_is_visible_and_masks_are_disjoint(trained):
 
 
 def test_only_base_classes_and_silence_are_audible():
-    sounds, truths = start_weights._draw_sounds(np.random.default_rng(0), clips=5)
+    sounds, truths = start_weights._draw_sounds(
+        TOY, Captions(TOY), np.random.default_rng(0), clips=5
+    )
     shapes, colors = truths.split([len(TOY_SHAPES), len(TOY_COLORS)], 1)
     silent = truths.sum(1) == 0
     base = {(shape_of(i), color_of(i)) for i in TOY_BASE_IDS}
@@ -131,9 +134,9 @@ def test_cell_losses_are_zero_for_the_correct_shape_and_color():
     logits = torch.full((1, 13, 2, 2), -20.0)
     for (y, x), shape, color in (((0, 0), 0, 0), ((0, 1), 1, 1), ((1, 0), 2, 2), ((1, 1), 5, 6)):
         logits[0, shape, y, x] = logits[0, 6 + color, y, x] = 20.0
-    assert start_weights.cell_losses(logits, ids) == pytest.approx((0, 0), abs=1e-6)
+    assert start_weights.cell_losses(logits, ids, Features(TOY)) == pytest.approx([0, 0], abs=1e-6)
     logits[:, 6:] = torch.randn(1, 7, 2, 2)
-    shape_loss, color_loss = start_weights.cell_losses(logits, ids)
+    shape_loss, color_loss = start_weights.cell_losses(logits, ids, Features(TOY))
     assert shape_loss == pytest.approx(0, abs=1e-6) and color_loss > 0.1
 
 
@@ -154,11 +157,15 @@ def test_shifted_hues_are_halfway_between_those_of_the_classes():
 
 def test_shifted_pitches_are_halfway_between_those_of_the_classes(monkeypatch):
     factors = set()
-    draw = start_weights.draw_audio
+    draw = shapes_and_tones.draw_audio
     monkeypatch.setattr(
-        start_weights, "draw_audio", lambda rng, audible, f: factors.add(f) or draw(rng, audible, f)
+        shapes_and_tones,
+        "draw_audio",
+        lambda rng, audible, f: factors.add(f) or draw(rng, audible, f),
     )
-    sounds, truths = start_weights._draw_sounds(np.random.default_rng(0), clips=8, shift_pitch=True)
+    sounds, truths = start_weights._draw_sounds(
+        TOY, Captions(TOY), np.random.default_rng(0), clips=8, shift_pitch=True
+    )
     steps = np.log(PITCHES["green"] / PITCHES["red"])
     assert sorted(np.log(list(factors)) / steps) == pytest.approx([-1.5, -0.5])
     assert sounds.isfinite().all() and len(sounds) == len(truths)
