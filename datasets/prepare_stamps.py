@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the stamps data set: clips of photographs and recorded sounds, split lists, demo videos.
+"""Write the stamps data set: photographs and recorded sounds, split lists, videos, stand-ins.
 
     python datasets/prepare_stamps.py [--package FILE_OR_FOLDER] [--root DIR] [--train N ...]
 
@@ -17,9 +17,13 @@ from ovavss_d2.errors import one_line_errors
 from ovavss_d2.stamps import videos
 from ovavss_d2.stamps.package import LICENSES, unpack
 from ovavss_d2.stamps.source import STAMPS_SIZE, Stamps
-from ovavss_d2.toy.arguments import data_parser
+from ovavss_d2.toy.arguments import add_steps, data_parser
 from ovavss_d2.toy.dataset import write_dataset
+from ovavss_d2.toy.stand_ins import train_stand_ins
 from ovavss_d2.toy.videos import write_videos
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIG, ZERO_SHOT_CONFIG = CONFIGS / "ovavss_stamps.yaml", CONFIGS / "zero_shot_stamps.yaml"
 
 
 @one_line_errors()
@@ -30,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--package", help="a .deb, the upstream archive or an unpacked folder (default: download)"
     )
+    add_steps(parser)
     args = parser.parse_args(arguments)
     folder = Path(args.root) / "stamps"
     source = Stamps(package=unpack(args.package, folder / "package"))
@@ -41,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lists = derived_lists(folder / "split_lists", source.names, source.base_ids)
     print(write_lists(semantic, lists, source.names, args.workers))
     write_videos(source, args.root, videos.STAMPS_VIDEOS, videos.STAMPS_VIDEO_SIZE, seed=args.seed)
+    train_stand_ins(
+        source,
+        folder,
+        CONFIG,
+        ZERO_SHOT_CONFIG,
+        size=STAMPS_SIZE,
+        seed=args.seed,
+        clip_steps=args.clip_steps,
+        start_steps=args.start_steps,
+        sound_steps=args.sound_steps,
+    )
     print(f"The stamps data set is in {folder}")
 
 

@@ -3,6 +3,9 @@
 import argparse
 
 from ovavss_d2.data.catalog import datasets_root
+from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
+from ovavss_d2.toy.clip_model import STEPS as CLIP_STEPS
+from ovavss_d2.toy.start_weights import LOCALIZER_STEPS
 
 
 def data_parser(
@@ -18,6 +21,16 @@ def data_parser(
     parser.add_argument("--seed", type=count, default=0)
     parser.add_argument("--workers", type=positive, default=2, help="processes")
     return parser
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    """Add options for the training steps of the stand-ins."""
+    for option, steps, title in (
+        ("--clip-steps", CLIP_STEPS, "the CLIP stand-in"),
+        ("--start-steps", LOCALIZER_STEPS, "the start weights"),
+        ("--sound-steps", SOUND_STEPS, "the CLAP stand-in"),
+    ):
+        parser.add_argument(option, type=positive, default=steps, help=f"training steps of {title}")
 
 
 def count(text: str) -> int:

@@ -21,16 +21,17 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("datasets")
     plan = VideoPlan(("frog", "teapot"), ((1, ("frog",)), (1, ())))
     counts = ["--train", "3", "--val", "2", "--test", "6", "--size", "32", "48", "--workers", "1"]
+    steps = ["--clip-steps", "1", "--start-steps", "1", "--sound-steps", "1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "FILES_SUM", package.files_sum(folder / STAMPS))
         patch.setattr(videos, "STAMPS_VIDEOS", {"short": plan})
         patch.setattr(videos, "STAMPS_VIDEO_SIZE", (48, 64))
-        arguments = ["--root", str(root), "--package", str(folder), *counts]
+        arguments = ["--root", str(root), "--package", str(folder), *counts, *steps]
         load_script("datasets/prepare_stamps.py").main(arguments)
     return root
 
 
-def test_one_command_writes_clips_lists_videos_and_licenses(root):
+def test_one_command_writes_clips_lists_videos_stand_ins_and_licenses(root):
     found = {path.relative_to(root / "stamps").as_posix() for path in root.rglob("*.*")}
     assert {
         "AVSBench-semantic/metadata.csv",
@@ -38,6 +39,9 @@ def test_one_command_writes_clips_lists_videos_and_licenses(root):
         "split_lists/derived_test_all.json",
         "videos/short.mp4",
         "licenses/SOURCE.txt",
+        "clip/stamps_clip.pt",
+        "start/stamps_start.pth",
+        "audio_classifier/stamps_audio_classifier.pth",
     } <= found
     assert (root / "stamps" / "licenses" / "copyright").read_text() == "GPL-2"
 

@@ -10,7 +10,9 @@ from ovavss_d2.data.catalog import DatasetCatalog
 from ovavss_d2.toy import videos
 from ovavss_d2.toy.dataset import Clip
 from ovavss_d2.toy.shapes_and_tones import TOY
+from ovavss_d2.toy.stand_ins import silent_model
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES, novel_ids
+from tests.helpers.paths import REPOSITORY
 from tests.helpers.scripts import load_script
 
 COUNTS = ["--train", "3", "--val", "2", "--test", "6"]
@@ -67,8 +69,8 @@ def test_the_registered_data_sets_load(root, monkeypatch):
 
 
 def test_start_weights_begin_with_the_same_model_for_a_seed(root):
-    build = load_script("datasets/prepare_toy.py")._silent_model
-    first, same, other = (build(root / "toy", seed).state_dict() for seed in (0, 0, 1))
+    config, clip = REPOSITORY / "configs" / "ovavss_toy.yaml", root / "toy" / "clip" / "toy_clip"
+    first, same, other = (silent_model(TOY, config, clip, x).state_dict() for x in (0, 0, 1))
     assert all(torch.equal(first[key], same[key]) for key in first)
     key = "backbone.net.conv1.0.weight"
     assert not torch.equal(first[key], other[key])

@@ -1,0 +1,75 @@
+"""Trains what a generated data set needs in place of CLIP, CLAP and COCO's weights."""
+
+from pathlib import Path
+
+import torch
+
+from ovavss_d2.config import load_config
+from ovavss_d2.modeling import build_model
+from ovavss_d2.modeling.audio_classifier import LogMelClassifier
+from ovavss_d2.modeling.meta_arch import OVAVSS
+from ovavss_d2.toy.audio_classifier import train_audio_classifier
+from ovavss_d2.toy.clip_model import train_clip
+from ovavss_d2.toy.source import Source
+from ovavss_d2.toy.start_weights import train_start_weights
+
+
+def train_stand_ins(
+    source: Source,
+    folder: Path,
+    config: Path,
+    zero_shot_config: Path,
+    *,
+    size: tuple[int, int],
+    seed: int,
+    clip_steps: int,
+    start_steps: int,
+    sound_steps: int,
+) -> None:
+    """Train the stand-ins for CLIP and CLAP, and the start weights, unless their files exist.
+
+    Args:
+        source: of images and sounds.
+        folder: of the data set.
+        config, zero_shot_config: the data set's configurations.
+        size: (H, W) of the images.
+        seed: of everything.
+        clip_steps, start_steps, sound_steps: optimizer steps of each.
+    """
+    name = source.folder
+    train_clip(folder / "clip", source, seed=seed, steps=clip_steps, size=size)
+    clip = folder / "clip" / f"{name}_clip"
+    model = silent_model(source, config, clip, seed)
+    start = folder / "start" / f"{name}_start.pth"
+    train_start_weights(start, source, model, seed=seed, steps=start_steps, size=size)
+    cfg = load_config(zero_shot_config, ["MODEL.CLIP.ARCHITECTURE", f"{clip}.json"])
+    classifier = LogMelClassifier(cfg, model.classifier.clip)
+    sounds = folder / "audio_classifier" / f"{name}_audio_classifier.pth"
+    train_audio_classifier(sounds, source, classifier, seed=seed, steps=sound_steps)
+
+
+def silent_model(source: Source, config: Path, clip: Path, seed: int) -> OVAVSS:
+    """A configuration's model without early fusion and query audio, initialized by a seed.
+
+    Its class layer has the base classes, or one class "object" if some objects have no name.
+
+    Args:
+        source: of the classes.
+        config: the configuration.
+        clip: the files of the CLIP stand-in, without their suffixes.
+        seed: of the weights.
+    """
+    settings = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        "MODEL.FUSION.ENABLED": False,
+        "MODEL.MASK_FORMER.AUDIO_QUERIES": False,
+        "MODEL.MASK_FORMER.TIME_ENCODING": False,
+        "MODEL.MASK_FORMER.NUM_CLASSES": 1 if source.silent_ids else len(source.base_ids),
+        "MODEL.AUDIO.FREEZE": False,
+        "MODEL.CLIP.ARCHITECTURE": f"{clip}.json",
+    }
+    torch.manual_seed(seed)
+    model = build_model(load_config(config, [str(x) for pair in settings.items() for x in pair]))
+    model.classifier.clip.model.load_state_dict(torch.load(f"{clip}.pt", weights_only=True))
+    return model
