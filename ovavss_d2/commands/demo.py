@@ -42,8 +42,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--vocabulary",
         help="names separated by commas ('car|automobile' is one class); a file of names; or "
-        "'avsbench', 'toy' or 'everyday' (default: everyday; with --config-file, the config's, or "
-        "those of its test data set)",
+        "'avsbench', 'toy', 'stamps' or 'everyday' (default: everyday; with --config-file, the "
+        "config's, or those of its test data set)",
     )
     parser.add_argument("--background", help="names or a file: recognized, but not painted")
     parser.add_argument("--threshold", type=float, help="minimum score, 0 to 1")

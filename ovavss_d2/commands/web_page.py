@@ -35,7 +35,7 @@ TITLE = "What sounds in this video?"
 HELP = (
     "Upload a video or choose a sample, and enter names of objects that may sound in it. The "
     "sounding objects are painted and named. `car|automobile` is one class with two names; "
-    "`everyday`, `avsbench` and `toy` are lists of names."
+    "`everyday`, `avsbench`, `toy` and `stamps` are lists of names."
 )
 COLUMNS = ["name", "from", "to", "score"]
 

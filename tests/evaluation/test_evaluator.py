@@ -17,7 +17,13 @@ from ovavss_d2.data.catalog import register_folder
 from ovavss_d2.data.label_maps import write_label_map
 from ovavss_d2.evaluation.best_worst import draw_best_worst
 from ovavss_d2.evaluation.charts import confused_pairs
-from ovavss_d2.evaluation.evaluator import AVSSEvaluator, per_frame, resize_prediction, resize_truth
+from ovavss_d2.evaluation.evaluator import (
+    AVSSEvaluator,
+    ids_of_labels,
+    per_frame,
+    resize_prediction,
+    resize_truth,
+)
 from ovavss_d2.evaluation.truth import true_frames
 from ovavss_d2.vocabulary import voc_palette
 
@@ -83,6 +89,12 @@ def test_names_and_synonyms_map_to_the_data_sets_and_others_are_background(video
     vocabulary = ("piano", "Horn|klaxon", "kitten|CAT", "bird")
     results = evaluate([video], [output_of(translated, vocabulary)])
     assert results["avsbench_ov"]["mIoU"] == 100
+
+
+def test_a_data_sets_synonyms_map_to_its_name():
+    names = ("cat|kitten", "dog")
+    assert ids_of_labels(("Kitten", "dog", "bird"), names).tolist() == [0, 1, 2, 0]
+    assert ids_of_labels(names, names).tolist() == [0, 1, 2]
 
 
 def test_only_avsbench_ov_ignores_truth_outside_the_videos_names(video, truth):
