@@ -10,10 +10,12 @@ in a queue. Results are deleted after an hour. Ctrl-C stops the server.
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from ovavss_d2.commands import TRAINING_FREE, config_parser, model_options
+from ovavss_d2.data.catalog import datasets_root
 from ovavss_d2.engine.memory import keep_freed_memory
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.media.source import expand_inputs, open_source
@@ -24,13 +26,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parse the command line."""
     parser = config_parser(__doc__, TRAINING_FREE)
     parser.add_argument("--vocabulary", help="default names of the form; see demo/demo.py")
-    parser.add_argument("--samples", nargs="*", default=[], help="videos to choose from")
+    parser.add_argument(
+        "--samples",
+        nargs="*",
+        help="videos to choose from (those of the stamps data set, if they were made)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind to (127.0.0.1)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     parser.add_argument("--max-megabytes", type=int, default=200, help="of an upload (200)")
     parser.add_argument("--max-seconds", type=float, default=300, help="of a video (300)")
     parser.add_argument("--waiting", type=int, default=20, help="requests in the queue (20)")
     return parser.parse_args(arguments)
+
+
+def stamps_videos() -> list[str]:
+    """The videos that datasets/prepare_stamps.py made, if any."""
+    return sorted(map(str, Path(datasets_root(), "stamps", "videos").glob("*.mp4")))
 
 
 @one_line_errors()
@@ -48,7 +59,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except ImportError as error:
         raise ValueError(f'the page needs Gradio: pip install -e ".[app]" ({error})') from error
     limits = Limits(args.max_megabytes, args.max_seconds, waiting=args.waiting)
-    samples = expand_inputs(args.samples)
+    samples = stamps_videos() if args.samples is None else expand_inputs(args.samples)
     for sample in samples:
         open_source(sample)  # an unreadable sample is an error now
     if not torch.cuda.is_available():

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from ovavss_d2 import segmenter as module
+from ovavss_d2.commands.app import stamps_videos
 from ovavss_d2.inference.request_guard import RequestGuard
 from ovavss_d2.media.audio_pairing import AudioContext
 from ovavss_d2.segmenter import Segmenter
@@ -107,6 +108,16 @@ def test_quoted_default_names_are_read_again(page, tmp_path):
     rows = ask(other, page.samples[0], other._default_names)[2]
     other.close()
     assert [name for name, *_ in rows[:2]] == ['drum, "big"', "toy"]
+
+
+def test_the_stamps_videos_are_samples_once_they_were_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert stamps_videos() == []
+    videos = tmp_path / "stamps" / "videos"
+    videos.mkdir(parents=True)
+    for name in ("b.mp4", "a.mp4", "truth.json"):
+        (videos / name).touch()
+    assert stamps_videos() == [str(videos / "a.mp4"), str(videos / "b.mp4")]
 
 
 def test_limits_are_positive_numbers():
