@@ -9,6 +9,7 @@ where that exists. An interrupted run resumes. See datasets/README.md.
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ovavss_d2.data.avsbench import SPLITS
@@ -16,8 +17,9 @@ from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.stamps import videos
 from ovavss_d2.stamps.package import LICENSES, unpack
-from ovavss_d2.stamps.source import STAMPS_SIZE, Stamps
+from ovavss_d2.stamps.source import STAMPS_CLIP, STAMPS_SIZE, STAMPS_START, Stamps
 from ovavss_d2.toy.arguments import add_steps, data_parser
+from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
 from ovavss_d2.toy.dataset import write_dataset
 from ovavss_d2.toy.stand_ins import train_stand_ins
 from ovavss_d2.toy.videos import write_videos
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--package", help="a .deb, the upstream archive or an unpacked folder (default: download)"
     )
-    add_steps(parser)
+    add_steps(parser, clip=STAMPS_CLIP.steps, start=STAMPS_START.steps, sound=SOUND_STEPS)
     args = parser.parse_args(arguments)
     folder = Path(args.root) / "stamps"
     source = Stamps(package=unpack(args.package, folder / "package"))
@@ -51,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder,
         CONFIG,
         ZERO_SHOT_CONFIG,
+        replace(STAMPS_CLIP, steps=args.clip_steps),
+        replace(STAMPS_START, steps=args.start_steps),
         size=STAMPS_SIZE,
         seed=args.seed,
-        clip_steps=args.clip_steps,
-        start_steps=args.start_steps,
         sound_steps=args.sound_steps,
     )
     print(f"The stamps data set is in {folder}")

@@ -9,10 +9,14 @@ import numpy as np
 from ovavss_d2.stamps.objects import OBJECTS, ids_of
 from ovavss_d2.stamps.pictures import Stamp, draw_photographic_background, draw_stamp
 from ovavss_d2.stamps.sounds import mix_audio
+from ovavss_d2.toy.clip_model import ClipSettings
 from ovavss_d2.toy.source import Layout, Source, Trajectory
+from ovavss_d2.toy.start_weights import StartSettings
 from ovavss_d2.vocabulary import STAMPS_BASE_IDS, STAMPS_NAMES, display_name
 
 STAMPS_SIZE = 128, 192  # (H, W) of the data set's frames
+STAMPS_CLIP = ClipSettings(steps=900, rate=3e-3, width=16, embed_dim=128, text_steps=300)
+STAMPS_START = StartSettings(scenes=4000, backbone_steps=0, steps=1000, batch=16)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,6 @@
 import argparse
 
 from ovavss_d2.data.catalog import datasets_root
-from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
-from ovavss_d2.toy.clip_model import STEPS as CLIP_STEPS
-from ovavss_d2.toy.start_weights import LOCALIZER_STEPS
 
 
 def data_parser(
@@ -23,12 +20,12 @@ def data_parser(
     return parser
 
 
-def add_steps(parser: argparse.ArgumentParser) -> None:
-    """Add options for the training steps of the stand-ins."""
+def add_steps(parser: argparse.ArgumentParser, *, clip: int, start: int, sound: int) -> None:
+    """Add options for the training steps of the stand-ins, with their defaults."""
     for option, steps, title in (
-        ("--clip-steps", CLIP_STEPS, "the CLIP stand-in"),
-        ("--start-steps", LOCALIZER_STEPS, "the start weights"),
-        ("--sound-steps", SOUND_STEPS, "the CLAP stand-in"),
+        ("--clip-steps", clip, "the CLIP stand-in"),
+        ("--start-steps", start, "the start weights"),
+        ("--sound-steps", sound, "the CLAP stand-in"),
     ):
         parser.add_argument(option, type=positive, default=steps, help=f"training steps of {title}")
 

@@ -9,9 +9,9 @@ from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.meta_arch import OVAVSS
 from ovavss_d2.toy.audio_classifier import train_audio_classifier
-from ovavss_d2.toy.clip_model import train_clip
+from ovavss_d2.toy.clip_model import ClipSettings, train_clip
 from ovavss_d2.toy.source import Source
-from ovavss_d2.toy.start_weights import train_start_weights
+from ovavss_d2.toy.start_weights import StartSettings, train_start_weights
 
 
 def train_stand_ins(
@@ -19,11 +19,11 @@ def train_stand_ins(
     folder: Path,
     config: Path,
     zero_shot_config: Path,
+    clip_settings: ClipSettings,
+    start_settings: StartSettings,
     *,
     size: tuple[int, int],
     seed: int,
-    clip_steps: int,
-    start_steps: int,
     sound_steps: int,
 ) -> None:
     """Train the stand-ins for CLIP and CLAP, and the start weights, unless their files exist.
@@ -32,16 +32,17 @@ def train_stand_ins(
         source: of images and sounds.
         folder: of the data set.
         config, zero_shot_config: the data set's configurations.
+        clip_settings, start_settings: of the CLIP stand-in and the start weights.
         size: (H, W) of the images.
         seed: of everything.
-        clip_steps, start_steps, sound_steps: optimizer steps of each.
+        sound_steps: optimizer steps of the CLAP stand-in.
     """
     name = source.folder
-    train_clip(folder / "clip", source, seed=seed, steps=clip_steps, size=size)
+    train_clip(folder / "clip", source, clip_settings, seed=seed, size=size)
     clip = folder / "clip" / f"{name}_clip"
     model = silent_model(source, config, clip, seed)
     start = folder / "start" / f"{name}_start.pth"
-    train_start_weights(start, source, model, seed=seed, steps=start_steps, size=size)
+    train_start_weights(start, source, model, start_settings, seed=seed, size=size)
     cfg = load_config(zero_shot_config, ["MODEL.CLIP.ARCHITECTURE", f"{clip}.json"])
     classifier = LogMelClassifier(cfg, model.classifier.clip)
     sounds = folder / "audio_classifier" / f"{name}_audio_classifier.pth"

@@ -13,6 +13,7 @@ Shapes: N images or sounds, h w size of a feature map, H W pixels, S audio sampl
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,9 @@ from ovavss_d2.vocabulary import TOY_COLORS, novel_ids
 if TYPE_CHECKING:
     from ovavss_d2.modeling.meta_arch import OVAVSS
 
-SCENES = 3000
-BACKBONE_STEPS, BACKBONE_BATCH, BACKBONE_RATE = 450, 32, 3e-3
+BACKBONE_BATCH, BACKBONE_RATE = 32, 3e-3
 SHIFTED_BATCH = 16  # additional images in other hues
-LOCALIZER_STEPS, LOCALIZER_BATCH, LOCALIZER_RATE = 500, 32, 1e-3
+LOCALIZER_RATE = 1e-3
 AUDIO_CLIPS, AUDIO_SECONDS = 250, 10  # and as many clips at other pitches
 AUDIO_STEPS, AUDIO_BATCH, AUDIO_RATE = 250, 64, 2e-3
 MAX_GRADIENT_NORM = 1.0
@@ -49,6 +49,26 @@ HUE_STEP = 180 // len(TOY_COLORS)  # between two colors, in OpenCV's units
 PITCH_STEP = PITCHES[TOY_COLORS[1]] / PITCHES[TOY_COLORS[0]]
 _SAVED = ("backbone.", "sem_seg_head.", "classifier.text_head.", "audio_encoder.")
 _STREAM = 97  # of random numbers, separate from the data set's
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """How long the backbone and the localizer are trained.
+
+    Attributes:
+        scenes: number of still images.
+        backbone_steps: optimizer steps of the backbone alone; 0: it learns with the localizer.
+        steps: optimizer steps of the localizer, and upper bound of the others.
+        batch: images in each of them.
+    """
+
+    scenes: int = 3000
+    backbone_steps: int = 450
+    steps: int = 500
+    batch: int = 32
+
+
+TOY_START = StartSettings()
 
 
 class Features:
@@ -71,9 +91,9 @@ def train_start_weights(
     path: Path,
     source: Source,
     model: "OVAVSS",
+    settings: StartSettings,
     *,
     seed: int = 0,
-    steps: int = LOCALIZER_STEPS,
     size: tuple[int, int] = TOY_SIZE,
 ) -> None:
     """Train a model without audio, and its audio encoder without images; write their weights.
@@ -83,19 +103,23 @@ def train_start_weights(
         source: of images and sounds.
         model: the meta-architecture without fusion and audio queries, with the weights of CLIP. If
             the source has objects that never sound, its class layer has one class, "object".
+        settings: of the training.
         seed: of scenes, audio, batches and the initial weights of temporary layers.
-        steps: optimizer steps of the localizer, and upper bound of the others.
         size: (H, W) of the images.
     """
     if path.exists():
         return
+    steps, batch = settings.steps, settings.batch
     rng = np.random.default_rng([seed, _STREAM])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         class_ids = (*source.base_ids, *source.silent_ids)
-        scenes = draw_scenes(source, rng, min(SCENES, steps * BACKBONE_BATCH), class_ids, size)
-        _train_backbone(model, scenes, Features(source), rng, min(steps, BACKBONE_STEPS))
-        _train_localizer(model, scenes, _labels(source), rng, steps)
+        count = min(settings.scenes, steps * batch)
+        scenes = draw_scenes(source, rng, count, class_ids, size)
+        if settings.backbone_steps:
+            backbone_steps = min(steps, settings.backbone_steps)
+            _train_backbone(model, scenes, Features(source), rng, backbone_steps)
+        _train_localizer(model, scenes, _labels(source), rng, steps, batch)
         _train_audio_encoder(model.audio_encoder, source, rng, min(steps, AUDIO_STEPS))
     state = model.state_dict()
     saved = [key for key in state if key.startswith(_SAVED)]
@@ -166,14 +190,19 @@ def _labels(source: Source) -> Tensor:
 
 
 def _train_localizer(
-    model: "OVAVSS", scenes: Scenes, labels: Tensor, rng: np.random.Generator, steps: int
+    model: "OVAVSS",
+    scenes: Scenes,
+    labels: Tensor,
+    rng: np.random.Generator,
+    steps: int,
+    batch: int,
 ) -> None:
     classes: list[list[int]] = [[] for _ in scenes.frames]
     for index, class_id in scenes.objects.tolist():
         classes[index].append(class_id)
 
     def loss() -> Tensor:
-        chosen = rng.integers(len(classes), size=LOCALIZER_BATCH)
+        chosen = rng.integers(len(classes), size=batch)
         return sum(
             model([_image_clip(scenes, i, classes[i], labels, rng) for i in chosen]).values()
         )

@@ -1,10 +1,11 @@
 """A tiny toy world and a tiny model, for end-to-end tests."""
 
 import os
+from dataclasses import replace
 
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.engine.trainer import Trainer, argument_parser, read_config
-from ovavss_d2.toy.clip_model import train_clip
+from ovavss_d2.toy.clip_model import TOY_CLIP, train_clip
 from ovavss_d2.toy.dataset import write_dataset
 from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_NAMES
@@ -20,7 +21,7 @@ def make_world(root):
     semantic = write_dataset(TOY, root, counts, size=(40, 48), workers=1)
     lists = derived_lists(root / "toy" / "split_lists", TOY_NAMES, TOY_BASE_IDS)
     write_lists(semantic, lists, TOY_NAMES)
-    train_clip(root / "toy" / "clip", TOY, steps=2, scenes=8)
+    train_clip(root / "toy" / "clip", TOY, replace(TOY_CLIP, steps=2, scenes=8))
     return root
 
 

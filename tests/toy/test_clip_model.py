@@ -1,5 +1,7 @@
 """The CLIP stand-in: its crops, masks, loss and files."""
 
+from dataclasses import replace
+
 import numpy as np
 import open_clip
 import pytest
@@ -11,6 +13,8 @@ from ovavss_d2.toy import clip_model
 from ovavss_d2.toy.masks import background_masks, rough_masks
 from ovavss_d2.toy.shapes_and_tones import TOY
 from ovavss_d2.vocabulary import TOY_NAMES
+
+SHORT = replace(clip_model.TOY_CLIP, steps=2, scenes=6)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +89,7 @@ def test_the_loss_is_smaller_for_correct_captions():
 
 
 def test_files_load_through_our_code_and_open_clips_factory_and_are_kept(tmp_path):
-    clip_model.train_clip(tmp_path, TOY, steps=2, scenes=6)
+    clip_model.train_clip(tmp_path, TOY, SHORT)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["toy_clip.json", "toy_clip.pt"]
     weights = torch.load(tmp_path / "toy_clip.pt", weights_only=True)
     assert weights["logit_scale"].exp().item() == pytest.approx(100, rel=1e-4)
@@ -100,5 +104,5 @@ def test_files_load_through_our_code_and_open_clips_factory_and_are_kept(tmp_pat
     assert all(torch.equal(model.state_dict()[key], value) for key, value in weights.items())
 
     (tmp_path / "toy_clip.pt").write_text("existing")
-    clip_model.train_clip(tmp_path, TOY, steps=2, scenes=4)
+    clip_model.train_clip(tmp_path, TOY, SHORT)
     assert (tmp_path / "toy_clip.pt").read_text() == "existing"

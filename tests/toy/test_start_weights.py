@@ -1,5 +1,7 @@
 """Start weights of the toy model: base classes alone, reproducible from the seed."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from ovavss_d2.toy.audio import PITCHES
 from ovavss_d2.toy.clip_model import Captions, draw_scenes
 from ovavss_d2.toy.shapes import color_of, shape_of
 from ovavss_d2.toy.shapes_and_tones import TOY
-from ovavss_d2.toy.start_weights import Features
+from ovavss_d2.toy.start_weights import TOY_START, Features
 from ovavss_d2.vocabulary import TOY_BASE_IDS, TOY_COLORS, TOY_SHAPES
 
 
@@ -70,7 +72,7 @@ class Model(nn.Module):
 def train(path):
     torch.manual_seed(0)
     model = Model()
-    start_weights.train_start_weights(path, TOY, model, steps=2)
+    start_weights.train_start_weights(path, TOY, model, replace(TOY_START, steps=2))
     return model
 
 
