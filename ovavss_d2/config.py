@@ -59,6 +59,8 @@ def _add_backbone_keys(cfg: CN) -> None:
     timm.OUT_INDICES = [1, 2, 3, 4]
     # whether batch norms keep their statistics and weights in training
     timm.FREEZE_NORM = True
+    # whether no weight of the network is trained, nor its batch norms
+    timm.FREEZE = False
     # stochastic depth rate; 0: timm's default for the model
     timm.DROP_PATH = 0.0
     # further arguments of timm.create_model

@@ -57,8 +57,9 @@ class TimmBackbone(Backbone):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> dict[str, object]:
         keys = cfg.MODEL.TIMM
         net = build_timm_network(keys.NAME, keys.OUT_INDICES, keys.DROP_PATH, dict(keys.KWARGS))
-        if keys.FREEZE_NORM:
+        if keys.FREEZE or keys.FREEZE_NORM:
             net = freeze_batch_norm_2d(net)
+        net.requires_grad_(not keys.FREEZE)
         if cfg.MODEL.CHECKPOINTING:
             recompute_stages(net)
         channels_last = str(getattr(net, "output_fmt", "")).endswith("NHWC")

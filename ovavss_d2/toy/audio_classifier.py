@@ -32,7 +32,13 @@ _PREFIX = "audio_classifier.model."
 
 
 def train_audio_classifier(
-    path: Path, source: Source, classifier: LogMelClassifier, *, seed: int = 0, steps: int = STEPS
+    path: Path,
+    source: Source,
+    classifier: LogMelClassifier,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    clips: int = CLIPS,
 ) -> None:
     """Train the encoder of a classifier, and write its weights.
 
@@ -42,11 +48,12 @@ def train_audio_classifier(
         classifier: with a trained CLIP stand-in.
         seed: of sounds and batches.
         steps: optimizer steps.
+        clips: number of clips, of ten mixtures each.
     """
     if path.exists():
         return
     rng = np.random.default_rng([seed, _STREAM])
-    sounds, audible = draw_mixtures(source, rng, min(CLIPS, steps * BATCH // SECONDS + 1))
+    sounds, audible = draw_mixtures(source, rng, min(clips, steps * BATCH // SECONDS + 1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _fit(classifier, source.names, sounds, audible, rng, steps)

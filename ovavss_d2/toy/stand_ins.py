@@ -1,14 +1,16 @@
 """Trains what a generated data set needs in place of CLIP, CLAP and COCO's weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ovavss_d2.config import load_config
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.meta_arch import OVAVSS
-from ovavss_d2.toy.audio_classifier import train_audio_classifier
+from ovavss_d2.toy.audio_classifier import CLIPS, train_audio_classifier
 from ovavss_d2.toy.clip_model import ClipSettings, train_clip
 from ovavss_d2.toy.source import Source
 from ovavss_d2.toy.start_weights import StartSettings, train_start_weights
@@ -25,6 +27,8 @@ def train_stand_ins(
     size: tuple[int, int],
     seed: int,
     sound_steps: int,
+    sound_clips: int = CLIPS,
+    load_backbone: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """Train the stand-ins for CLIP and CLAP, and the start weights, unless their files exist.
 
@@ -35,18 +39,23 @@ def train_stand_ins(
         clip_settings, start_settings: of the CLIP stand-in and the start weights.
         size: (H, W) of the images.
         seed: of everything.
-        sound_steps: optimizer steps of the CLAP stand-in.
+        sound_steps, sound_clips: optimizer steps and clips of the CLAP stand-in.
+        load_backbone: loads weights into the backbone's network before training.
     """
     name = source.folder
     train_clip(folder / "clip", source, clip_settings, seed=seed, size=size)
     clip = folder / "clip" / f"{name}_clip"
     model = silent_model(source, config, clip, seed)
     start = folder / "start" / f"{name}_start.pth"
+    if load_backbone and not start.exists():
+        load_backbone(model.backbone.net)
     train_start_weights(start, source, model, start_settings, seed=seed, size=size)
     cfg = load_config(zero_shot_config, ["MODEL.CLIP.ARCHITECTURE", f"{clip}.json"])
     classifier = LogMelClassifier(cfg, model.classifier.clip)
     sounds = folder / "audio_classifier" / f"{name}_audio_classifier.pth"
-    train_audio_classifier(sounds, source, classifier, seed=seed, steps=sound_steps)
+    train_audio_classifier(
+        sounds, source, classifier, seed=seed, steps=sound_steps, clips=sound_clips
+    )
 
 
 def silent_model(source: Source, config: Path, clip: Path, seed: int) -> OVAVSS:
