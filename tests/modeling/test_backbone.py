@@ -48,6 +48,15 @@ def test_maps_have_the_shapes_of_output_shape(name):
         assert maps[name].shape == expected
 
 
+def test_a_frozen_backbone_has_nothing_to_train_and_keeps_its_statistics():
+    backbone = TimmBackbone(small_config(TIMM__FREEZE=True, TIMM__FREEZE_NORM=False), None).train()
+    assert not any(p.requires_grad for p in backbone.parameters())
+    before = copy.deepcopy(backbone.state_dict())
+    maps = backbone(torch.randn(2, 3, 64, 64))
+    assert not any(x.requires_grad for x in maps.values())
+    assert all(torch.equal(x, before[name]) for name, x in backbone.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["resnet18", "swin"])
 def test_a_frame_does_not_depend_on_the_others(name):
     backbone = TimmBackbone(CONFIGS[name], None).eval()

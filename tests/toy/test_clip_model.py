@@ -88,6 +88,21 @@ def test_the_loss_is_smaller_for_correct_captions():
     assert right < 4
 
 
+def test_texts_are_told_apart_before_any_image_is_seen():
+    torch.manual_seed(0)
+    model = clip_model._build(SHORT.architecture())
+    tokenizer = open_clip.SimpleTokenizer(context_length=clip_model.CONTEXT_LENGTH)
+    texts = tokenizer([f"a photo of a {name}." for name in TOY_NAMES])
+
+    def largest_cosine():
+        text = torch.nn.functional.normalize(model.encode_text(texts), dim=-1)
+        return (text @ text.t()).fill_diagonal_(-1).max().item()
+
+    before = largest_cosine()
+    clip_model._fit_texts(model, TOY_NAMES, 60)
+    assert largest_cosine() < before - 0.1
+
+
 def test_files_load_through_our_code_and_open_clips_factory_and_are_kept(tmp_path):
     clip_model.train_clip(tmp_path, TOY, SHORT)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["toy_clip.json", "toy_clip.pt"]
