@@ -6,7 +6,7 @@ on crops of separate scenes with imperfect masks, and is used by the same code a
 Shapes: N crops or scenes, M objects, K texts, H W pixels, S the image tower's input size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,9 @@ class ClipSettings:
         rate: learning rate.
         width: channels of the image tower's first layers.
         embed_dim: size of the embeddings.
-        text_steps: steps in which the text tower alone learns a random embedding for each caption;
-            with many names, the images are learned in half the time after that.
+        text_steps: steps in which the text tower alone learns a random embedding for each caption,
+            which it keeps; with many names, the images are learned in half the time after that.
+        uses: how often each crop is used, every other time mirrored.
     """
 
     scenes: int = 2500
@@ -59,6 +60,7 @@ class ClipSettings:
     width: int = 8
     embed_dim: int = 64
     text_steps: int = 0
+    uses: int = 1
 
     def architecture(self) -> dict:
         """In open_clip's format."""
@@ -190,7 +192,7 @@ def train_clip(
         drawn = draw_scenes(source, rng, min(settings.scenes, steps * BATCH), class_ids, size)
         captions = Captions(source)
         _fit_texts(model, captions.words, min(steps, settings.text_steps))
-        _fit(model, drawn, captions, steps, settings.rate)
+        _fit(model, drawn, captions, settings)
     write_json(path.with_suffix(".json"), architecture)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     write_torch(path, weights)
@@ -207,10 +209,15 @@ def _build(architecture: dict) -> open_clip.CLIP:
 
 
 def _fit_texts(model: open_clip.CLIP, words: Sequence[str], steps: int) -> None:
-    """Train the text tower to give each word a random direction of its own, in any prompt."""
+    """Train the text tower to give each word a random direction, in any prompt, and freeze it.
+
+    Background names have one direction, which no other word has.
+    """
     if not steps:
         return
-    targets = F.normalize(torch.randn(len(words), model.visual.output_dim), dim=-1)
+    targets = F.normalize(torch.randn(len(words) + 1, model.visual.output_dim), dim=-1)
+    targets = targets[[*range(len(words)), *[-1] * len(BACKGROUND_NAMES)]]
+    words = [*words, *BACKGROUND_NAMES]
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     parameters = [p for name, p in model.named_parameters() if not name.startswith("visual.")]
     optimizer = torch.optim.AdamW(parameters, TEXT_RATE, weight_decay=WEIGHT_DECAY, fused=True)
@@ -222,20 +229,25 @@ def _fit_texts(model: open_clip.CLIP, words: Sequence[str], steps: int) -> None:
             loss.backward()
             optimizer.step()
             progress.set_postfix(loss=f"{loss.item():.3f}")
+    for parameter in parameters:
+        parameter.requires_grad_(False)
 
 
-def _fit(
-    model: open_clip.CLIP, scenes: Scenes, captions: Captions, steps: int, rate: float
-) -> None:
+def _fit(model: open_clip.CLIP, scenes: Scenes, captions: Captions, settings: ClipSettings) -> None:
+    steps = settings.steps
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        settings.rate,
+        weight_decay=WEIGHT_DECAY,
+        fused=True,
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=0.15
+        optimizer, settings.rate, total_steps=steps, pct_start=0.15
     )
     model.to(memory_format=torch.channels_last).train()  # a third faster on the CPU
     with trange(steps, desc="CLIP stand-in", unit="step") as progress:
-        for step in progress:
-            images, classes = draw_crops(scenes, BATCH)
+        for step, (images, classes) in zip(progress, _batches(scenes, settings.uses), strict=False):
             classes = classes.masked_fill(classes >= len(captions.truths), 0)  # silent objects
             texts = [*captions.words, *BACKGROUND_NAMES, *_draw_distractors()]
             text = F.normalize(model.encode_text(tokenizer(_draw_captions(texts))), dim=-1)
@@ -249,6 +261,15 @@ def _fit(
             progress.set_postfix(loss=f"{loss.item():.3f}")
     model.logit_scale.data.fill_(float(np.log(LAST_SCALE)))
     model.eval()
+
+
+def _batches(scenes: Scenes, uses: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield random crops without end, each batch `uses` times, mirrored every other time."""
+    while True:
+        images, classes = draw_crops(scenes, BATCH)
+        for _ in range(uses):
+            yield images, classes
+            images = images.flip(-1)
 
 
 def draw_crops(scenes: Scenes, count: int) -> tuple[Tensor, Tensor]:
