@@ -15,7 +15,7 @@ from ovavss_d2.toy.start_weights import StartSettings
 from ovavss_d2.vocabulary import STAMPS_BASE_IDS, STAMPS_NAMES, display_name
 
 STAMPS_SIZE = 128, 192  # (H, W) of the data set's frames
-STAMPS_CLIP = ClipSettings(steps=600, rate=3e-3, width=24, embed_dim=128, text_steps=300, uses=2)
+STAMPS_CLIP = ClipSettings(steps=700, rate=3e-3, width=16, embed_dim=128, text_steps=300, uses=2)
 STAMPS_START = StartSettings(scenes=4000, backbone_steps=0, steps=800, batch=16)
 SOUND_CLIPS = 1200  # that train the CLAP stand-in
 

@@ -29,8 +29,8 @@ IMAGE_SIZE, CONTEXT_LENGTH = 64, 24
 BATCH = 128  # crops per step
 FIRST_SCALE, LAST_SCALE = 14.0, 100.0  # of the cosines; the classifiers use 100
 UNMASKED, EMPTY = 0.1, 0.2  # shares of crops without a mask, and without an object
-SILENT = 0.4  # share of objects that never sound in scenes, if a source has such
-DISTRACTORS = 16  # names per step that fit no crop
+SILENT = 0.35  # share of objects that never sound in scenes, if a source has such
+DISTRACTORS = 16  # names per step that fit no crop; fewer if a source has some of them
 WEIGHT_DECAY, TEXT_RATE = 0.05, 2e-3
 TOKEN_STD = 0.3  # of the initial token embeddings
 
@@ -49,8 +49,8 @@ class ClipSettings:
         rate: learning rate.
         width: channels of the image tower's first layers.
         embed_dim: size of the embeddings.
-        text_steps: steps in which the text tower alone learns a random embedding for each caption,
-            which it keeps; with many names, the images are learned in half the time after that.
+        text_steps: steps in which the text tower alone learns a random embedding for each caption;
+            with many names, the images are learned in half the time after that.
         uses: how often each crop is used, every other time mirrored.
     """
 
@@ -209,7 +209,7 @@ def _build(architecture: dict) -> open_clip.CLIP:
 
 
 def _fit_texts(model: open_clip.CLIP, words: Sequence[str], steps: int) -> None:
-    """Train the text tower to give each word a random direction, in any prompt, and freeze it.
+    """Train the text tower to give each word a random direction, in any prompt.
 
     Background names have one direction, which no other word has.
     """
@@ -229,18 +229,14 @@ def _fit_texts(model: open_clip.CLIP, words: Sequence[str], steps: int) -> None:
             loss.backward()
             optimizer.step()
             progress.set_postfix(loss=f"{loss.item():.3f}")
-    for parameter in parameters:
-        parameter.requires_grad_(False)
 
 
 def _fit(model: open_clip.CLIP, scenes: Scenes, captions: Captions, settings: ClipSettings) -> None:
     steps = settings.steps
+    known = {word for caption in captions.words for word in synonyms_of(caption)}
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        settings.rate,
-        weight_decay=WEIGHT_DECAY,
-        fused=True,
+        model.parameters(), settings.rate, weight_decay=WEIGHT_DECAY, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.rate, total_steps=steps, pct_start=0.15
@@ -249,7 +245,7 @@ def _fit(model: open_clip.CLIP, scenes: Scenes, captions: Captions, settings: Cl
     with trange(steps, desc="CLIP stand-in", unit="step") as progress:
         for step, (images, classes) in zip(progress, _batches(scenes, settings.uses), strict=False):
             classes = classes.masked_fill(classes >= len(captions.truths), 0)  # silent objects
-            texts = [*captions.words, *BACKGROUND_NAMES, *_draw_distractors()]
+            texts = [*captions.words, *BACKGROUND_NAMES, *_draw_distractors(known)]
             text = F.normalize(model.encode_text(tokenizer(_draw_captions(texts))), dim=-1)
             image = F.normalize(model.encode_image(images), dim=-1)
             scale = FIRST_SCALE * (LAST_SCALE / FIRST_SCALE) ** min(1, 2 * step / steps)
@@ -318,8 +314,9 @@ def contrastive_loss(logits: Tensor, classes: Tensor, captions: Captions) -> Ten
     return loss + F.softplus(-alone[right]).mean() + F.softplus(wrong).mean()
 
 
-def _draw_distractors() -> list[str]:
-    return [AVSBENCH_NAMES[i] for i in torch.randperm(len(AVSBENCH_NAMES))[:DISTRACTORS]]
+def _draw_distractors(known: set[str]) -> list[str]:
+    names = (AVSBENCH_NAMES[i] for i in torch.randperm(len(AVSBENCH_NAMES))[:DISTRACTORS])
+    return [name for name in names if name not in known]
 
 
 def _draw_captions(names: list[str]) -> list[str]:
