@@ -52,7 +52,7 @@ def test_comments_are_above_the_keys_and_no_key_takes_several_lines():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_valid_and_restates_no_default(path):
     cfg = load_config(path)
-    assert cfg.DATASETS.TRAIN and cfg.OUTPUT_DIR
+    assert path.stem.startswith("Base-") or (cfg.DATASETS.TRAIN and cfg.OUTPUT_DIR)
     content = yaml.safe_load(path.read_text())
     default = get_cfg()
     add_ovavss_config(default)

@@ -14,7 +14,7 @@ def write_heic(path, image):
     height, width = image.shape[:2]
     video = path.with_suffix(".hevc.mp4")
     with av.open(str(video), "w") as container:
-        options = {"crf": "4", "x265-params": "log-level=none"}
+        options = {"crf": "4", "x265-params": "log-level=none:pools=none:frame-threads=1"}
         stream = container.add_stream("libx265", rate=1, options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
