@@ -3,7 +3,7 @@
 
 An animation of painted videos side by side:
 
-    python tools/demo_pictures.py --videos output/demo/duet.mp4 output/demo/novel.mp4 \\
+    python tools/demo_pictures.py --videos output/stamps/novel.mp4 output/stamps/look_alikes.mp4 \\
         --animation docs/demo.webp
 
 A screenshot of the page (needs a running demo/app.py, Chromium, chromedriver and Selenium):
