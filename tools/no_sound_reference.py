@@ -19,6 +19,7 @@ from ovavss_d2.data.catalog import DatasetCatalog, MetadataCatalog, datasets_roo
 from ovavss_d2.errors import one_line_errors
 from ovavss_d2.evaluation.evaluator import AVSSEvaluator
 
+GENERATED = ("toy_ov_", "stamps_ov_")
 TEST_SETS = [f"toy_ov_test_{view}" for view in ("all", "base", "novel_silent", "novel_sounding")]
 
 
@@ -29,7 +30,9 @@ def parse_args() -> argparse.Namespace:
         "--dataset",
         nargs="+",
         default=TEST_SETS,
-        help="registered data sets that prepare_toy.py or prepare_stamps.py made",
+        choices=[name for name in DatasetCatalog.list() if name.startswith(GENERATED)],
+        metavar="NAME",
+        help="data sets that prepare_toy.py or prepare_stamps.py made (those of the toy world)",
     )
     parser.add_argument("--root", help="folder of the data sets (default: DETECTRON2_DATASETS)")
     return parser.parse_args()

@@ -110,6 +110,15 @@ def brute_force_reference(toy):
     return [100 * np.mean(hits[g] / union[g]) for g in groups]
 
 
+@pytest.mark.parametrize("name", ["nonsense", "avsbench_ov_test_all"])
+def test_the_no_sound_reference_names_the_data_sets_that_it_takes(name, monkeypatch, capsys):
+    script = load_script("tools/no_sound_reference.py")
+    monkeypatch.setattr("sys.argv", ["no_sound_reference.py", "--dataset", name])
+    with pytest.raises(SystemExit):
+        script.parse_args()
+    assert "stamps_ov_test_all" in capsys.readouterr().err
+
+
 def test_the_no_sound_reference_paints_every_visible_object(root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
     figures = load_script("tools/no_sound_reference.py").reference("toy_ov_test_all")

@@ -53,6 +53,15 @@ def test_every_form_of_the_package_gives_the_same_files(unpacked, tmp_path, monk
     assert {p.name for p in tmp_path.iterdir()} == {"forms", "out"}
 
 
+def test_an_archive_cannot_fill_the_disk_with_licenses(unpacked, tmp_path):
+    folder = shutil.copytree(unpacked, tmp_path / "package")
+    for number in range(2 * package.MAX_LICENSES):
+        (folder / f"README{number}").write_text("text")
+    target = package.unpack(folder, tmp_path / "target")
+    found = {name for name in files_below(target) if name != "licenses/SOURCE.txt"}
+    assert found >= EXPECTED and len(found - EXPECTED) == package.MAX_LICENSES
+
+
 def test_an_unpacked_package_is_kept(tmp_path):
     (tmp_path / "target").mkdir()
     assert package.unpack("missing", tmp_path / "target") == tmp_path / "target"
