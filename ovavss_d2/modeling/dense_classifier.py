@@ -1,7 +1,7 @@
 """Classification of masks by one pass of CLIP per frame, pooled under all masks at once.
 
-The last attention layer of CLIP pools an image into one vector. Here it pools once per mask, with
-attention limited to the mask; all earlier layers run once per frame. For a mask that covers the
+The last layers of CLIP pool an image into one vector. Here they pool once per mask, limited to the
+mask; all earlier layers run once per frame. For a mask that covers the
 whole frame the result is CLIP's own embedding. Sources: MaskCLIP (arXiv 2112.01071 and 2208.08984)
 and FC-CLIP (arXiv 2308.02487), which also pool the last map of CLIP under masks.
 
@@ -14,8 +14,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.layers import resample_abs_pos_embed
+from timm.models import ConvNeXt, EfficientNet
 from torch import Tensor, nn
 
 from ovavss_d2.modeling.clip import MAX_LOGIT_SCALE, FrozenClip
@@ -87,14 +89,14 @@ class DenseClassifier:
 
 
 class Tokens(NamedTuple):
-    """The input of the last attention layer."""
+    """The input of the pooling layer."""
 
     map: Tensor  # (N, L, C)
     class_token: Tensor | None  # (N, 1, C), if the encoder has one
     shape: tuple[int, int]  # (h, w), L = h * w
 
 
-def build_pooling(visual: nn.Module) -> "ResNetPooling | TransformerPooling":
+def build_pooling(visual: nn.Module) -> "ResNetPooling | TransformerPooling | ConvolutionPooling":
     """Masked pooling for an image encoder of open_clip.
 
     Raises:
@@ -102,12 +104,15 @@ def build_pooling(visual: nn.Module) -> "ResNetPooling | TransformerPooling":
     """
     if isinstance(visual, ModifiedResNet):
         return ResNetPooling(visual)
+    if isinstance(visual, TimmModel) and isinstance(visual.trunk, ConvNeXt | EfficientNet):
+        return ConvolutionPooling(visual)
     pool = (visual.attn_pool, visual.pool_type) if isinstance(visual, VisionTransformer) else ()
     if pool == (None, "tok"):
         return TransformerPooling(visual)
     raise ValueError(
         f"the classifier 'dense' cannot use a {type(visual).__name__} of this form, expected "
-        "a CLIP with a ResNet or a vision transformer with a class token; use 'crop' instead"
+        "a CLIP with a ResNet, a ConvNeXt or a vision transformer with a class token; use 'crop' "
+        "instead"
     )
 
 
@@ -139,6 +144,25 @@ class ResNetPooling:
             heads=pool.num_heads,
         )
         return pool.c_proj(attended)
+
+
+class ConvolutionPooling:
+    """A convolutional network of timm: the mean of its last map under each mask."""
+
+    def __init__(self, visual: TimmModel):
+        self.visual = visual
+        self.stride = visual.trunk.feature_info[-1]["reduction"]
+
+    def tokens(self, images: Tensor) -> Tokens:
+        """Encode normalized images (N, 3, stride * h, stride * w) up to the pooling."""
+        maps = self.visual.trunk.forward_features(images)
+        return Tokens(maps.flatten(2).transpose(1, 2), None, tuple(maps.shape[-2:]))
+
+    def embed(self, tokens: Tokens, coverage: Tensor) -> Tensor:
+        """Pool under masks that cover positions by (N, Q, L), 0 to 1: (N, Q, D)."""
+        mean = coverage @ tokens.map / coverage.sum(-1, keepdim=True).clamp(min=MIN_COVERAGE)
+        pooled = self.visual.trunk.forward_head(mean.flatten(0, 1)[..., None, None])
+        return self.visual.head(pooled).unflatten(0, mean.shape[:2])
 
 
 class TransformerPooling:

@@ -26,7 +26,7 @@ def weight_file() -> Path:
 
 
 def load_imagenet(net: nn.Module) -> None:
-    """Load the weights into timm's `tf_efficientnet_lite0` with `features_only=True`.
+    """Load the weights into timm's `tf_efficientnet_lite0`, or into its first stages.
 
     The file has the same layers in the same order, under other names, and then the class layer.
     """

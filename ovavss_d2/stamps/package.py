@@ -95,7 +95,7 @@ def _download(folder: Path) -> Path:
 
 def _write(package: Path, target: Path) -> None:
     needed = _needed()
-    found = set()
+    found: set[str] = set()
     with atomic_folder(target) as draft:
         try:
             for name, size, file in _members(package):

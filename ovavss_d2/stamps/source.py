@@ -9,15 +9,20 @@ import numpy as np
 from ovavss_d2.stamps.objects import OBJECTS, ids_of
 from ovavss_d2.stamps.pictures import Stamp, draw_photographic_background, draw_stamp
 from ovavss_d2.stamps.sounds import mix_audio
+from ovavss_d2.toy.audio_classifier import SoundSettings
 from ovavss_d2.toy.clip_model import ClipSettings
 from ovavss_d2.toy.source import Layout, Source, Trajectory
 from ovavss_d2.toy.start_weights import StartSettings
 from ovavss_d2.vocabulary import STAMPS_BASE_IDS, STAMPS_NAMES, display_name
 
 STAMPS_SIZE = 128, 192  # (H, W) of the data set's frames
-STAMPS_CLIP = ClipSettings(steps=700, rate=3e-3, width=16, embed_dim=128, text_steps=300, uses=2)
-STAMPS_START = StartSettings(scenes=4000, backbone_steps=0, steps=800, batch=16)
-SOUND_CLIPS = 1200  # that train the CLAP stand-in
+STAMPS_CLIP = ClipSettings(
+    steps=400, rate=1e-3, embed_dim=128, trunk="tf_efficientnet_lite0", text_steps=300
+)
+STAMPS_START = StartSettings(
+    scenes=4000, backbone_steps=0, steps=2000, batch=16, audio_clips=600, audio_steps=1500
+)
+STAMPS_SOUND = SoundSettings(clips=1200, steps=3000, mixed=0.6)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ on crops of separate scenes with imperfect masks, and is used by the same code a
 Shapes: N crops or scenes, M objects, K texts, H W pixels, S the image tower's input size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import Bottleneck
-from torch import Tensor
+from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
+from torch import Tensor, nn
 from torchvision.ops import masks_to_boxes, roi_align
 from tqdm import trange
 
@@ -27,6 +28,7 @@ from ovavss_d2.vocabulary import AVSBENCH_NAMES, BACKGROUND_NAMES, PROMPTS, syno
 
 IMAGE_SIZE, CONTEXT_LENGTH = 64, 24
 BATCH = 128  # crops per step
+FROZEN_BLOCKS = 3  # of a pretrained tower, with its stem: they keep their weights; a third faster
 FIRST_SCALE, LAST_SCALE = 14.0, 100.0  # of the cosines; the classifiers use 100
 UNMASKED, EMPTY = 0.1, 0.2  # shares of crops without a mask, and without an object
 SILENT = 0.35  # share of objects that never sound in scenes, if a source has such
@@ -35,8 +37,6 @@ WEIGHT_DECAY, TEXT_RATE = 0.05, 2e-3
 TOKEN_STD = 0.3  # of the initial token embeddings
 
 _STREAM = 99  # of random numbers, separate from the data set's
-_MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-_STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,27 @@ class ClipSettings:
         scenes: number of still scenes, at most one per crop.
         steps: optimizer steps.
         rate: learning rate.
-        width: channels of the image tower's first layers.
         embed_dim: size of the embeddings.
+        trunk: timm's name of an EfficientNet as the image tower; empty: a small ResNet.
         text_steps: steps in which the text tower alone learns a random embedding for each caption;
             with many names, the images are learned in half the time after that.
-        uses: how often each crop is used, every other time mirrored.
     """
 
     scenes: int = 2500
     steps: int = 520
     rate: float = 2e-3
-    width: int = 8
     embed_dim: int = 64
+    trunk: str = ""
     text_steps: int = 0
-    uses: int = 1
 
     def architecture(self) -> dict:
         """In open_clip's format."""
+        resnet = {"layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+        trunk = {"timm_model_name": self.trunk, "timm_pool": "avg", "timm_proj": "linear"}
         return {
             "embed_dim": self.embed_dim,
             "quick_gelu": True,
-            "vision_cfg": {
-                "image_size": IMAGE_SIZE,
-                "layers": [1, 1, 1, 1],
-                "width": self.width,
-                "patch_size": None,
-            },
+            "vision_cfg": {"image_size": IMAGE_SIZE, **(trunk if self.trunk else resnet)},
             "text_cfg": {
                 "context_length": CONTEXT_LENGTH,
                 "vocab_size": 49408,
@@ -81,6 +76,12 @@ class ClipSettings:
                 "layers": 2,
             },
         }
+
+    def color_statistics(self) -> dict[str, tuple[float, float, float]]:
+        """Mean and standard deviation of RGB in [0, 1] that the image tower expects."""
+        if self.trunk:  # as on ImageNet
+            return {"mean": IMAGENET_INCEPTION_MEAN, "std": IMAGENET_INCEPTION_STD}
+        return {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
 
 
 TOY_CLIP = ClipSettings()
@@ -167,6 +168,7 @@ def train_clip(
     *,
     seed: int = 0,
     size: tuple[int, int] = TOY_SIZE,
+    load_trunk: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """Train the stand-in on all classes of a source.
 
@@ -178,6 +180,7 @@ def train_clip(
         settings: of the model and its training.
         seed: of scenes, crops and initial weights.
         size: (H, W) of the scenes.
+        load_trunk: loads weights into a timm image tower before training.
     """
     path = folder / f"{source.folder}_clip.pt"
     if path.exists():
@@ -186,25 +189,35 @@ def train_clip(
     class_ids = range(1, len(source.features) + 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        architecture = settings.architecture()
-        model = _build(architecture)
+        model = _build(settings, load_trunk)
         rng = np.random.default_rng([seed, _STREAM])
         drawn = draw_scenes(source, rng, min(settings.scenes, steps * BATCH), class_ids, size)
         captions = Captions(source)
         _fit_texts(model, captions.words, min(steps, settings.text_steps))
         _fit(model, drawn, captions, settings)
-    write_json(path.with_suffix(".json"), architecture)
+    description = settings.architecture()
+    if settings.trunk:
+        colors = settings.color_statistics()
+        description = {"model_cfg": description, "preprocess_cfg": colors}
+    write_json(path.with_suffix(".json"), description)
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     write_torch(path, weights)
 
 
-def _build(architecture: dict) -> open_clip.CLIP:
+def _build(
+    settings: ClipSettings, load_trunk: Callable[[nn.Module], None] | None = None
+) -> open_clip.CLIP:
     """Build the model with initial weights that learn a third faster than open_clip's."""
-    model = open_clip.CLIP(**architecture)
+    model = open_clip.CLIP(**settings.architecture())
     for module in model.visual.modules():
         if isinstance(module, Bottleneck):
-            torch.nn.init.ones_(module.bn3.weight)  # residual branches are active at once
-    torch.nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)  # words differ at once
+            nn.init.ones_(module.bn3.weight)  # residual branches are active at once
+    nn.init.normal_(model.token_embedding.weight, std=TOKEN_STD)  # words differ at once
+    if load_trunk:
+        trunk = model.visual.trunk
+        load_trunk(trunk)
+        for module in trunk.conv_stem, trunk.bn1, trunk.blocks[:FROZEN_BLOCKS]:
+            module.requires_grad_(False)
     return model
 
 
@@ -215,7 +228,7 @@ def _fit_texts(model: open_clip.CLIP, words: Sequence[str], steps: int) -> None:
     """
     if not steps:
         return
-    targets = F.normalize(torch.randn(len(words) + 1, model.visual.output_dim), dim=-1)
+    targets = F.normalize(torch.randn(len(words) + 1, model.text_projection.shape[1]), dim=-1)
     targets = targets[[*range(len(words)), *[-1] * len(BACKGROUND_NAMES)]]
     words = [*words, *BACKGROUND_NAMES]
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
@@ -235,19 +248,22 @@ def _fit(model: open_clip.CLIP, scenes: Scenes, captions: Captions, settings: Cl
     steps = settings.steps
     known = {word for caption in captions.words for word in synonyms_of(caption)}
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), settings.rate, weight_decay=WEIGHT_DECAY, fused=True
-    )
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in settings.color_statistics().values())
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, settings.rate, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.rate, total_steps=steps, pct_start=0.15
     )
     model.to(memory_format=torch.channels_last).train()  # a third faster on the CPU
+    if settings.trunk:
+        model.visual.eval()  # its batch norms keep ImageNet's statistics
     with trange(steps, desc="CLIP stand-in", unit="step") as progress:
-        for step, (images, classes) in zip(progress, _batches(scenes, settings.uses), strict=False):
+        for step in progress:
+            crops, classes = draw_crops(scenes, BATCH)
             classes = classes.masked_fill(classes >= len(captions.truths), 0)  # silent objects
             texts = [*captions.words, *BACKGROUND_NAMES, *_draw_distractors(known)]
             text = F.normalize(model.encode_text(tokenizer(_draw_captions(texts))), dim=-1)
-            image = F.normalize(model.encode_image(images), dim=-1)
+            image = F.normalize(model.encode_image((crops - mean) / std), dim=-1)
             scale = FIRST_SCALE * (LAST_SCALE / FIRST_SCALE) ** min(1, 2 * step / steps)
             loss = contrastive_loss(scale * image @ text.t(), classes, captions)
             optimizer.zero_grad()
@@ -259,20 +275,11 @@ def _fit(model: open_clip.CLIP, scenes: Scenes, captions: Captions, settings: Cl
     model.eval()
 
 
-def _batches(scenes: Scenes, uses: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield random crops without end, each batch `uses` times, mirrored every other time."""
-    while True:
-        images, classes = draw_crops(scenes, BATCH)
-        for _ in range(uses):
-            yield images, classes
-            images = images.flip(-1)
-
-
 def draw_crops(scenes: Scenes, count: int) -> tuple[Tensor, Tensor]:
     """Draw random crops.
 
     Returns:
-        normalized images (count, 3, S, S), and class ids (count,), 0 without an object.
+        images (count, 3, S, S) in [0, 1], and class ids (count,), 0 without an object.
     """
     index, classes = scenes.objects[torch.randint(len(scenes.objects), (count,))].unbind(1)
     frames, ids = scenes.frames[index], scenes.ids[index]
@@ -282,7 +289,7 @@ def draw_crops(scenes: Scenes, count: int) -> tuple[Tensor, Tensor]:
     empty = (kind < EMPTY) & usable
     masks = torch.where(empty[:, None, None], moved, masks)
     crops = crop_squares(frames, masks, kind > 1 - UNMASKED)
-    return (crops - _MEAN) / _STD, classes.masked_fill(empty, 0)
+    return crops, classes.masked_fill(empty, 0)
 
 
 def contrastive_loss(logits: Tensor, classes: Tensor, captions: Captions) -> Tensor:

@@ -10,7 +10,7 @@ from ovavss_d2.config import load_config
 from ovavss_d2.modeling import build_model
 from ovavss_d2.modeling.audio_classifier import LogMelClassifier
 from ovavss_d2.modeling.meta_arch import OVAVSS
-from ovavss_d2.toy.audio_classifier import CLIPS, train_audio_classifier
+from ovavss_d2.toy.audio_classifier import SoundSettings, train_audio_classifier
 from ovavss_d2.toy.clip_model import ClipSettings, train_clip
 from ovavss_d2.toy.source import Source
 from ovavss_d2.toy.start_weights import StartSettings, train_start_weights
@@ -19,43 +19,43 @@ from ovavss_d2.toy.start_weights import StartSettings, train_start_weights
 def train_stand_ins(
     source: Source,
     folder: Path,
-    config: Path,
-    zero_shot_config: Path,
+    configs: Path,
     clip_settings: ClipSettings,
     start_settings: StartSettings,
+    sound_settings: SoundSettings,
     *,
     size: tuple[int, int],
     seed: int,
-    sound_steps: int,
-    sound_clips: int = CLIPS,
-    load_backbone: Callable[[nn.Module], None] | None = None,
+    load_imagenet: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """Train the stand-ins for CLIP and CLAP, and the start weights, unless their files exist.
 
     Args:
         source: of images and sounds.
         folder: of the data set.
-        config, zero_shot_config: the data set's configurations.
-        clip_settings, start_settings: of the CLIP stand-in and the start weights.
+        configs: folder of the data set's configurations.
+        clip_settings, start_settings, sound_settings: of the CLIP stand-in, the start weights and
+            the CLAP stand-in.
         size: (H, W) of the images.
         seed: of everything.
-        sound_steps, sound_clips: optimizer steps and clips of the CLAP stand-in.
-        load_backbone: loads weights into the backbone's network before training.
+        load_imagenet: loads weights into the networks of the backbone and of the CLIP stand-in.
     """
     name = source.folder
-    train_clip(folder / "clip", source, clip_settings, seed=seed, size=size)
+    train_clip(
+        folder / "clip", source, clip_settings, seed=seed, size=size, load_trunk=load_imagenet
+    )
     clip = folder / "clip" / f"{name}_clip"
-    model = silent_model(source, config, clip, seed)
+    model = silent_model(source, configs / f"ovavss_{name}.yaml", clip, seed)
     start = folder / "start" / f"{name}_start.pth"
-    if load_backbone and not start.exists():
-        load_backbone(model.backbone.net)
+    if load_imagenet and not start.exists():
+        load_imagenet(model.backbone.net)
     train_start_weights(start, source, model, start_settings, seed=seed, size=size)
-    cfg = load_config(zero_shot_config, ["MODEL.CLIP.ARCHITECTURE", f"{clip}.json"])
+    cfg = load_config(
+        configs / f"zero_shot_{name}.yaml", ["MODEL.CLIP.ARCHITECTURE", f"{clip}.json"]
+    )
     classifier = LogMelClassifier(cfg, model.classifier.clip)
     sounds = folder / "audio_classifier" / f"{name}_audio_classifier.pth"
-    train_audio_classifier(
-        sounds, source, classifier, seed=seed, steps=sound_steps, clips=sound_clips
-    )
+    train_audio_classifier(sounds, source, classifier, sound_settings, seed=seed)
 
 
 def silent_model(source: Source, config: Path, clip: Path, seed: int) -> OVAVSS:

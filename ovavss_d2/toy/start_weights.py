@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
-from tqdm import trange
+from tqdm import tqdm, trange
 
 from ovavss_d2.files import write_torch
 from ovavss_d2.media.audio_format import SAMPLE_RATE
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 BACKBONE_BATCH, BACKBONE_RATE = 32, 3e-3
 SHIFTED_BATCH = 16  # additional images in other hues
 LOCALIZER_RATE = 1e-3
-AUDIO_CLIPS, AUDIO_SECONDS = 250, 10  # and as many clips at other pitches
-AUDIO_STEPS, AUDIO_BATCH, AUDIO_RATE = 250, 64, 2e-3
+MAPS_BATCH = 16  # images for which a frozen backbone computes maps at once
+AUDIO_SECONDS, AUDIO_BATCH, AUDIO_RATE = 10, 64, 2e-3
 MAX_GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 0.05
 HUE_STEP = 180 // len(TOY_COLORS)  # between two colors, in OpenCV's units
@@ -53,19 +53,23 @@ _STREAM = 97  # of random numbers, separate from the data set's
 
 @dataclass(frozen=True)
 class StartSettings:
-    """How long the backbone and the localizer are trained.
+    """How long the backbone, the localizer and the audio encoder are trained.
 
     Attributes:
         scenes: number of still images.
         backbone_steps: optimizer steps of the backbone alone; 0: it learns with the localizer.
         steps: optimizer steps of the localizer, and upper bound of the others.
         batch: images in each of them.
+        audio_clips: number of clips for the audio encoder, and as many at other pitches.
+        audio_steps: optimizer steps of the audio encoder.
     """
 
     scenes: int = 3000
     backbone_steps: int = 450
     steps: int = 500
     batch: int = 32
+    audio_clips: int = 250
+    audio_steps: int = 250
 
 
 TOY_START = StartSettings()
@@ -120,7 +124,7 @@ def train_start_weights(
             backbone_steps = min(steps, settings.backbone_steps)
             _train_backbone(model, scenes, Features(source), rng, backbone_steps)
         _train_localizer(model, scenes, _labels(source), rng, steps, batch)
-        _train_audio_encoder(model.audio_encoder, source, rng, min(steps, AUDIO_STEPS))
+        _train_audio_encoder(model.audio_encoder, source, rng, settings)
     state = model.state_dict()
     saved = [key for key in state if key.startswith(_SAVED)]
     write_torch(path, {"model": {key: state[key] for key in saved}})
@@ -200,27 +204,68 @@ def _train_localizer(
     classes: list[list[int]] = [[] for _ in scenes.frames]
     for index, class_id in scenes.objects.tolist():
         classes[index].append(class_id)
+    encoder, backbone = model.audio_encoder, model.backbone
+    model.audio_encoder = NoAudio(output_dim=encoder.output_dim)  # temporary, as are stored maps
+    frozen = not any(x.requires_grad for x in backbone.parameters())
+    stored = StoredMaps(model, scenes.frames) if frozen else None
+    model.backbone = stored or backbone
 
     def loss() -> Tensor:
         chosen = rng.integers(len(classes), size=batch)
-        return sum(
-            model([_image_clip(scenes, i, classes[i], labels, rng) for i in chosen]).values()
-        )
+        if stored:
+            stored.chosen = chosen
+        clips = [
+            _image_clip(scenes, i, classes[i], labels, rng, flip=not stored and rng.random() < 0.5)
+            for i in chosen
+        ]
+        return sum(model(clips).values())
 
-    encoder = model.audio_encoder
-    model.audio_encoder = NoAudio(output_dim=encoder.output_dim)  # temporary
     model.train()
     _optimize(model.parameters(), loss, steps, LOCALIZER_RATE, "start weights: localizer")
-    model.audio_encoder = encoder
+    model.audio_encoder, model.backbone = encoder, backbone
+
+
+class StoredMaps(nn.Module):
+    """In place of a frozen backbone: its maps of all images, computed once, in half precision.
+
+    Attributes:
+        chosen: the images whose maps are returned next.
+    """
+
+    def __init__(self, model: "OVAVSS", frames: Tensor) -> None:
+        """
+        Args:
+            model: with the backbone.
+            frames: uint8 (N, 3, H, W).
+        """
+        super().__init__()
+        self.chosen = np.arange(0)
+        model.backbone.eval()
+        parts = []
+        with torch.no_grad():
+            for part in tqdm(frames.split(MAPS_BATCH), desc="start weights: maps", unit="batch"):
+                maps = model.backbone((part - model.pixel_mean) / model.pixel_std)
+                parts.append({name: x.half() for name, x in maps.items()})
+        self.maps = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """The maps {"res2": (B, C, h, w), ...} of the chosen images."""
+        return {name: x[self.chosen].float() for name, x in self.maps.items()}
 
 
 def _image_clip(
-    scenes: Scenes, index: int, classes: list[int], labels: Tensor, rng: np.random.Generator
+    scenes: Scenes,
+    index: int,
+    classes: list[int],
+    labels: Tensor,
+    rng: np.random.Generator,
+    *,
+    flip: bool = False,
 ) -> dict:
-    """A scene, flipped at random, as a silent clip of one frame in `AVSClipMapper`'s format."""
+    """A scene as a silent clip of one frame in `AVSClipMapper`'s format."""
     image = scenes.frames[index]
     masks = scenes.ids[index] == torch.tensor(classes)[:, None, None]
-    if rng.random() < 0.5:
+    if flip:
         image, masks = image.flip(-1), masks.flip(-1)
     instances = Instances(tuple(image.shape[-2:]))
     instances.gt_classes = labels[classes]
@@ -237,9 +282,10 @@ def _image_clip(
 
 
 def _train_audio_encoder(
-    encoder: AudioEncoder, source: Source, rng: np.random.Generator, steps: int
+    encoder: AudioEncoder, source: Source, rng: np.random.Generator, settings: StartSettings
 ) -> None:
-    clips = min(AUDIO_CLIPS, steps * AUDIO_BATCH // AUDIO_SECONDS)
+    steps = min(settings.steps, settings.audio_steps)
+    clips = min(settings.audio_clips, steps * AUDIO_BATCH // AUDIO_SECONDS)
     captions = Captions(source)
     sounds, truths = _draw_sounds(source, captions, rng, clips)
     others, other_truths = _draw_sounds(source, captions, rng, clips, shift_pitch=True)

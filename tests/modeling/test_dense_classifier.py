@@ -10,6 +10,8 @@ from tests.helpers.tiny_clip import ARCHITECTURE, tiny_clip
 ENCODERS = {
     "transformer": {**ARCHITECTURE["vision_cfg"], "layers": 2},
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "efficientnet": {"image_size": 64, "timm_model_name": "tf_efficientnet_lite0"},
+    "convnext": {"image_size": 64, "timm_model_name": "convnext_atto", "timm_pool": ""},
 }
 NAMES = ("cat", "dog")
 
@@ -96,7 +98,7 @@ def test_other_encoders_and_negative_sizes_are_refused(tmp_path):
         build_pooling(torch.nn.Linear(1, 1))
     clip = tiny_clip(tmp_path)
     clip.model.visual.pool_type = "avg"
-    with pytest.raises(ValueError, match="expected a CLIP with a ResNet or a vision transformer"):
+    with pytest.raises(ValueError, match="expected a CLIP with a ResNet, a ConvNeXt or"):
         build_pooling(clip.model.visual)
     with pytest.raises(ValueError, match="DENSE_SIZE is -1"):
         DenseClassifier(clip=clip, short_side=-1)

@@ -90,7 +90,7 @@ def test_the_loss_is_smaller_for_correct_captions():
 
 def test_texts_are_told_apart_before_any_image_is_seen():
     torch.manual_seed(0)
-    model = clip_model._build(SHORT.architecture())
+    model = clip_model._build(SHORT)
     tokenizer = open_clip.SimpleTokenizer(context_length=clip_model.CONTEXT_LENGTH)
     texts = tokenizer([f"a photo of a {name}." for name in TOY_NAMES])
 

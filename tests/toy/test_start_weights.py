@@ -171,3 +171,25 @@ def test_shifted_pitches_are_halfway_between_those_of_the_classes(monkeypatch):
     steps = np.log(PITCHES["green"] / PITCHES["red"])
     assert sorted(np.log(list(factors)) / steps) == pytest.approx([-1.5, -0.5])
     assert sounds.isfinite().all() and len(sounds) == len(truths)
+
+
+def test_stored_maps_are_those_of_the_frozen_backbone(monkeypatch):
+    monkeypatch.setattr(start_weights, "MAPS_BATCH", 2)
+    model = Model()
+    frames = torch.randint(0, 256, (5, 3, 16, 24), dtype=torch.uint8)
+    stored = start_weights.StoredMaps(model, frames)
+    stored.chosen = np.array([4, 0, 4])
+    expected = model.backbone((frames[[4, 0, 4]] - model.pixel_mean) / model.pixel_std)["res2"]
+    found = stored(torch.zeros(3, 3, 16, 24))["res2"]
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
+
+
+def test_a_frozen_backbone_is_not_changed(tmp_path):
+    torch.manual_seed(0)
+    model = Model()
+    model.backbone.requires_grad_(False)
+    before = model.backbone.stem.weight.clone()
+    settings = replace(TOY_START, steps=2, backbone_steps=0)
+    start_weights.train_start_weights(tmp_path / "start.pth", TOY, model, settings)
+    assert torch.equal(model.backbone.stem.weight, before)
+    assert torch.equal(load(tmp_path / "start.pth")["backbone.stem.weight"], before)
