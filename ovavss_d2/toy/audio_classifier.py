@@ -27,7 +27,8 @@ SECONDS = 10  # of a clip
 SOURCES = (0.2, 0.35, 0.35, 0.1)  # probabilities of 0, 1, ... sources in a second
 FIRST_SCALE = 14.0  # of the cosines; at the end it is that of the classifier
 
-MIXED_GAIN = 4.0  # dB: upper bound of the change of each of two mixed seconds
+MIXED_GAIN = 4.0  # dB: upper bound of the change of the levels of two mixed seconds
+SHORTENED, SHORTEST = 0.5, 0.15  # share of them that is shortened, and the least part that is left
 
 _STREAM = 96  # of random numbers, separate from the data set's
 _PREFIX = "audio_classifier.model."
@@ -134,9 +135,18 @@ def _fit(
 
 
 def mix_log_mel(log_mel: Tensor) -> Tensor:
-    """Mix log-mel examples (2, N, 1, 96, 64), at random levels: their powers add up, (N, ...)."""
-    decibels = MIXED_GAIN * (2 * torch.rand(*log_mel.shape[:2], 1, 1, 1) - 1)
-    magnitudes = (log_mel.exp() - LOG_OFFSET) * 10 ** (decibels / 20)
+    """Mix log-mel examples (2, N, 1, 96, 64) to (N, 1, 96, 64): their powers add up.
+
+    Each has a random level, and may be heard for a part of the second alone.
+    """
+    pairs, windows = log_mel.shape[:2], log_mel.shape[-2]
+    decibels = MIXED_GAIN * (2 * torch.rand(pairs) - 1)
+    short = torch.rand(pairs) < SHORTENED
+    length = torch.where(short, SHORTEST + (1 - SHORTEST) * torch.rand(pairs), 1.0)[..., None]
+    since = torch.arange(windows) / windows - (1 - length) * torch.rand(pairs)[..., None]
+    heard = (since >= 0) & (since < length)  # (2, N, 96)
+    gain = 10 ** (decibels / 20)[..., None] * heard
+    magnitudes = (log_mel.exp() - LOG_OFFSET) * gain[:, :, None, :, None]
     return torch.log(magnitudes.square().sum(0).sqrt() + LOG_OFFSET)
 
 

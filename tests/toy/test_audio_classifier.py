@@ -72,7 +72,15 @@ def test_training_lowers_the_error(classifier, tmp_path, mixed):
 
 def test_mixed_examples_are_those_of_the_mixed_sounds(monkeypatch):
     monkeypatch.setattr(audio_classifier, "MIXED_GAIN", 0.0)
+    monkeypatch.setattr(audio_classifier, "SHORTENED", 0.0)
     tone = torch.sin(torch.arange(16000) / 16000 * 2 * torch.pi * torch.tensor([[300.0], [3000.0]]))
     mixed = mix_log_mel(log_mel_examples(tone)[:, None])
     expected = log_mel_examples(tone.sum(0, keepdim=True))
     assert (mixed - expected).abs().mean() < 0.05
+
+
+def test_some_mixed_sounds_are_shorter_than_a_second():
+    loud, silent = torch.zeros(1, 40, 1, 96, 64), torch.full((1, 40, 1, 96, 64), -4.6)
+    heard = (mix_log_mel(torch.cat([loud, silent])) > -2).float().mean((1, 2, 3))
+    whole = heard > 0.99
+    assert 8 < whole.sum() < 32 and heard.min() > 0.13
