@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = Stamps(package=unpack(args.package, folder / "package"))
     shutil.copytree(source.package / LICENSES, folder / LICENSES, dirs_exist_ok=True)
     plans, size = videos.STAMPS_VIDEOS, videos.STAMPS_VIDEO_SIZE
-    write_all(source, RECIPE, args, plans, size, CONFIGS, load_imagenet)
+    print(write_all(source, RECIPE, args, plans, size, CONFIGS, load_imagenet))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ RECIPE = Recipe(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write everything that does not exist yet."""
     args = build_parser(__doc__.splitlines()[0], RECIPE).parse_args(arguments)
-    write_all(TOY, RECIPE, args, videos.TOY_VIDEOS, videos.TOY_VIDEO_SIZE, CONFIGS)
+    print(write_all(TOY, RECIPE, args, videos.TOY_VIDEOS, videos.TOY_VIDEO_SIZE, CONFIGS))
 
 
 if __name__ == "__main__":

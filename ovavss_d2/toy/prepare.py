@@ -68,7 +68,7 @@ def write_all(
     video_size: tuple[int, int],
     configs: Path,
     load_imagenet: Callable[[nn.Module], None] | None = None,
-) -> None:
+) -> str:
     """Write the clips, split lists, videos and stand-ins that do not exist yet.
 
     Args:
@@ -77,6 +77,9 @@ def write_all(
         args: parsed by `build_parser`.
         plans, video_size: see `write_videos`.
         configs, load_imagenet: see `train_stand_ins`.
+
+    Returns:
+        what was found in the clips, and where the data set is.
     """
     folder = Path(args.root) / source.folder
     counts = {split: getattr(args, split) for split in SPLITS}
@@ -84,7 +87,7 @@ def write_all(
         source, args.root, counts, seed=args.seed, size=tuple(args.size), workers=args.workers
     )
     lists = derived_lists(folder / "split_lists", source.names, source.base_ids)
-    print(write_lists(semantic, lists, source.names, args.workers))
+    report = write_lists(semantic, lists, source.names, args.workers)
     write_videos(source, args.root, plans, video_size, seed=args.seed)
     train_stand_ins(
         source,
@@ -97,7 +100,7 @@ def write_all(
         seed=args.seed,
         load_imagenet=load_imagenet,
     )
-    print(f"The data set is in {folder}")
+    return f"{report}\nThe data set is in {folder}"
 
 
 def count(text: str) -> int:
