@@ -104,7 +104,8 @@ def build_pooling(visual: nn.Module) -> "ResNetPooling | TransformerPooling | Co
     """
     if isinstance(visual, ModifiedResNet):
         return ResNetPooling(visual)
-    if isinstance(visual, TimmModel) and isinstance(visual.trunk, ConvNeXt | EfficientNet):
+    mean_pooled = isinstance(visual, TimmModel) and not hasattr(visual.head, "pool")
+    if mean_pooled and isinstance(visual.trunk, ConvNeXt | EfficientNet):
         return ConvolutionPooling(visual)
     pool = (visual.attn_pool, visual.pool_type) if isinstance(visual, VisionTransformer) else ()
     if pool == (None, "tok"):

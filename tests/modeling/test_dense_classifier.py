@@ -96,6 +96,9 @@ def test_a_mask_depends_on_the_others_only_by_the_cover(clip, cover):
 def test_other_encoders_and_negative_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'dense' cannot use a Linear"):
         build_pooling(torch.nn.Linear(1, 1))
+    attention = {**ENCODERS["efficientnet"], "timm_pool": "abs_attn", "timm_proj": ""}
+    with pytest.raises(ValueError, match="'dense' cannot use a TimmModel of this form"):
+        build_pooling(tiny_clip(tmp_path, vision_cfg=attention).model.visual)
     clip = tiny_clip(tmp_path)
     clip.model.visual.pool_type = "avg"
     with pytest.raises(ValueError, match="expected a CLIP with a ResNet, a ConvNeXt or"):
